@@ -1,0 +1,257 @@
+//! What a configuration puts in force, and what in it is risky, for `tidegate check`.
+
+use std::fmt::Write;
+
+use super::forms::covers;
+use super::{Config, Limits, PublishAllow, Replay, Shards, Source, Speed, Topic};
+
+/// What is in force, one line for each part.
+#[must_use]
+pub fn in_force(config: &Config) -> String {
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    for listener in &config.listeners {
+        lines.push(("clients", format!("{} (plain TCP), {}", listener.address, allowed(&listener.hosts, &listener.origins))));
+    }
+    let admin = &config.admin;
+    lines.push(("admin", if admin.enabled { admin.address.to_string() } else { "off".into() }));
+    for source in &config.sources {
+        lines.push(("feed", feed(source)));
+    }
+    if config.sources.is_empty() {
+        lines.push(("feed", "none".into()));
+    }
+    lines.push(("publishing", publishing(config)));
+    lines.push(("echo, page", format!("{}, {}", on_or_off(config.echo.enabled), on_or_off(config.page.enabled))));
+    for topic in &config.topics {
+        lines.push(("topics", ring(topic, &topic.pattern)));
+    }
+    let others = if config.topics.is_empty() { "all" } else { "all others" };
+    lines.push(("topics", ring(&Topic::default(), others)));
+    lines.push(("shards", shards(&config.shards)));
+    lines.push(("limits", differing(&config.limits, &Limits::default())));
+    lines.push(("slow clients", slow_clients(&config.limits)));
+    lines.push(("log", format!("{:?}, {:?}", config.log.format, config.log.level).to_lowercase()));
+    let mut text = String::new();
+    for (name, line) in lines {
+        writeln!(text, "{name:<13} {line}").expect("writing to a String cannot fail");
+    }
+    text
+}
+
+fn allowed(hosts: &[String], origins: &[String]) -> String {
+    let origins = if origins.is_empty() {
+        "pages of the same host".into()
+    } else {
+        format!("pages of the same host, {}", origins.join(", "))
+    };
+    if hosts.is_empty() { origins } else { format!("{origins}; hosts {}", hosts.join(", ")) }
+}
+
+fn feed(source: &Source) -> String {
+    match source {
+        Source::Synthetic(s) => {
+            format!("synthetic market {}.>, {} publications a second, seed {}", s.prefix, s.publications_per_second, s.seed)
+        }
+        Source::Replay(replay) => {
+            let payload = replay.payload.as_deref().unwrap_or("the whole message");
+            let speed = match replay.speed {
+                Speed::Times(times) => format!("{times} x the recorded pace"),
+                Speed::Max => "as fast as subscribers keep up".into(),
+            };
+            let repeat = if replay.repeat { "again and again" } else { "once" };
+            format!("replay of {} to {}, payload {payload}, {speed}, {repeat}", replay.file.display(), replay.topic)
+        }
+    }
+}
+
+fn publishing(config: &Config) -> String {
+    match config.publish.allow {
+        PublishAllow::Nobody => "by nobody over WebSocket".into(),
+        PublishAllow::Loopback => format!("by clients on this machine to {}", config.publish.topics.join(", ")),
+    }
+}
+
+fn on_or_off(enabled: bool) -> &'static str {
+    if enabled { "on" } else { "off" }
+}
+
+fn ring(topic: &Topic, pattern: &str) -> String {
+    let kind = format!("{:?}", topic.kind).to_lowercase();
+    format!("{pattern}: {kind}, ring of {} publications or {}", topic.ring_publications, bytes(topic.ring_bytes.into()))
+}
+
+fn shards(shards: &Shards) -> String {
+    let count = shards.count.map_or("one per core".into(), |count| count.to_string());
+    let pinned = if shards.pin { "pinned" } else { "not pinned" };
+    let buffers = bytes(u64::from(shards.receive_buffers) * u64::from(shards.receive_buffer_bytes));
+    let differing = differing(&Shards { count: None, ..shards.clone() }, &Shards::default());
+    format!("{count}, {pinned}, {buffers} of receive buffers each; {differing}")
+}
+
+/// The settings that are not the default ones.
+fn differing<T: serde::Serialize>(settings: &T, default: &T) -> String {
+    let table = |settings: &T| toml::Table::try_from(settings).expect("settings are a table of numbers and flags");
+    let (settings, default) = (table(settings), table(default));
+    let changed = settings.iter().filter(|(name, value)| default.get(*name) != Some(value));
+    let changed: Vec<String> = changed.map(|(name, value)| format!("{name} = {value}")).collect();
+    if changed.is_empty() { "defaults".into() } else { format!("{}, others default", changed.join(", ")) }
+}
+
+fn slow_clients(limits: &Limits) -> String {
+    let kernel = u64::from(limits.connections_max) * u64::from(limits.send_unsent_bytes_max);
+    let torn = bytes(limits.torn_bytes_max.into());
+    format!("at most {} unsent in the kernel, at most {torn} of unfinished frames a shard", bytes(kernel))
+}
+
+fn bytes(count: u64) -> String {
+    for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if count >= 1 << shift {
+            #[expect(clippy::cast_precision_loss, reason = "one digit after the point is shown")]
+            let number = (count as f64) / (1u64 << shift) as f64;
+            return if number.fract() == 0.0 { format!("{number} {unit}") } else { format!("{number:.1} {unit}") };
+        }
+    }
+    format!("{count} bytes")
+}
+
+/// What is risky in it, one sentence each.
+#[must_use]
+pub fn warnings(config: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    reachable(config, &mut found);
+    feeds(config, &mut found);
+    topics(config, &mut found);
+    bounds(config, &mut found);
+    found
+}
+
+fn reachable(config: &Config, found: &mut Vec<String>) {
+    let public: Vec<_> = config.listeners.iter().filter(|listener| !listener.address.ip().is_loopback()).collect();
+    for listener in &public {
+        let address = listener.address;
+        found.push(format!(
+            "{address} is reachable from other machines and speaks plain TCP: everyone on the way can read and \
+                change what is sent, and everyone may subscribe to every topic; end TLS before it and let only \
+                the balancer in."
+        ));
+        if !listener.hosts.is_empty() {
+            found.push(format!("hosts of {address} are not looked at, since the address is not loopback; remove them."));
+        }
+    }
+    if config.echo.enabled && !public.is_empty() {
+        found.push(
+            "/echo is open to other machines: whoever connects can make the gateway send as much as they \
+            do; switch it off unless a test needs it."
+                .into(),
+        );
+    }
+    if config.publish.allow == PublishAllow::Loopback {
+        found.push(
+            "Clients on this machine may publish. A proxy on this machine that adds no X-Forwarded-For or \
+            Forwarded header makes every client one of them; see that yours adds it."
+                .into(),
+        );
+    } else if !config.publish.topics.is_empty() {
+        found.push("publish.topics has no effect while publish.allow is \"nobody\".".into());
+    }
+    if !config.admin.enabled {
+        found.push("There is no [admin]: no metrics, no health on a port of its own, no publishing over HTTP.".into());
+    }
+    if config.sources.is_empty() && !config.admin.enabled && config.publish.allow == PublishAllow::Nobody {
+        found.push(
+            "Nothing can publish: there is no [[source]], no [admin] and no [publish], so subscribers will wait for ever.".into(),
+        );
+    }
+}
+
+fn feeds(config: &Config, found: &mut Vec<String>) {
+    let live = config.sources.len() > 1 || config.admin.enabled || config.publish.allow != PublishAllow::Nobody;
+    for source in &config.sources {
+        match source {
+            Source::Synthetic(s) => found.push(format!(
+                "{}.> is made up; its payloads say so (\"demo\":true), its topics' names do not have to.",
+                s.prefix
+            )),
+            Source::Replay(Replay { file, speed, repeat, .. }) => {
+                let file = file.display();
+                if *speed == Speed::Max && live {
+                    found.push(format!(
+                        "The replay of {file} runs at speed \"max\" beside other sources or \
+                        publishers: it takes all that subscribers can take, and they wait behind it; use it for \
+                        tests and benchmarks only."
+                    ));
+                }
+                if *repeat {
+                    found.push(format!(
+                        "The replay of {file} begins again at its end: old prices come again as if they were new."
+                    ));
+                }
+            }
+        }
+    }
+    for (i, source) in config.sources.iter().enumerate() {
+        if config.sources[..i].contains(source) {
+            found.push(format!("Source {} is the same as an earlier one: everything is published twice.", i + 1));
+        }
+    }
+}
+
+fn topics(config: &Config, found: &mut Vec<String>) {
+    for (i, topic) in config.topics.iter().enumerate() {
+        if let Some(earlier) = config.topics[..i].iter().find(|earlier| covers(&earlier.pattern, &topic.pattern)) {
+            found.push(format!(
+                "The settings of topics {} are never used: {} comes first and matches all of them; put the \
+                    narrower pattern first.",
+                topic.pattern, earlier.pattern
+            ));
+        }
+        if topic.ring_bytes < config.limits.publication_bytes_max {
+            found.push(format!(
+                "The ring of topics {} ({} bytes) is smaller than the largest publication ({} bytes): after one \
+                    of those only subscribers that have it all keep their connection; raise ring_bytes or lower \
+                    publication_bytes_max.",
+                topic.pattern, topic.ring_bytes, config.limits.publication_bytes_max
+            ));
+        }
+    }
+}
+
+fn bounds(config: &Config, found: &mut Vec<String>) {
+    let (limits, shards) = (&config.limits, &config.shards);
+    if config.topics.is_empty() && Topic::default().ring_bytes < limits.publication_bytes_max {
+        found.push(
+            "limits.publication_bytes_max is above the default ring_bytes: a single publication can push \
+            everything else out of its ring; set ring_bytes in a [[topic]] with pattern \">\"."
+                .into(),
+        );
+    }
+    if limits.idle_ping_ms / 5 * 6 >= 60_000 {
+        found.push(
+            "limits.idle_ping_ms with its 20 % of jitter is not below 60 s, after which most load \
+            balancers cut a silent connection."
+                .into(),
+        );
+    }
+    if limits.torn_bytes_max < limits.publication_bytes_max {
+        found.push(
+            "limits.torn_bytes_max is below publication_bytes_max: a client that stalls inside a large \
+            publication is reset without its close frame."
+                .into(),
+        );
+    }
+    if limits.requests_burst < limits.requests_per_second {
+        found.push(
+            "limits.requests_burst is below requests_per_second: a client that sends a second's requests at once is refused."
+                .into(),
+        );
+    }
+    // Each other shard and the control thread can have all of its credits in one mailbox.
+    let publishers = u64::from(shards.count.unwrap_or(1));
+    if publishers * u64::from(limits.publish_credits) > u64::from(shards.mailbox_places) {
+        found.push(format!(
+            "With {publishers} shards, shards.mailbox_places is below what all publishing threads may have on the \
+                way ({} x limits.publish_credits): publishers wait for each other; nothing is lost.",
+            publishers
+        ));
+    }
+}

@@ -1,0 +1,169 @@
+//! Every default, in one place. The reasons stand in `keys.rs`, beside what each key takes.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::{
+    Admin, Config, Echo, Limits, Listener, ListenerKind, Log, LogFormat, LogLevel, Page, Publish, PublishAllow, Replay, Shards,
+    Source, Speed, Synthetic, Topic, TopicKind,
+};
+
+/// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
+/// machine to `demo.>`; reachable from this machine only.
+#[must_use]
+pub fn demo() -> Config {
+    Config {
+        demo: true,
+        admin: Admin { enabled: true, ..Admin::default() },
+        sources: vec![Source::Synthetic(Synthetic::default())],
+        publish: Publish { allow: PublishAllow::Loopback, topics: vec!["demo.>".into()] },
+        echo: Echo { enabled: true },
+        page: Page { enabled: true },
+        ..Config::default()
+    }
+}
+
+/// What `tidegate config` prints: clients on loopback, and nothing else runs.
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            demo: false,
+            listeners: vec![Listener::default()],
+            admin: Admin::default(),
+            topics: Vec::new(),
+            sources: Vec::new(),
+            limits: Limits::default(),
+            shards: Shards::default(),
+            publish: Publish::default(),
+            echo: Echo::default(),
+            page: Page::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Listener {
+    fn default() -> Listener {
+        Listener { address: loopback(8080), kind: ListenerKind::Tcp, hosts: Vec::new(), origins: Vec::new() }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Admin {
+        Admin { enabled: false, address: loopback(8081), hosts: Vec::new(), body_bytes_max: 8 << 20 }
+    }
+}
+
+impl Default for Topic {
+    fn default() -> Topic {
+        Topic { pattern: ">".into(), kind: TopicKind::Log, ring_publications: 16_384, ring_bytes: 4 << 20 }
+    }
+}
+
+impl Default for Synthetic {
+    fn default() -> Synthetic {
+        Synthetic { prefix: "demo".into(), publications_per_second: 500, seed: 1 }
+    }
+}
+
+impl Replay {
+    /// The topic of a message where nothing else is said: that of a combined stream.
+    pub const TOPIC: &str = "{/stream}";
+    /// The payload that goes with it.
+    pub const PAYLOAD: &str = "/data";
+
+    /// A recording played once at its own pace. Without a topic it is taken for a combined stream, and its payload is what
+    /// that carries; with a topic of the operator's choice the payload is the whole message unless said otherwise.
+    #[must_use]
+    pub fn of(file: PathBuf, topic: Option<String>, payload: Option<String>) -> Replay {
+        let payload =
+            payload.or_else(|| topic.is_none().then(|| Replay::PAYLOAD.to_owned())).filter(|pointer| !pointer.is_empty());
+        let topic = topic.unwrap_or_else(|| Replay::TOPIC.to_owned());
+        Replay { file, topic, payload, speed: Speed::Times(1.0), repeat: false }
+    }
+}
+
+impl Default for Publish {
+    fn default() -> Publish {
+        Publish { allow: PublishAllow::Nobody, topics: Vec::new() }
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "every default is written down in this file")]
+impl Default for Echo {
+    fn default() -> Echo {
+        Echo { enabled: false }
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "every default is written down in this file")]
+impl Default for Page {
+    fn default() -> Page {
+        Page { enabled: false }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { format: LogFormat::Text, level: LogLevel::Info }
+    }
+}
+
+impl Default for Shards {
+    fn default() -> Shards {
+        Shards {
+            count: None,
+            pin: true,
+            sends_per_turn: 64,
+            turn_us: 500,
+            completions_max: 256,
+            ring_entries: 1024,
+            receive_buffers: 1024,
+            receive_buffer_bytes: 4096,
+            accepts_armed: 64,
+            mail_max: 256,
+            mailbox_places: 8192,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections_max: 16_384,
+            message_bytes_max: 64 << 10,
+            fragments_max: 1024,
+            publication_bytes_max: 1 << 20,
+            head_bytes_max: 8192,
+            headers_max: 64,
+            handshake_timeout_ms: 5000,
+            message_timeout_ms: 30_000,
+            idle_ping_ms: 25_000,
+            pong_timeout_ms: 8000,
+            close_timeout_ms: 5000,
+            close_deadline_ms: 5000,
+            send_timeout_ms: 30_000,
+            send_unsent_bytes_max: 16 << 10,
+            visit_bytes_max: 256 << 10,
+            reply_bytes_max: 256 << 10,
+            torn_bytes_max: 64 << 20,
+            held_bytes_max: 64 << 20,
+            accept_backlog: 4096,
+            subscriptions_max: 1024,
+            requests_per_second: 20,
+            requests_burst: 200,
+            errors_in_a_row_max: 100,
+            topics_max: 200_000,
+            replica_linger_ms: 30_000,
+            publish_credits: 1024,
+            broker_requests_max: 256,
+            publish_wait_ms: 1000,
+            stalled_after_ms: 1000,
+            stop_timeout_ms: 5000,
+        }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}

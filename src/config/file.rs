@@ -1,0 +1,234 @@
+//! The shape of the configuration file, and its reading.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::document::{Document, Place};
+use super::error::ConfigError;
+use super::{
+    Admin, Config, Echo, Limits, Listener, ListenerKind, Log, LogFormat, LogLevel, Page, Publish, PublishAllow, Replay, Shards,
+    Source, Speed, Synthetic, Topic, TopicKind, rules,
+};
+
+/// Reads the text of a configuration file; `file` is only named in errors.
+///
+/// What the file does not name does not run: no feed, no echo, no page, no publishing, no admin port.
+///
+/// # Errors
+/// The first thing that is wrong, with its place, what was expected and what to do.
+pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
+    let document = Document::parse(text, file)?;
+    document.check()?;
+    let shape: FileShape = toml::from_str(text).map_err(|error| document.unreadable(&error))?;
+    let sources = shape.source.into_iter().enumerate().map(|(index, source)| source.into_source(&document, index));
+    let config = Config {
+        demo: false,
+        listeners: shape.listener.into_iter().map(ListenerShape::into_listener).collect(),
+        admin: shape.admin.map_or_else(Admin::default, AdminShape::into_admin),
+        topics: shape.topic.into_iter().map(TopicShape::into_topic).collect(),
+        sources: sources.collect::<Result<_, _>>()?,
+        limits: shape.limits,
+        shards: shape.shards,
+        publish: shape.publish.into_publish(),
+        echo: Echo { enabled: shape.echo.map_or(Echo::default().enabled, |echo| echo.enabled) },
+        page: Page { enabled: shape.page.map_or(Page::default().enabled, |page| page.enabled) },
+        log: shape.log.into_log(),
+    };
+    rules::check(&document, &config)?;
+    Ok(config)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileShape {
+    #[serde(default)]
+    listener: Vec<ListenerShape>,
+    admin: Option<AdminShape>,
+    #[serde(default)]
+    topic: Vec<TopicShape>,
+    #[serde(default)]
+    source: Vec<SourceShape>,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default)]
+    shards: Shards,
+    #[serde(default)]
+    publish: PublishShape,
+    echo: Option<SwitchShape>,
+    page: Option<SwitchShape>,
+    #[serde(default)]
+    log: LogShape,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListenerShape {
+    address: SocketAddr,
+    kind: Option<ListenerKind>,
+    #[serde(default)]
+    hosts: Vec<String>,
+    #[serde(default)]
+    origins: Vec<String>,
+}
+
+impl ListenerShape {
+    fn into_listener(self) -> Listener {
+        let default = Listener::default();
+        let ListenerShape { address, kind, hosts, origins } = self;
+        Listener { address, kind: kind.unwrap_or(default.kind), hosts, origins }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdminShape {
+    address: Option<SocketAddr>,
+    #[serde(default)]
+    hosts: Vec<String>,
+    body_bytes_max: Option<usize>,
+}
+
+impl AdminShape {
+    fn into_admin(self) -> Admin {
+        let default = Admin::default();
+        Admin {
+            enabled: true,
+            address: self.address.unwrap_or(default.address),
+            hosts: self.hosts,
+            body_bytes_max: self.body_bytes_max.unwrap_or(default.body_bytes_max),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TopicShape {
+    pattern: String,
+    kind: Option<TopicKind>,
+    ring_publications: Option<u32>,
+    ring_bytes: Option<u32>,
+}
+
+impl TopicShape {
+    fn into_topic(self) -> Topic {
+        let default = Topic::default();
+        Topic {
+            pattern: self.pattern,
+            kind: self.kind.unwrap_or(default.kind),
+            ring_publications: self.ring_publications.unwrap_or(default.ring_publications),
+            ring_bytes: self.ring_bytes.unwrap_or(default.ring_bytes),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SourceKind {
+    Synthetic,
+    Replay,
+}
+
+/// Both kinds in one, since an enum that is told by a member loses the places of the others.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceShape {
+    kind: SourceKind,
+    prefix: Option<String>,
+    publications_per_second: Option<u32>,
+    seed: Option<u64>,
+    file: Option<PathBuf>,
+    topic: Option<String>,
+    payload: Option<String>,
+    speed: Option<toml::Value>,
+    #[serde(rename = "loop")]
+    repeat: Option<bool>,
+}
+
+impl SourceShape {
+    fn into_source(self, document: &Document<'_>, index: usize) -> Result<Source, ConfigError> {
+        let place = |key| Place { table: "source", index, key };
+        let (kind, foreign): (_, &[&str]) = match self.kind {
+            SourceKind::Synthetic => ("synthetic", &["file", "topic", "payload", "speed", "loop"]),
+            SourceKind::Replay => ("replay", &["prefix", "publications_per_second", "seed"]),
+        };
+        if let Some(key) = foreign.iter().find(|key| document.has(place(key))) {
+            let with = format!("in a source of kind \"{kind}\"");
+            let hint = "It belongs to the other kind of source; remove it, or change `kind`.";
+            return Err(document.conflict(place(key), with, "this key to be left out", hint));
+        }
+        Ok(match self.kind {
+            SourceKind::Synthetic => Source::Synthetic(self.into_synthetic()),
+            SourceKind::Replay => match self.file {
+                Some(ref file) => Source::Replay(Replay { file: file.clone(), ..self.into_replay() }),
+                None => {
+                    let hint = "Add `file = \"recording.gz\"` below this [[source]].";
+                    return Err(document.missing("source.file", Some(place("file")), "the path of a recording to replay", hint));
+                }
+            },
+        })
+    }
+
+    fn into_synthetic(self) -> Synthetic {
+        let default = Synthetic::default();
+        Synthetic {
+            prefix: self.prefix.unwrap_or(default.prefix),
+            publications_per_second: self.publications_per_second.unwrap_or(default.publications_per_second),
+            seed: self.seed.unwrap_or(default.seed),
+        }
+    }
+
+    fn into_replay(self) -> Replay {
+        let default = Replay::of(self.file.unwrap_or_default(), self.topic, self.payload);
+        Replay {
+            speed: self.speed.map_or(default.speed, |speed| speed_of(&speed)),
+            repeat: self.repeat.unwrap_or(default.repeat),
+            ..default
+        }
+    }
+}
+
+/// The document's check has let only numbers and "max" pass.
+fn speed_of(value: &toml::Value) -> Speed {
+    match value {
+        toml::Value::Float(times) => Speed::Times(*times),
+        #[expect(clippy::cast_precision_loss, reason = "nobody can tell 2^53 times from one more")]
+        toml::Value::Integer(times) => Speed::Times(*times as f64),
+        _ => Speed::Max,
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PublishShape {
+    allow: Option<PublishAllow>,
+    topics: Option<Vec<String>>,
+}
+
+impl PublishShape {
+    fn into_publish(self) -> Publish {
+        let default = Publish::default();
+        Publish { allow: self.allow.unwrap_or(default.allow), topics: self.topics.unwrap_or(default.topics) }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SwitchShape {
+    enabled: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogShape {
+    format: Option<LogFormat>,
+    level: Option<LogLevel>,
+}
+
+impl LogShape {
+    fn into_log(self) -> Log {
+        let default = Log::default();
+        Log { format: self.format.unwrap_or(default.format), level: self.level.unwrap_or(default.level) }
+    }
+}

@@ -1,0 +1,320 @@
+//! Every setting and limit of the gateway, with its unit in its name. Parsed and validated once; what the rest of the
+//! house sees is always valid.
+//!
+//! Without: reading of files, sockets, environment or clock. [`parse`] takes the text of a file, [`demo`] is what runs
+//! without one.
+//!
+//! Invariant: a [`Config`] that [`parse`] returns names everything that runs. Defaults bound it, they never start a feed,
+//! a port or a door for publishers. Every default stands in `defaults.rs`; every key with what it takes and why stands in
+//! `reference.rs`, from which the printed default and docs/configuration.md are made.
+
+mod check;
+mod defaults;
+mod document;
+mod error;
+mod file;
+pub mod forms;
+mod keys;
+mod print;
+mod reference;
+mod rules;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use check::{in_force, warnings};
+pub use defaults::demo;
+pub use error::{ConfigError, Fault};
+pub use file::parse;
+pub use print::default_text;
+
+/// The whole configuration, valid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// True without `--config`: the synthetic feed, echo, the page and publishing from this machine are on.
+    pub demo: bool,
+    /// Where clients connect. At least one.
+    pub listeners: Vec<Listener>,
+    /// The admin port.
+    pub admin: Admin,
+    /// Settings of topics by pattern; the first match wins. Topics that match none have [`Topic::default`].
+    pub topics: Vec<Topic>,
+    /// Feeds that the gateway plays or takes in.
+    pub sources: Vec<Source>,
+    /// All limits.
+    pub limits: Limits,
+    /// Threads and turns.
+    pub shards: Shards,
+    /// Publishing by clients.
+    pub publish: Publish,
+    /// `/echo`.
+    pub echo: Echo,
+    /// The page at `/` and `/topics`.
+    pub page: Page,
+    /// The log.
+    pub log: Log,
+}
+
+/// One address that clients connect to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Address and port; port 0 lets the kernel choose.
+    pub address: SocketAddr,
+    /// What speaks there.
+    pub kind: ListenerKind,
+    /// `Host` values accepted besides `localhost` and loopback addresses when `address` is loopback (421 else). Without port.
+    pub hosts: Vec<String>,
+    /// Origins accepted besides the same host: `scheme://host[:port]`, exact.
+    pub origins: Vec<String>,
+}
+
+/// What speaks on a listener. TLS and Unix sockets come here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerKind {
+    /// Plain TCP.
+    Tcp,
+}
+
+/// The admin port: publish API, health, metrics. It carries no authentication yet, so only loopback is accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// Off unless demo mode or configured.
+    pub enabled: bool,
+    /// Default `127.0.0.1:8081`.
+    pub address: SocketAddr,
+    /// `Host` values accepted besides `localhost` and loopback addresses. Without port.
+    pub hosts: Vec<String>,
+    /// Largest request body (a batch of publications).
+    pub body_bytes_max: usize,
+}
+
+/// Settings of the topics that match a pattern.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topic {
+    /// A topic name or a pattern (`*` one level, `>` the rest).
+    pub pattern: String,
+    /// Whether every publication counts or each replaces the one before.
+    pub kind: TopicKind,
+    /// Most publications that the ring holds.
+    pub ring_publications: u32,
+    /// Most bytes of frames that one ring holds; the newest publication is held whatever its size.
+    pub ring_bytes: u32,
+}
+
+/// The kind of a topic (see docs/protocol.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TopicKind {
+    /// Every publication counts.
+    Log,
+    /// A publication replaces the one before.
+    State,
+}
+
+/// One feed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// Made-up prices and trades.
+    Synthetic(Synthetic),
+    /// A recording played again.
+    Replay(Replay),
+}
+
+/// Settings of the synthetic market.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Synthetic {
+    /// Topics are `<prefix>.bbo.<instrument>` and `<prefix>.trades.<instrument>`; `demo` in demo mode.
+    pub prefix: String,
+    /// Publications a second, over all instruments.
+    pub publications_per_second: u32,
+    /// The same seed gives the same bytes.
+    pub seed: u64,
+}
+
+/// Settings of a replay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replay {
+    /// The recording, `.gz` or plain.
+    pub file: PathBuf,
+    /// Topic template of JSON pointers, e.g. `{/stream}` or `cb.{/type}.{/product_id}`.
+    pub topic: String,
+    /// JSON pointer to the payload; none: the whole message.
+    pub payload: Option<String>,
+    /// Pace.
+    pub speed: Speed,
+    /// Begin again at the end.
+    pub repeat: bool,
+}
+
+/// The pace of a replay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// As a multiple of the recorded pace.
+    Times(f64),
+    /// As fast as the sweeps keep up.
+    Max,
+}
+
+/// Threads and turns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shards {
+    /// How many shards; `None`: one per core.
+    pub count: Option<u16>,
+    /// Pin each shard to a core.
+    pub pin: bool,
+    /// Sends in one turn.
+    pub sends_per_turn: u16,
+    /// Longest time that a turn goes on to prepare sends.
+    pub turn_us: u32,
+    /// Completions taken in one turn.
+    pub completions_max: u16,
+    /// Entries of the submission queue, a power of two.
+    pub ring_entries: u16,
+    /// Receive buffers a shard, a power of two.
+    pub receive_buffers: u16,
+    /// Size of each receive buffer.
+    pub receive_buffer_bytes: u32,
+    /// Accepts kept armed: as many clients can come between two turns.
+    pub accepts_armed: u16,
+    /// Mail taken in one turn.
+    pub mail_max: u16,
+    /// Places in a shard's mailbox.
+    pub mailbox_places: u32,
+}
+
+/// Publishing by clients over WebSocket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Publish {
+    /// Who may: nobody by default; in demo mode connections from loopback without Origin or forwarding headers.
+    pub allow: PublishAllow,
+    /// Topics (names or patterns) that may be published to by clients.
+    pub topics: Vec<String>,
+}
+
+/// Who may publish over WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PublishAllow {
+    /// Nobody.
+    Nobody,
+    /// Connections from loopback that bear no `Origin`, `Forwarded`, `X-Forwarded-*` or PROXY header.
+    Loopback,
+}
+
+/// `/echo`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Echo {
+    /// On in demo mode only, unless configured.
+    pub enabled: bool,
+}
+
+/// The page at `/` and the list at `/topics`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// On in demo mode only, unless configured.
+    pub enabled: bool,
+}
+
+/// The log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// Text or JSON lines.
+    pub format: LogFormat,
+    /// Least level written.
+    pub level: LogLevel,
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Least level that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are the levels")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Every bound of the gateway. Bytes, counts and times; see docs/configuration.md for each reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Clients of the whole process, divided among the shards.
+    pub connections_max: u32,
+    /// A request or echoed message.
+    pub message_bytes_max: u32,
+    /// Fragments of one message.
+    pub fragments_max: u32,
+    /// One publication, from whatever door.
+    pub publication_bytes_max: u32,
+    /// The head of the handshake.
+    pub head_bytes_max: u32,
+    /// Header fields in a head.
+    pub headers_max: u16,
+    /// The whole handshake.
+    pub handshake_timeout_ms: u32,
+    /// A message that began must end.
+    pub message_timeout_ms: u32,
+    /// Without a byte from the client: a ping.
+    pub idle_ping_ms: u32,
+    /// A pong is due after this.
+    pub pong_timeout_ms: u32,
+    /// From our close frame to the reset.
+    pub close_timeout_ms: u32,
+    /// From falling out of the ring to the reset, while an unfinished frame's rest and the close frame are owed.
+    pub close_deadline_ms: u32,
+    /// `TCP_USER_TIMEOUT`: unacknowledged bytes older than this reset the client.
+    pub send_timeout_ms: u32,
+    /// `TCP_NOTSENT_LOWAT`: bytes that the kernel takes for a client beyond what is on the wire.
+    pub send_unsent_bytes_max: u32,
+    /// Bytes in one visit of the sweep to one client.
+    pub visit_bytes_max: u32,
+    /// Replies owed to one client; above it, its requests are not read.
+    pub reply_bytes_max: u32,
+    /// Rests of frames that rings gave up, over all clients of a shard.
+    pub torn_bytes_max: u32,
+    /// Input held back while its clients wait for something, over all clients of a shard but publishers.
+    pub held_bytes_max: u32,
+    /// Clients that wait to be accepted, on each listening socket.
+    pub accept_backlog: u32,
+    /// Subscriptions of one client.
+    pub subscriptions_max: u32,
+    /// Requests, pings and echoed messages of one client a second.
+    pub requests_per_second: u32,
+    /// Burst of them.
+    pub requests_burst: u32,
+    /// Errors in a row that close with 1008.
+    pub errors_in_a_row_max: u16,
+    /// Topics of the whole gateway.
+    pub topics_max: u32,
+    /// A replica without subscribers is given up after this.
+    pub replica_linger_ms: u32,
+    /// Publications of one shard or of the control thread that another shard has not yet passed on.
+    pub publish_credits: u32,
+    /// Requests of sources and of the admin port that wait for the broker; beyond, whoever asks waits.
+    pub broker_requests_max: u32,
+    /// An HTTP publisher waits this long for a full mailbox, then 503.
+    pub publish_wait_ms: u32,
+    /// A subscriber whose socket took no byte for so long is not waited for by a replay at `speed = "max"` or by the stop.
+    pub stalled_after_ms: u32,
+    /// At stop: how long close handshakes may take.
+    pub stop_timeout_ms: u32,
+}

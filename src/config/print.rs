@@ -1,0 +1,123 @@
+//! The default configuration as commented TOML, for `tidegate config`.
+//!
+//! What would run something that nobody asked for (admin port, feeds, publishing, echo, page) is commented out with `#`
+//! right before the key; prose has a space after it.
+
+use std::fmt::Write;
+
+use super::keys::{self, Form, Key, Table};
+use super::reference::TABLES;
+use super::{Admin, Limits, Listener, Shards, Synthetic, Topic};
+
+/// Width of the prose.
+const COLUMNS: usize = 110;
+
+/// The default configuration, each key with its meaning.
+#[must_use]
+pub fn default_text() -> String {
+    let mut text = String::from("# The default configuration of tidegate.\n");
+    prose(
+        &mut text,
+        "Lines that begin with `#` and no space are off: nothing runs that the file does not name. Remove the `#` \
+            to switch it on. Keys left out have the values shown here. All sizes are bytes, all times are in the \
+            unit that the name ends with.",
+    );
+    for table in TABLES {
+        text.push('\n');
+        prose(&mut text, table.meaning);
+        if table.name == "source" {
+            source(&mut text, table, "synthetic", &["kind", "prefix", "publications_per_second", "seed"]);
+            text.push('\n');
+            source(&mut text, table, "replay", &["kind", "file", "topic", "payload", "speed", "loop"]);
+        } else {
+            let off = if is_off(table) { "#" } else { "" };
+            writeln!(text, "{off}{}", table.heading()).expect(INFALLIBLE);
+            for key in keys::of(table.name) {
+                let off = if key.name == "count" { "#" } else { off };
+                entry(&mut text, key, off, &example(key));
+            }
+        }
+    }
+    text
+}
+
+const INFALLIBLE: &str = "writing to a String cannot fail";
+
+fn source(text: &mut String, table: &Table, kind: &str, names: &[&str]) {
+    writeln!(text, "#{}", table.heading()).expect(INFALLIBLE);
+    for name in names {
+        let key = keys::key(table.name, name).expect("the names above are keys of [[source]]");
+        let value = if *name == "kind" { format!("{kind:?}") } else { example(key) };
+        entry(text, key, "#", &value);
+    }
+}
+
+fn is_off(table: &Table) -> bool {
+    matches!(table.name, "admin" | "topic" | "publish" | "echo" | "page")
+}
+
+fn entry(text: &mut String, key: &Key, off: &str, value: &str) {
+    prose(text, &format!("{} Takes {}.", key.meaning, key.form.expected()));
+    writeln!(text, "{off}{} = {value}", key.name).expect(INFALLIBLE);
+}
+
+fn prose(text: &mut String, words: &str) {
+    let mut column = 0;
+    for word in words.split_whitespace() {
+        if column == 0 || column + 1 + word.len() > COLUMNS {
+            text.push_str(if column == 0 { "#" } else { "\n#" });
+            column = 1;
+        }
+        text.push(' ');
+        text.push_str(word);
+        column += 1 + word.len();
+    }
+    text.push('\n');
+}
+
+/// The default of a key as TOML; `None` where there is none.
+pub(super) fn default_value(key: &Key) -> Option<String> {
+    let whole = |number: u64| Some(number.to_string());
+    match (key.table, key.name) {
+        ("limits", name) => of_struct(&Limits::default(), name),
+        ("shards", name) => of_struct(&Shards::default(), name),
+        ("listener", "kind") => Some("\"tcp\"".into()),
+        ("admin", "address") => Some(format!("\"{}\"", Admin::default().address)),
+        ("admin", "body_bytes_max") => whole(Admin::default().body_bytes_max as u64),
+        ("topic", "kind") => Some("\"log\"".into()),
+        ("topic", "ring_publications") => whole(Topic::default().ring_publications.into()),
+        ("topic", "ring_bytes") => whole(Topic::default().ring_bytes.into()),
+        ("source", "prefix") => Some(format!("{:?}", Synthetic::default().prefix)),
+        ("source", "publications_per_second") => whole(Synthetic::default().publications_per_second.into()),
+        ("source", "seed") => whole(Synthetic::default().seed),
+        ("source", "topic") => Some(format!("{:?}", super::Replay::TOPIC)),
+        ("source", "payload") => Some(format!("{:?}", super::Replay::PAYLOAD)),
+        ("source", "speed") => Some("1.0".into()),
+        ("source", "loop") => Some("false".into()),
+        ("publish", "allow") => Some("\"nobody\"".into()),
+        ("log", "format") => Some("\"text\"".into()),
+        ("log", "level") => Some("\"info\"".into()),
+        _ if matches!(key.form, Form::Texts(..)) => Some("[]".into()),
+        _ => None,
+    }
+}
+
+fn of_struct(settings: &impl serde::Serialize, name: &str) -> Option<String> {
+    let table = toml::Table::try_from(settings).expect("settings are a table of numbers and flags");
+    table.get(name).map(ToString::to_string)
+}
+
+/// What is printed: the default, and what switches a thing on where its default is off.
+fn example(key: &Key) -> String {
+    let example = match (key.table, key.name) {
+        ("listener", "address") => return format!("\"{}\"", Listener::default().address),
+        ("topic", "pattern") => "\"md.book.>\"",
+        ("source", "file") => "\"recording.gz\"",
+        ("publish", "allow") => "\"loopback\"",
+        ("publish", "topics") => "[\"md.>\"]",
+        ("echo" | "page", "enabled") => "true",
+        ("shards", "count") => "2",
+        _ => return default_value(key).expect("a key without a default has an example above"),
+    };
+    example.into()
+}

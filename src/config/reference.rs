@@ -1,0 +1,236 @@
+//! Every key of the configuration file: what it takes, its unit, its meaning and the reason for its default.
+//!
+//! From these the file is checked, the default configuration is printed and docs/configuration.md is made, so the three
+//! cannot disagree.
+
+use super::forms;
+use super::keys::{Form, Key, Table};
+
+const fn optional(table: &'static str, name: &'static str, form: Form, meaning: &'static str) -> Key {
+    Key { table, name, form, required: false, meaning }
+}
+
+const fn required(table: &'static str, name: &'static str, form: Form, meaning: &'static str) -> Key {
+    Key { table, name, form, required: true, meaning }
+}
+
+const fn limit(name: &'static str, least: u64, most: u64, unit: &'static str, meaning: &'static str) -> Key {
+    optional("limits", name, Form::Whole(least, most, unit), meaning)
+}
+
+const ADDRESS: &str = "an IP address with a port, like \"127.0.0.1:8080\" or \"[::1]:8080\"";
+const LOOPBACK_ADDRESS: &str = "a loopback address with a port, like \"127.0.0.1:8081\"";
+const HOST: &str = "a host without scheme and port, like \"feed.example.com\"";
+const ORIGIN: &str = "an origin, like \"https://app.example.com\" or \"http://localhost:3000\"";
+const PATTERN: &str = "a topic or a pattern, like \"md.trades.*\" or \"md.>\"";
+const TEMPLATE: &str = "a topic with JSON pointers in braces, like \"cb.{/type}.{/product_id}\"";
+const HOUR_MS: u64 = 3_600_000;
+
+/// The tables, in the order in which they are printed.
+#[rustfmt::skip]
+pub(super) const TABLES: &[Table] = &[
+    Table { name: "listener", many: true, meaning:
+        "Where clients connect. At least one." },
+    Table { name: "admin", many: false, meaning:
+        "The admin port: publish API, health and metrics. Off unless this table is there. It carries no authentication \
+         yet, so only loopback addresses are taken." },
+    Table { name: "topic", many: true, meaning:
+        "Settings of the topics that match a pattern. The first match wins; topics that match none have the defaults." },
+    Table { name: "source", many: true, meaning:
+        "A feed that the gateway plays. Without one, only publishers bring something." },
+    Table { name: "publish", many: false, meaning:
+        "Publishing by clients over WebSocket: PUBLISH, /publish and /publish/<topic>. Off by default." },
+    Table { name: "echo", many: false, meaning:
+        "The endpoint /echo, which sends every message back; for tests. Off by default." },
+    Table { name: "page", many: false, meaning:
+        "The page at / and the list of topics at /topics, on the clients' port. Off by default." },
+    Table { name: "log", many: false, meaning:
+        "The log, on standard error." },
+    Table { name: "shards", many: false, meaning:
+        "Threads and turns. A shard is one thread with one io_uring and all the clients that it accepted." },
+    Table { name: "limits", many: false, meaning:
+        "Every bound of the gateway. None can be switched off; what goes over one is refused, told and counted." },
+];
+
+/// All keys, in the order in which they are printed.
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    required("listener", "address", Form::Text(ADDRESS, forms::address),
+        "Address and port that clients connect to; port 0 lets the kernel choose, and the choice is printed at start. \
+         Loopback by default in `tidegate config`: whoever wants to be reached says so."),
+    optional("listener", "kind", Form::OneOf(&["tcp"]),
+        "What speaks there: plain TCP. TLS ends at a load balancer until it has a kind of its own."),
+    optional("listener", "hosts", Form::Texts(HOST, forms::host),
+        "Hosts that a request may name besides localhost and loopback addresses when the address is loopback (421 \
+         else): without this check a foreign web page whose name resolves to this machine could speak to it. Not looked \
+         at on other addresses."),
+    optional("listener", "origins", Form::Texts(ORIGIN, forms::origin),
+        "Origins of web pages that may connect besides those of the same host; compared exactly, 403 else. Clients that \
+         are not browsers send none and are let in."),
+    optional("admin", "address", Form::Text(LOOPBACK_ADDRESS, forms::loopback_address),
+        "Address and port, beside the clients' 8080."),
+    optional("admin", "hosts", Form::Texts(HOST, forms::host),
+        "Hosts that a request may name besides localhost and loopback addresses (421 else)."),
+    optional("admin", "body_bytes_max", Form::Whole(1024, 1 << 30, "bytes"),
+        "Largest body of a request: one batch of publications, which lies in memory whole. 8 MiB hold eight of the \
+         largest publications or some fifty thousand ordinary ones."),
+    required("topic", "pattern", Form::Text(PATTERN, forms::pattern),
+        "Which topics: a name, or a pattern with `*` for one whole level and `>` last for one or more."),
+    optional("topic", "kind", Form::OneOf(&["log", "state"]),
+        "log: every publication counts (trades, book differences). state: each replaces the one before (best prices, \
+         whole books). log by default, since thinning out what must be whole would be wrong."),
+    optional("topic", "ring_publications", Form::Whole(1, 1 << 24, "publications"),
+        "Most publications that the ring holds; a subscriber further behind is closed with 1013. 16,384 are a minute of \
+         a busy topic (the recorded ones have 270 a second on average, 2,500 in the worst second)."),
+    optional("topic", "ring_bytes", Form::Whole(1024, 1 << 30, "bytes"),
+        "Most bytes of frames that one ring holds, for each topic, encoding and shard; the newest publication is held \
+         whatever its size. Memory is taken only for what is there. 4 MiB are 16,384 publications of 256 bytes."),
+    required("source", "kind", Form::OneOf(&["synthetic", "replay"]),
+        "synthetic: a made-up market of some twenty instruments, each payload marked as such. replay: a recording \
+         played again."),
+    optional("source", "prefix", Form::Text("a topic's first level or levels, like \"demo\"", forms::topic),
+        "synthetic: topics are `<prefix>.bbo.<instrument>` and `<prefix>.trades.<instrument>`."),
+    optional("source", "publications_per_second", Form::Whole(1, 1_000_000, "publications a second"),
+        "synthetic: over all instruments. 500 are lively to look at and cost next to nothing."),
+    optional("source", "seed", Form::Whole(0, i64::MAX as u64, "any"),
+        "synthetic: the same seed gives the same bytes, so that tests can be repeated."),
+    optional("source", "file", Form::Text("the path of a recording", forms::filled),
+        "replay, required: the recording, plain or gzip; a relative path begins at the working directory. Lines are \
+         `<time> <message>`, `<time>: <message>` or JSON alone; others are counted and skipped."),
+    optional("source", "topic", Form::Text(TEMPLATE, forms::template),
+        "replay: the topic of a message. The default fits recordings of combined streams; a message without one of the \
+         pointers is counted and skipped."),
+    optional("source", "payload", Form::Text("a JSON pointer, like \"/data\"", forms::pointer),
+        "replay: what of a message is published. \"/data\" where `topic` is left out, the whole message (\"\") where it \
+         is set."),
+    optional("source", "speed", Form::Speed,
+        "replay: as a multiple of the recorded pace. \"max\": as fast as subscribers keep up, for tests and benchmarks."),
+    optional("source", "loop", Form::Flag,
+        "replay: begin again at the end. Off by default: a recording that repeats looks like a live feed and is none."),
+    optional("publish", "allow", Form::OneOf(&["nobody", "loopback"]),
+        "Who may. loopback: connections from this machine without Origin, Forwarded, X-Forwarded-* or PROXY header. \
+         nobody by default: what is published reaches every subscriber."),
+    optional("publish", "topics", Form::Texts(PATTERN, forms::pattern),
+        "Topics that clients may publish to, names or patterns; required where somebody may publish, so that no client \
+         speaks for a feed by accident."),
+    required("echo", "enabled", Form::Flag,
+        "Off by default: it serves whoever connects and publishes nothing."),
+    required("page", "enabled", Form::Flag,
+        "Off by default: it tells every visitor which topics there are (the first 1,000 names and positions)."),
+    optional("log", "format", Form::OneOf(&["text", "json"]),
+        "text for people, json for machines (one object a line)."),
+    optional("log", "level", Form::OneOf(&["error", "warn", "info", "debug", "trace"]),
+        "Least level that is written. info tells of starts, stops and feeds, never of single clients."),
+    optional("shards", "count", Form::Whole(1, 1024, "shards"),
+        "One per core where it is left out: a shard keeps a core busy, two on one core only take turns."),
+    optional("shards", "pin", Form::Flag,
+        "Pin each shard to a core: its clients stay in that core's caches. Switch off where other programs need the \
+         same cores."),
+    optional("shards", "sends_per_turn", Form::Whole(1, 8192, "sends"),
+        "Sends in one turn, after which pings, new clients and requests are looked at. At about 5 us a send, 64 are 0.3 \
+         ms; 32 and 64 measured best, 16 and 256 a little worse. At most a quarter of ring_entries."),
+    optional("shards", "turn_us", Form::Whole(10, 1_000_000, "microseconds"),
+        "Longest time that a turn goes on to prepare sends; bounds the turn where sends are large."),
+    optional("shards", "completions_max", Form::Whole(20, 32_768, "completions"),
+        "Completions taken in one turn: against sends_per_turn it decides between those who send and those who are sent \
+         to. 256 take in a burst of requests at the price of about one turn of sends."),
+    optional("shards", "ring_entries", Form::PowerOfTwo(64, 4096, "entries"),
+        "Entries of the submission queue: a turn's sends, and room for receives, accepts, polls and closes."),
+    optional("shards", "receive_buffers", Form::PowerOfTwo(16, 32_768, "buffers"),
+        "Receive buffers of a shard, shared by its clients; an idle client holds none. 1,024 of 4 KiB are 4 MiB a shard \
+         and outlast a burst from a thousand clients."),
+    optional("shards", "receive_buffer_bytes", Form::Whole(512, 1 << 20, "bytes"),
+        "Size of each receive buffer: one page holds any ordinary request; longer messages take several."),
+    optional("shards", "accepts_armed", Form::Whole(1, 1024, "accepts"),
+        "Accepts kept armed in a shard: as many clients can come between two turns. 64 a turn are far more than a \
+         storm brings. At least the number of listeners."),
+    optional("shards", "mail_max", Form::Whole(1, 32_768, "pieces of mail"),
+        "Mail from other threads taken in one turn, mostly publications. At about 3 us for a thousand subscribers 256 are \
+         under a millisecond; more only waits for the next turn."),
+    optional("shards", "mailbox_places", Form::Whole(64, 1 << 24, "publications"),
+        "Places in a shard's mailbox, where publications from the other threads wait; a full one holds publishers back \
+         and loses nothing. At least twice publish_credits; 8,192 are enough for eight publishing threads with all \
+         their credits spent."),
+    limit("connections_max", 1, 1 << 20, "clients",
+        "Clients of the whole process, divided among the shards. 16,384 take about 75 MB of kernel memory for their \
+         sockets and fit a descriptor limit of 20,000."),
+    limit("message_bytes_max", 125, 16 << 20, "bytes",
+        "A request, or a message to /echo; above it close 1009. 64 KiB hold a SUBSCRIBE with two thousand names."),
+    limit("fragments_max", 1, 1 << 20, "fragments",
+        "Fragments of one message: a flood of tiny ones costs work and carries nothing. 1,024 are 64 bytes each for the \
+         longest message."),
+    limit("publication_bytes_max", 1, 64 << 20, "bytes",
+        "One publication, from whatever door; above it 413 or close 1009. 1 MiB is 25 times the largest message of the \
+         recorded feeds, and each stalled client may make us keep one unfinished frame of it."),
+    limit("head_bytes_max", 512, 64 << 10, "bytes",
+        "The head of the handshake, all that a stranger can make us keep; above it 431. 8 KiB is what common servers \
+         and balancers allow."),
+    limit("headers_max", 8, 256, "header fields",
+        "Header fields in a head; above it 431. A browser behind a balancer sends about 20."),
+    limit("handshake_timeout_ms", 100, HOUR_MS, "milliseconds",
+        "The whole handshake, from accept to its last byte. 5 s bear a lost packet or two on a slow line, and bound \
+         what slow strangers hold."),
+    limit("message_timeout_ms", 100, HOUR_MS, "milliseconds",
+        "A message that began must have ended after this. 30 s for 64 KiB are 2 KB a second, slower than any line in \
+         use."),
+    limit("idle_ping_ms", 1000, HOUR_MS, "milliseconds",
+        "Without a byte from the client for this long (each client 20 % earlier or later, at random): a ping. Common \
+         balancers cut after 60 s of silence; 25 s leave room for one lost ping."),
+    limit("pong_timeout_ms", 100, HOUR_MS, "milliseconds",
+        "The pong is due this long after the ping's bytes were acknowledged. 8 s are far above any round trip, and with \
+         idle_ping_ms a dead client is gone within 40 s."),
+    limit("close_timeout_ms", 100, HOUR_MS, "milliseconds",
+        "From our close frame to the reset, if the client does not answer."),
+    limit("close_deadline_ms", 100, HOUR_MS, "milliseconds",
+        "From falling out of the ring to the reset, while the rest of an unfinished frame and the close frame are owed: \
+         a reader that stalled for good gets no more than this."),
+    limit("send_timeout_ms", 1000, HOUR_MS, "milliseconds",
+        "TCP_USER_TIMEOUT: bytes that nobody acknowledged for this long reset the client. 30 s bear a tunnel or a \
+         change of networks."),
+    limit("send_unsent_bytes_max", 1024, 16 << 20, "bytes",
+        "TCP_NOTSENT_LOWAT: what the kernel takes for a client beyond what is on the wire. With its own default a \
+         reader that never reads pins 4.3 MB of kernel memory, with 16 KiB 47 KB; and its lag shows while it is young."),
+    limit("visit_bytes_max", 4096, 16 << 20, "bytes",
+        "Most bytes of one send to one client, so that one that lags far behind does not hold up the others' turn. 17 \
+         KB measured 0.7 us more than one small frame, so 256 KiB are some 11 us."),
+    limit("reply_bytes_max", 1024, 16 << 20, "bytes",
+        "Replies and echoes that one client has not taken; above it, its requests are not read. 256 KiB hold four of \
+         the largest messages."),
+    limit("torn_bytes_max", 1, u32::MAX as u64, "bytes",
+        "Rests of unfinished frames that rings gave up, over all clients of a shard; above it a stalled client is reset \
+         at once. 64 MiB are 64 of the largest publications, or some hundred thousand ordinary ones."),
+    limit("held_bytes_max", 4096, 1 << 30, "bytes",
+        "Input that came while its client's earlier request waits, over all clients of a shard; beyond, clients that send \
+         on without reading answers are closed with 1013. Publishers are held back in place of being closed."),
+    limit("accept_backlog", 1, 65_535, "connections",
+        "Clients that wait to be accepted, on each listening socket; the kernel caps it at net.core.somaxconn (4,096)."),
+    limit("subscriptions_max", 1, 1 << 20, "subscriptions",
+        "Subscriptions of one client; above it error 5. Exchanges allow 200 to 1,024."),
+    limit("requests_per_second", 1, 1_000_000, "requests a second",
+        "Requests, pings and echoed messages of one client, on the long run; above it error 8. A client that subscribes \
+         in lists needs one a second at most."),
+    limit("requests_burst", 1, 1_000_000, "requests",
+        "How many of them may come at once: a client that starts up and subscribes one by one."),
+    limit("errors_in_a_row_max", 1, 10_000, "errors",
+        "Requests in a row that ended in an error; then close 1008: that client is broken and will not mend itself."),
+    limit("topics_max", 1, 10_000_000, "topics",
+        "Topics of the whole gateway, published or subscribed. A quiet topic costs some hundred bytes; 200,000 hold \
+         every instrument of several exchanges."),
+    limit("replica_linger_ms", 1, HOUR_MS, "milliseconds",
+        "A shard without subscribers of a topic gives up its copy of the ring after this; 30 s let clients reconnect \
+         and find it."),
+    limit("publish_credits", 1, 1 << 20, "publications",
+        "Publications of one thread that another shard has not yet passed on; then that publisher is not read. 1,024 \
+         are nearly 4 s of the recorded feed, and they bound a mailbox."),
+    limit("broker_requests_max", 1, 1 << 20, "requests",
+        "Requests of feeds and of the admin port that wait for the broker, a batch being one; beyond, whoever asks waits. \
+         256 keep a feed going while one request waits for credits."),
+    limit("publish_wait_ms", 1, HOUR_MS, "milliseconds",
+        "How long an HTTP publisher waits for a full mailbox; then 503."),
+    limit("stalled_after_ms", 1, HOUR_MS, "milliseconds",
+        "A subscriber whose socket took no byte for so long is not waited for by a replay at speed = \"max\" or by the \
+         stop: a second is many round trips, and short for one who watches."),
+    limit("stop_timeout_ms", 1, HOUR_MS, "milliseconds",
+        "How long close handshakes may take when the gateway stops: well below the 10 s after which common supervisors \
+         kill."),
+];

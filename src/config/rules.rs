@@ -1,0 +1,76 @@
+//! What settings owe each other. What a single value must be like stands in `reference.rs`.
+
+use super::document::{Document, Place};
+use super::error::ConfigError;
+use super::{Config, PublishAllow};
+
+/// Holds the settings against each other.
+pub(super) fn check(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> {
+    addresses(document, config)?;
+    publishing(document, config)?;
+    threads(document, config)
+}
+
+fn addresses(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> {
+    if config.listeners.is_empty() {
+        let hint = "Add [[listener]] and below it `address = \"127.0.0.1:8080\"`.";
+        return Err(document.missing("listener", None, "at least one [[listener]] where clients connect", hint));
+    }
+    let address = |index| Place { table: "listener", index, key: "address" };
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let same = |other: std::net::SocketAddr| listener.address.port() != 0 && other == listener.address;
+        if config.listeners[..index].iter().any(|earlier| same(earlier.address)) {
+            let hint = "Give it another port, or remove it.";
+            return Err(document.conflict(address(index), "like the address of an earlier listener", "each address once", hint));
+        }
+        if config.admin.enabled && same(config.admin.address) {
+            let place = Place { table: "admin", index: 0, key: "address" };
+            let with = format!("({}) and a [[listener]] has the same address", config.admin.address);
+            let hint = "Give the admin port a port of its own.";
+            return Err(document.conflict(place, with, "an address that no listener has", hint));
+        }
+    }
+    Ok(())
+}
+
+fn publishing(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> {
+    if config.publish.allow != PublishAllow::Nobody && config.publish.topics.is_empty() {
+        let place = Place { table: "publish", index: 0, key: "topics" };
+        let hint = "Add for example `topics = [\"md.>\"]` below [publish]; `[\">\"]` allows every topic.";
+        let expected = "a list of the topics that clients may publish to";
+        return Err(document.conflict(place, "or empty while `allow` lets clients publish", expected, hint));
+    }
+    let limit = config.limits.publication_bytes_max;
+    if config.admin.enabled && config.admin.body_bytes_max < limit as usize {
+        let place = Place { table: "admin", index: 0, key: "body_bytes_max" };
+        let with = format!("({}) and cannot hold one publication of publication_bytes_max", config.admin.body_bytes_max);
+        let hint = "Raise it, or lower limits.publication_bytes_max.";
+        return Err(document.conflict(place, with, format!("at least {limit} (bytes)"), hint));
+    }
+    Ok(())
+}
+
+fn threads(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> {
+    let shards = &config.shards;
+    let sends_max = shards.ring_entries / 4;
+    if shards.sends_per_turn > sends_max {
+        let place = Place { table: "shards", index: 0, key: "sends_per_turn" };
+        let with = format!("({}) and more than a quarter of ring_entries", shards.sends_per_turn);
+        let hint = "A turn also submits receives, accepts and polls; raise shards.ring_entries or lower sends_per_turn.";
+        return Err(document.conflict(place, with, format!("at most {sends_max} (sends)"), hint));
+    }
+    if config.listeners.len() > usize::from(shards.accepts_armed) {
+        let place = Place { table: "shards", index: 0, key: "accepts_armed" };
+        let with = format!("({}) and less than the number of listeners", shards.accepts_armed);
+        let hint = "Each listener needs an accept armed; raise shards.accepts_armed.";
+        return Err(document.conflict(place, with, format!("at least {} (accepts)", config.listeners.len()), hint));
+    }
+    let places_min = u64::from(config.limits.publish_credits) * 2;
+    if u64::from(shards.mailbox_places) < places_min {
+        let place = Place { table: "shards", index: 0, key: "mailbox_places" };
+        let with = format!("({}) and less than twice limits.publish_credits", shards.mailbox_places);
+        let hint = "Two publishing threads must find room; raise mailbox_places or lower limits.publish_credits.";
+        return Err(document.conflict(place, with, format!("at least {places_min} (publications)"), hint));
+    }
+    Ok(())
+}

@@ -1,0 +1,417 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::keys::{self, Key};
+use super::reference::{KEYS, TABLES};
+use super::*;
+
+const LISTENER: &str = "[[listener]]\naddress = \"127.0.0.1:8080\"\n";
+
+fn parse_text(text: &str) -> Result<Config, ConfigError> {
+    parse(text, Path::new("gateway.toml"))
+}
+
+/// `text` follows a valid listener of two lines; the error must stand at `line` (of `text`) and `column` and say all of `parts`.
+fn check_error(text: &str, line: usize, column: usize, parts: &[&str]) {
+    check_whole(&format!("{LISTENER}{text}"), line + 2, column, parts);
+}
+
+/// The same for a whole file.
+fn check_whole(text: &str, line: usize, column: usize, parts: &[&str]) {
+    let error = parse_text(text).expect_err(text);
+    let said = error.to_string();
+    let place = format!("gateway.toml, line {line}, column {column}: ");
+    assert!(said.starts_with(&place), "{text:?} must be at {place:?}: {said}");
+    for part in parts {
+        assert!(said.contains(part), "{text:?} must say {part:?}: {said}");
+    }
+    assert!(!said.contains('\n'), "one line: {said:?}");
+    assert!(said.ends_with(['.', '?']) || error.hint.is_some_and(|hint| hint.starts_with("The line is")), "a sentence: {said}");
+}
+
+#[test]
+fn unknown_names_are_refused_with_the_nearest_known_one() {
+    check_error("[limits]\nconections_max = 1", 2, 1, &["limits.conections_max is not known", "connections_max, the nearest"]);
+    check_error("[limits]\nfoo = 1", 2, 1, &["limits.foo is not known", "message_bytes_max", "tidegate config"]);
+    check_error("[limit]\nx = 1", 1, 2, &["limit is not known", "Did you mean [limits]?"]);
+    check_error("[tls]\nx = 1", 1, 2, &["tls is not known", "listener, admin, topic"]);
+    check_error("[limits]\nring_bytes = 1", 2, 1, &["limits.ring_bytes is not known", "It belongs below [[topic]]"]);
+    check_error("limits.topics_max = 1", 1, 1, &["listener.limits is not known", "begin it with the line [limits]"]);
+    check_error("[echo]\nenabled = true\non = 1", 3, 1, &["echo.on is not known", "one of enabled"]);
+    // The first fault of the file is told, whatever the order of the alphabet.
+    check_error("[limits]\nzzz = 1\naaa = 1", 2, 1, &["limits.zzz"]);
+}
+
+#[test]
+fn a_key_before_the_first_table_is_told_its_table() {
+    let error = parse_text("connections_max = 1\n").expect_err("a key without its table");
+    let said = "gateway.toml, line 1, column 1: connections_max is not known; expected one of the tables listener, admin, topic, \
+                source, publish, echo, page, log, shards, limits. It belongs below [limits].";
+    assert_eq!(error.to_string(), said);
+}
+
+#[test]
+fn values_that_a_key_does_not_take() {
+    let connections = "expected a whole number from 1 to 1048576 (clients)";
+    check_error("[limits]\nconnections_max = \"many\"", 2, 19, &["limits.connections_max is \"many\"", connections]);
+    check_error("[limits]\nconnections_max = 0", 2, 19, &["limits.connections_max is 0", connections]);
+    check_error("[limits]\nconnections_max = -5", 2, 19, &["is -5", connections]);
+    check_error("[limits]\nconnections_max = 1.5", 2, 19, &["is 1.5", connections]);
+    check_error("[limits]\nconnections_max = 99999999999999999999", 2, 19, &["is 99999999999999999999", connections]);
+    check_error("[shards]\nring_entries = 1000", 2, 16, &["shards.ring_entries is 1000", "a power of two from 64 to 4096"]);
+    check_error("[shards]\nreceive_buffers = 65536", 2, 19, &["is 65536", "a power of two from 16 to 32768 (buffers)"]);
+    check_error("[shards]\npin = \"yes\"", 2, 7, &["shards.pin is \"yes\"", "expected true or false"]);
+    check_error("[log]\nformat = \"xml\"", 2, 10, &["log.format is \"xml\"", "expected \"text\" or \"json\""]);
+    check_error("[[listener]]\naddress = \"localhost:80\"", 2, 11, &["listener.address is", "an IP address", "not looked up"]);
+    check_error("[[listener]]\naddress = \"[::1]:80\"\nkind = \"tls\"", 3, 8, &["listener.kind is \"tls\"", "\"tcp\""]);
+    check_error(
+        "[[listener]]\naddress = \"[::1]:80\"\norigins = [\"https://a\",\n  \"https://b/\"]",
+        4,
+        3,
+        &["listener.origins is \"https://b/\"", "without a slash"],
+    );
+    check_error("[admin]\naddress = \"0.0.0.0:8081\"", 2, 11, &["admin.address is \"0.0.0.0:8081\"", "no authentication yet"]);
+    check_error("[admin]\nhosts = \"a\"", 2, 9, &["admin.hosts is \"a\"", "a list"]);
+    check_error("[[topic]]\npattern = \"a.>.b\"", 2, 11, &["topic.pattern is \"a.>.b\"", "last level"]);
+    check_error("[publish]\nallow = \"all\"", 2, 9, &["publish.allow is \"all\"", "\"nobody\" or \"loopback\""]);
+    check_error("[[source]]\nkind = \"kafka\"", 2, 8, &["source.kind is \"kafka\"", "\"synthetic\" or \"replay\""]);
+    for speed in ["0", "-1.0", "nan", "inf", "\"fast\"", "true"] {
+        let text = format!("[[source]]\nkind = \"replay\"\nfile = \"a\"\nspeed = {speed}");
+        check_error(&text, 4, 9, &[&format!("source.speed is {speed}"), "or \"max\""]);
+    }
+    let long = format!("[log]\nlevel = \"{}\"", "x".repeat(200));
+    check_error(&long, 2, 9, &["xxx...;"]);
+}
+
+#[test]
+fn values_in_dotted_keys_and_inline_tables() {
+    check_whole("limits.connections_max = 0", 1, 26, &["limits.connections_max is 0"]);
+    check_whole("limits = { topics_max = 0 }", 1, 25, &["limits.topics_max is 0"]);
+    check_whole("listener = [{ address = 1 }]", 1, 25, &["listener.address is 1"]);
+}
+
+#[test]
+fn tables_of_the_wrong_kind() {
+    check_error("[[limits]]\ntopics_max = 1", 1, 1, &["limits is ", "the line [limits]", "only one"]);
+    check_error("[topic]\npattern = \"a\"", 1, 1, &["topic is ", "the line [[topic]]", "several"]);
+    check_whole("echo = true", 1, 8, &["echo is true", "the line [echo]"]);
+    check_whole("source = [1]", 1, 10, &["source is [1]", "the line [[source]]"]);
+}
+
+#[test]
+fn what_must_be_there_and_is_not() {
+    check_error(
+        "[[listener]]\nkind = \"tcp\"",
+        1,
+        1,
+        &["listener.address is missing", "like \"127.0.0.1:8080\"", "Add `address"],
+    );
+    check_error("[[topic]]", 1, 1, &["topic.pattern is missing"]);
+    check_error("[page]", 1, 2, &["page.enabled is missing", "true or false"]);
+    check_error("[[source]]\nkind = \"replay\"", 1, 1, &["source.file is missing", "recording"]);
+    let error = parse_text("").expect_err("a file without a listener");
+    assert_eq!(
+        error.to_string(),
+        "gateway.toml, line 1, column 1: listener is missing; expected at least one [[listener]] where clients connect. \
+         Add [[listener]] and below it `address = \"127.0.0.1:8080\"`."
+    );
+}
+
+#[test]
+fn settings_that_do_not_go_together() {
+    check_error("[[listener]]\naddress = \"127.0.0.1:8080\"", 2, 11, &["listener.address is", "an earlier listener"]);
+    check_error("[admin]\naddress = \"127.0.0.1:8080\"", 2, 11, &["admin.address is", "a port of its own"]);
+    check_error("[publish]\nallow = \"loopback\"", 1, 2, &["publish.topics is not set", "[\"md.>\"]"]);
+    check_error("[publish]\nallow = \"loopback\"\ntopics = []", 3, 10, &["publish.topics is []"]);
+    check_error("[admin]\nbody_bytes_max = 2048", 2, 18, &["admin.body_bytes_max is 2048", "at least 1048576 (bytes)"]);
+    check_error("[shards]\nsends_per_turn = 257", 2, 18, &["shards.sends_per_turn is 257", "at most 256 (sends)"]);
+    check_error("[shards]\nring_entries = 128", 1, 2, &["shards.sends_per_turn is not set (64)", "at most 32"]);
+    check_error("[shards]\nmailbox_places = 2047", 2, 18, &["mailbox_places is 2047", "at least 2048 (publications)"]);
+    check_whole(
+        &format!("{LISTENER}[limits]\npublish_credits = 5000"),
+        1,
+        1,
+        &["shards.mailbox_places is not set (8192)", "10000"],
+    );
+}
+
+#[test]
+fn keys_of_the_other_kind_of_source() {
+    let synthetic = "[[source]]\nkind = \"synthetic\"\n";
+    let replay = "[[source]]\nkind = \"replay\"\nfile = \"a\"\n";
+    check_error(&format!("{synthetic}file = \"a\""), 3, 8, &["source.file is \"a\" in a source of kind \"synthetic\""]);
+    check_error(&format!("{synthetic}loop = true"), 3, 8, &["source.loop is true"]);
+    check_error(&format!("{replay}seed = 1"), 4, 8, &["source.seed is 1 in a source of kind \"replay\""]);
+    // The second of two is found where it stands.
+    check_error(&format!("{replay}{synthetic}speed = 1"), 6, 9, &["source.speed is 1"]);
+}
+
+#[test]
+fn text_that_is_not_toml() {
+    check_error("[limits\n", 1, 8, &["this is not TOML", "The line is: [limits"]);
+    check_error("[limits]\ntopics_max = 1\ntopics_max = 2", 3, 1, &["this is not TOML (duplicate key)", "topics_max = 2"]);
+    check_error("[limits]\ntopics_max =", 2, 13, &["this is not TOML"]);
+}
+
+#[test]
+fn what_a_file_does_not_name_does_not_run() {
+    let config = parse_text(LISTENER).expect("a listener is enough");
+    assert_eq!(config, Config::default());
+    assert!(!config.demo && !config.admin.enabled && !config.echo.enabled && !config.page.enabled);
+    assert_eq!((config.sources.len(), config.publish.allow), (0, PublishAllow::Nobody));
+}
+
+const EVERYTHING: &str = r#"
+    [[listener]]
+    address = "0.0.0.0:80"
+    kind = "tcp"
+    hosts = ["a.example"]
+    origins = ["https://a.example"]
+    [admin]
+    address = "[::1]:9"
+    [[topic]]
+    pattern = "md.>"
+    kind = "state"
+    ring_publications = 7
+    [[source]]
+    kind = "synthetic"
+    prefix = "x.y"
+    seed = 9
+    [[source]]
+    kind = "replay"
+    file = "r.gz"
+    topic = "cb.{/type}"
+    speed = "max"
+    loop = true
+    [[source]]
+    kind = "replay"
+    file = "s.gz"
+    speed = 10
+    [publish]
+    allow = "loopback"
+    topics = ["a", "b.*"]
+    [echo]
+    enabled = true
+    [page]
+    enabled = true
+    [log]
+    format = "json"
+    level = "trace"
+    [shards]
+    count = 3
+    pin = false
+    [limits]
+    connections_max = 0x10
+    topics_max = 1_000
+"#;
+
+#[test]
+fn everything_can_be_set() {
+    let replay = |file: &str, topic: &str, payload: Option<&str>| Replay {
+        file: file.into(),
+        topic: topic.into(),
+        payload: payload.map(Into::into),
+        speed: Speed::Max,
+        repeat: true,
+    };
+    let expected = Config {
+        demo: false,
+        listeners: vec![Listener {
+            address: "0.0.0.0:80".parse().expect("an address"),
+            kind: ListenerKind::Tcp,
+            hosts: vec!["a.example".into()],
+            origins: vec!["https://a.example".into()],
+        }],
+        admin: Admin { enabled: true, address: "[::1]:9".parse().expect("an address"), ..Admin::default() },
+        topics: vec![Topic { pattern: "md.>".into(), kind: TopicKind::State, ring_publications: 7, ..Topic::default() }],
+        sources: vec![
+            Source::Synthetic(Synthetic { prefix: "x.y".into(), seed: 9, ..Synthetic::default() }),
+            Source::Replay(replay("r.gz", "cb.{/type}", None)),
+            Source::Replay(Replay { speed: Speed::Times(10.0), repeat: false, ..replay("s.gz", "{/stream}", Some("/data")) }),
+        ],
+        limits: Limits { connections_max: 16, topics_max: 1000, ..Limits::default() },
+        shards: Shards { count: Some(3), pin: false, ..Shards::default() },
+        publish: Publish { allow: PublishAllow::Loopback, topics: vec!["a".into(), "b.*".into()] },
+        echo: Echo { enabled: true },
+        page: Page { enabled: true },
+        log: Log { format: LogFormat::Json, level: LogLevel::Trace },
+    };
+    assert_eq!(parse_text(EVERYTHING), Ok(expected));
+}
+
+#[test]
+fn the_printed_default_is_the_default() {
+    assert_eq!(parse_text(&default_text()), Ok(Config::default()));
+}
+
+#[test]
+fn the_printed_default_is_valid_with_everything_switched_on() {
+    let on: Vec<_> = default_text().lines().map(switched_on).collect();
+    let config = parse_text(&on.join("\n")).expect("what is commented out is valid");
+    assert!(config.admin.enabled && config.echo.enabled && config.page.enabled);
+    assert_eq!((config.sources.len(), config.topics.len(), config.shards.count), (2, 1, Some(2)));
+    assert_eq!(config.sources[0], Source::Synthetic(Synthetic::default()));
+    assert_eq!(config.sources[1], Source::Replay(Replay::of("recording.gz".into(), None, None)));
+    assert_eq!(config.publish.allow, PublishAllow::Loopback);
+    assert_eq!((config.limits, config.shards.pin), (Limits::default(), true));
+}
+
+fn switched_on(line: &str) -> String {
+    match line.strip_prefix('#') {
+        Some(rest) if !rest.starts_with(' ') => rest.into(),
+        _ => line.into(),
+    }
+}
+
+#[test]
+fn every_key_is_printed_once_for_each_table_that_has_it() {
+    let mut printed = BTreeSet::new();
+    let mut table = String::new();
+    for line in default_text().lines().map(switched_on) {
+        if let Some(heading) = line.strip_prefix('[') {
+            table = heading.trim_matches(['[', ']']).into();
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            printed.insert(format!("{table}.{key}"));
+        }
+    }
+    let known: BTreeSet<_> = KEYS.iter().map(|key| format!("{}.{}", key.table, key.name)).collect();
+    assert_eq!(printed, known);
+}
+
+/// serde lists the members of a shape when it meets one that is none of them.
+#[test]
+fn the_keys_are_those_that_the_file_is_read_into() {
+    for (table, error) in [
+        ("limits", toml::from_str::<Limits>("zzz = 1").expect_err("no such key")),
+        ("shards", toml::from_str::<Shards>("zzz = 1").expect_err("no such key")),
+    ] {
+        let listed: BTreeSet<_> = error.message().split('`').skip(3).step_by(2).collect();
+        let known: BTreeSet<_> = keys::of(table).map(|key| key.name).collect();
+        assert_eq!(listed, known, "[{table}]");
+    }
+}
+
+/// What passes the check must fit into its field, or serde would speak instead of us.
+#[test]
+fn the_least_and_the_greatest_number_can_be_read() {
+    for key in KEYS {
+        let (keys::Form::Whole(least, most, _) | keys::Form::PowerOfTwo(least, most, _)) = key.form else { continue };
+        let table = keys::table(key.table).expect("keys name tables that exist").heading();
+        let required = match key.table {
+            "topic" => "pattern = \"a\"\n",
+            "source" => "kind = \"synthetic\"\n",
+            _ => "",
+        };
+        for number in [least, most] {
+            let text = format!("{LISTENER}{table}\n{required}{} = {number}", key.name);
+            let fault = parse_text(&text).map_or_else(|error| Some(error.fault), |_| None);
+            assert!(matches!(fault, None | Some(Fault::Conflict(_))), "{text}: {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn names_from_the_file_cannot_command_a_terminal() {
+    let error = parse_text("\"a\\u001b[31m\" = 1").expect_err("not a table");
+    assert!(!error.to_string().contains('\u{1b}'), "{error:?}");
+}
+
+#[test]
+fn defaults_are_within_their_own_bounds() {
+    for key in KEYS {
+        let Some(value) = print::default_value(key) else { continue };
+        let text = format!("x = {value}");
+        let table = toml::de::DeTable::parse(&text).expect("a default is TOML").into_inner();
+        assert!(key.form.check(&table["x"]).is_ok(), "{}.{} = {value}", key.table, key.name);
+    }
+}
+
+#[test]
+fn demo_mode_is_reachable_from_this_machine_only() {
+    let demo = demo();
+    assert!(demo.demo && demo.admin.enabled && demo.page.enabled && demo.echo.enabled);
+    assert_eq!(demo.listeners[0].address.to_string(), "127.0.0.1:8080");
+    assert_eq!(demo.admin.address.to_string(), "127.0.0.1:8081");
+    assert_eq!(demo.publish.topics, ["demo.>"]);
+    assert!(matches!(&demo.sources[..], [Source::Synthetic(synthetic)] if synthetic.prefix == "demo"));
+}
+
+/// Each warning has a configuration that brings it; all that is in `text` beside a listener and what must be said.
+#[test]
+fn what_is_risky_is_warned_of() {
+    let replay = "[admin]\n[[source]]\nkind = \"replay\"\nfile = \"a.gz\"\n";
+    for (text, part) in [
+        ("[[listener]]\naddress = \"0.0.0.0:80\"", "0.0.0.0:80 is reachable from other machines"),
+        ("[[listener]]\naddress = \"0.0.0.0:80\"\nhosts = [\"a\"]", "hosts of 0.0.0.0:80 are not looked at"),
+        ("[[listener]]\naddress = \"0.0.0.0:80\"\n[echo]\nenabled = true", "/echo is open"),
+        ("[publish]\nallow = \"loopback\"\ntopics = [\"a\"]", "A proxy on this machine"),
+        ("[publish]\ntopics = [\"a\"]", "has no effect"),
+        ("", "There is no [admin]"),
+        ("", "Nothing can publish"),
+        ("[[source]]\nkind = \"synthetic\"", "demo.> is made up"),
+        (&format!("{replay}speed = \"max\""), "speed \"max\" beside other sources"),
+        (&format!("{replay}loop = true"), "begins again at its end"),
+        (&format!("{replay}{}", replay.replace("[admin]\n", "")), "Source 2 is the same"),
+        ("[[topic]]\npattern = \"a.>\"\n[[topic]]\npattern = \"a.b\"", "a.b are never used: a.> comes first"),
+        ("[[topic]]\npattern = \"a\"\nring_bytes = 2000", "smaller than the largest publication"),
+        ("[limits]\npublication_bytes_max = 8_000_000", "above the default ring_bytes"),
+        ("[limits]\nidle_ping_ms = 50000", "load balancers"),
+        ("[limits]\ntorn_bytes_max = 1000", "torn_bytes_max is below"),
+        ("[limits]\nrequests_burst = 1", "requests_burst is below"),
+        ("[shards]\ncount = 9", "With 9 shards"),
+    ] {
+        let config = parse_text(&format!("{LISTENER}{text}")).expect(text);
+        let warnings = warnings(&config);
+        assert!(warnings.iter().any(|warning| warning.contains(part)), "{text:?} must warn of {part:?}: {warnings:#?}");
+    }
+    let quiet = parse_text(&format!("{LISTENER}{replay}speed = 2.0")).expect("a replay and an admin port");
+    assert_eq!(warnings(&quiet), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_in_force_is_told() {
+    let text = format!("{LISTENER}[admin]\n[limits]\ntopics_max = 5\n[[topic]]\npattern = \"a\"\nring_bytes = 1536\n");
+    let told = in_force(&parse_text(&text).expect("valid"));
+    for part in [
+        "clients       127.0.0.1:8080",
+        "admin         127.0.0.1:8081",
+        "feed          none",
+        "topics_max = 5, others",
+        "1.5 KiB",
+    ] {
+        assert!(told.contains(part), "{part:?}: {told}");
+    }
+}
+
+/// The tables of docs/configuration.md between their marks. `UPDATE_DOCS=1 cargo test --lib config` writes them anew.
+#[test]
+fn the_documentation_lists_every_key() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let mut document = std::fs::read_to_string(&path).expect("docs/configuration.md is part of the repository");
+    let written = document.clone();
+    for table in TABLES {
+        let (begin, end) = (format!("<!-- keys of {} -->\n", table.name), "<!-- end of keys -->");
+        let from = document.find(&begin).unwrap_or_else(|| panic!("docs/configuration.md has no line {begin:?}")) + begin.len();
+        let to = from + document[from..].find(end).unwrap_or_else(|| panic!("docs/configuration.md does not end {begin:?}"));
+        let rows: String = keys::of(table.name).map(row).collect();
+        let section =
+            format!("{}\n\n| key | takes | default | meaning and reason |\n| --- | --- | --- | --- |\n{rows}", table.meaning);
+        document.replace_range(from..to, &section);
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &document).expect("docs/configuration.md can be written");
+    } else if document != written {
+        let line = document.lines().zip(written.lines()).find(|(now, then)| now != then);
+        panic!("docs/configuration.md is not what the keys say; UPDATE_DOCS=1 cargo test --lib config writes it: {line:#?}");
+    }
+}
+
+fn row(key: &Key) -> String {
+    let default = match print::default_value(key) {
+        Some(value) => format!("`{value}`"),
+        None if key.required => "none, required".into(),
+        None => "none".into(),
+    };
+    let plain = |text: &str| text.replace('|', "\\|").replace('<', "&lt;");
+    format!("| `{}` | {} | {default} | {} |\n", key.name, plain(&key.form.expected()), plain(key.meaning))
+}
