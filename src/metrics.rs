@@ -1,0 +1,341 @@
+//! Counters and histograms, kept per shard, written by their owner only, gathered by the admin port.
+//!
+//! Each shard owns one [`ShardMetrics`], the control thread one [`ControlMetrics`]. Because a value has one writer, adding
+//! is a plain load and store: no locked instruction, no shared cache line between two writers. A reader sees values that
+//! may be a moment old and never ones that were not there.
+//!
+//! Without: names, labels and the text format of a monitoring system; the admin port knows those.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+/// A number that only grows. One thread adds, any may read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`; for the owning thread only.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A number that rises and falls. One thread writes, any may read.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Sets it; for the owning thread only.
+    #[inline]
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// Adds `change`, which may be negative; for the owning thread only.
+    #[inline]
+    pub fn add(&self, change: i64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(change), Relaxed);
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn get(&self) -> i64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Upper bounds of a histogram's buckets but the last, which takes the rest: 10 us, 20 us, ... 10.5 s.
+pub const HISTOGRAM_BOUNDS: usize = 21;
+
+/// Durations in buckets that double from 10 us to 10.5 s. One thread records, any may read.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Counter; HISTOGRAM_BOUNDS + 1],
+    sum_us: Counter,
+}
+
+impl Histogram {
+    /// Records one duration; for the owning thread only.
+    #[inline]
+    pub fn record(&self, us: u64) {
+        // Bucket i holds (10 * 2^(i-1), 10 * 2^i]; the number of bits of (us - 1) / 10 is that i.
+        let bits = (u64::BITS - (us.saturating_sub(1) / 10).leading_zeros()) as usize;
+        self.buckets[bits.min(HISTOGRAM_BOUNDS)].add(1);
+        self.sum_us.add(us);
+    }
+
+    /// The upper bound of bucket `bucket`, microseconds; the last bucket has none.
+    #[must_use]
+    pub const fn bound_us(bucket: usize) -> Option<u64> {
+        if bucket < HISTOGRAM_BOUNDS { Some(10 << bucket) } else { None }
+    }
+
+    /// What each bucket holds by itself (not the ones below it too).
+    #[must_use]
+    pub fn buckets(&self) -> [u64; HISTOGRAM_BOUNDS + 1] {
+        std::array::from_fn(|bucket| self.buckets[bucket].get())
+    }
+
+    /// Sum of all durations, microseconds.
+    #[must_use]
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us.get()
+    }
+}
+
+/// A closed set of label values: one counter each.
+pub trait Label: Copy + 'static {
+    /// Every value, in the order of their discriminants from 0.
+    const ALL: &'static [Self];
+    /// As it stands in the metric's label.
+    fn name(self) -> &'static str;
+    /// Its place in [`Label::ALL`].
+    fn index(self) -> usize;
+}
+
+/// Declares an enum with its label names, so that the two cannot fall apart.
+macro_rules! label {
+    ($(#[$meta:meta])* $name:ident, $count:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Label for $name {
+            const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            fn name(self) -> &'static str {
+                match self {
+                    $($name::$variant => $text,)+
+                }
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+
+        const $count: usize = <$name as Label>::ALL.len();
+    };
+}
+
+label! {
+    /// Why a connection or its request was turned away.
+    RefusalReason, REFUSALS {
+        /// 400.
+        BadRequest = "bad_request",
+        /// 404.
+        NotFound = "not_found",
+        /// 405.
+        Method = "method",
+        /// 426: no upgrade, or a version that is not 13.
+        UpgradeRequired = "upgrade_required",
+        /// 431.
+        HeadTooLarge = "head_too_large",
+        /// 421: a `Host` that is not ours.
+        Misdirected = "misdirected",
+        /// 403.
+        Forbidden = "forbidden",
+        /// 401.
+        Unauthorized = "unauthorized",
+        /// 429.
+        TooMany = "too_many",
+        /// 503, or accepted and dropped: `connections_max`.
+        Full = "full",
+        /// The handshake did not end in time.
+        Timeout = "timeout",
+    }
+}
+
+label! {
+    /// How a connection ended.
+    CloseClass, CLOSES {
+        /// 1000, or no code.
+        Normal = "normal",
+        /// 1001 or 1012.
+        GoingAway = "going_away",
+        /// 1002.
+        Protocol = "protocol",
+        /// 1007.
+        Utf8 = "utf8",
+        /// 1009.
+        TooBig = "too_big",
+        /// 1003 or 1008.
+        Policy = "policy",
+        /// 1013, or reset after it: fell out of a ring.
+        Lag = "lag",
+        /// A message, a pong, a close or a send that did not come in time.
+        Timeout = "timeout",
+        /// By the peer or the network, without a close frame.
+        Reset = "reset",
+        /// 1011.
+        Internal = "internal",
+    }
+}
+
+/// One counter for each value of a label.
+#[derive(Debug)]
+pub struct Counters<L, const N: usize> {
+    counters: [Counter; N],
+    label: std::marker::PhantomData<fn(L)>,
+}
+
+impl<L, const N: usize> Default for Counters<L, N> {
+    fn default() -> Self {
+        Counters { counters: std::array::from_fn(|_| Counter::default()), label: std::marker::PhantomData }
+    }
+}
+
+impl<L: Label, const N: usize> Counters<L, N> {
+    /// Adds `n` to the counter of `label`; for the owning thread only.
+    #[inline]
+    pub fn add(&self, label: L, n: u64) {
+        self.counters[label.index()].add(n);
+    }
+
+    /// The value of the counter of `label`.
+    #[must_use]
+    pub fn get(&self, label: L) -> u64 {
+        self.counters[label.index()].get()
+    }
+}
+
+/// What one shard counts. Aligned so that two shards never write to one cache line (or its prefetched neighbour).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+#[non_exhaustive]
+pub struct ShardMetrics {
+    /// Clients now, from accept to close.
+    pub connections: Gauge,
+    /// Subscriptions now.
+    pub subscriptions: Gauge,
+    /// Topics that the shard knows now, at home or as replica.
+    pub topics: Gauge,
+    /// Connections accepted.
+    pub accepts: Counter,
+    /// Accepts that failed (`EMFILE` and the like).
+    pub accept_failures: Counter,
+    /// Connections and requests turned away.
+    pub refusals: Counters<RefusalReason, REFUSALS>,
+    /// Whole messages received from clients.
+    pub messages_in: Counter,
+    /// Bytes received from clients, heads and frame headers included.
+    pub bytes_in: Counter,
+    /// Whole messages sent to clients: deliveries, replies and events.
+    pub messages_out: Counter,
+    /// Bytes that the kernel took for clients.
+    pub bytes_out: Counter,
+    /// Send operations submitted.
+    pub sends: Counter,
+    /// Sends of which the kernel took a part or nothing.
+    pub sends_short: Counter,
+    /// Publications given their offset here, as their topic's home.
+    pub publications: Counter,
+    /// Publications taken in from other homes.
+    pub publications_replicated: Counter,
+    /// Publications sent whole, counted once for each subscriber.
+    pub deliveries: Counter,
+    /// Connections that ended, by how.
+    pub closes: Counters<CloseClass, CLOSES>,
+    /// Times that the kernel found no receive buffer.
+    pub buffer_shortages: Counter,
+    /// Multishot receives that ended and were armed again.
+    pub receives_ended: Counter,
+    /// Turns of the loop.
+    pub turns: Counter,
+    /// Completions taken from the kernel.
+    pub completions: Counter,
+    /// Times that this shard was woken by another thread's eventfd write.
+    pub wakes: Counter,
+    /// Times that another shard's mailbox had no place for a message of this one.
+    pub mailbox_full: Counter,
+    /// Times that a publisher here was no longer read because credits were missing.
+    pub publisher_pauses: Counter,
+    /// Rests of unfinished frames copied because their ring gave them up.
+    pub torn_copies: Counter,
+    /// From a publication's ingest to the submission that gave it to its last due subscriber here.
+    pub publish_to_submit: Histogram,
+}
+
+/// What the control thread counts.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+#[non_exhaustive]
+pub struct ControlMetrics {
+    /// Lines read from recordings.
+    pub replay_lines: Counter,
+    /// Lines that are no message (the connection's log), or whose message has no topic or payload by the template.
+    pub replay_skipped: Counter,
+    /// Lines that should hold a message and do not parse.
+    pub replay_unparsable: Counter,
+    /// Messages of a recording that were larger than `publication_bytes_max`, or that the broker refused.
+    pub replay_refused: Counter,
+    /// Publications handed over by sources.
+    pub source_publications: Counter,
+    /// Sources that ended with an error.
+    pub source_errors: Counter,
+    /// Requests on the admin port.
+    pub http_requests: Counter,
+    /// Requests on the admin port that were answered with a status of 400 or above.
+    pub http_errors: Counter,
+    /// Publications taken over HTTP and given a position.
+    pub http_publications: Counter,
+    /// Publications that came over HTTP and were refused, one by one.
+    pub http_publication_errors: Counter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The naive twin of the bucket arithmetic.
+    fn bucket_of(us: u64) -> usize {
+        (0..HISTOGRAM_BOUNDS).find(|&bucket| us <= Histogram::bound_us(bucket).unwrap()).unwrap_or(HISTOGRAM_BOUNDS)
+    }
+
+    #[test]
+    fn a_duration_falls_into_the_first_bucket_that_is_not_below_it() {
+        let edges = (0..HISTOGRAM_BOUNDS).flat_map(|bucket| {
+            let bound = Histogram::bound_us(bucket).unwrap();
+            [bound - 1, bound, bound + 1]
+        });
+        for us in edges.chain([0, 1, 10_000_000, u64::MAX]) {
+            let histogram = Histogram::default();
+            histogram.record(us);
+            let filled = histogram.buckets().iter().position(|&count| count == 1);
+            assert_eq!(filled, Some(bucket_of(us)), "{us} us");
+            assert_eq!(histogram.sum_us(), us);
+        }
+    }
+
+    #[test]
+    fn labels_are_numbered_by_their_place_and_named_apart() {
+        fn check<L: Label>() {
+            for (place, label) in L::ALL.iter().enumerate() {
+                assert_eq!(label.index(), place);
+                assert_eq!(L::ALL.iter().filter(|other| other.name() == label.name()).count(), 1, "{}", label.name());
+            }
+        }
+        check::<RefusalReason>();
+        check::<CloseClass>();
+    }
+
+    #[test]
+    fn counters_of_labels_are_kept_apart() {
+        let metrics = ShardMetrics::default();
+        metrics.closes.add(CloseClass::Lag, 2);
+        metrics.closes.add(CloseClass::Reset, 1);
+        metrics.connections.add(3);
+        metrics.connections.add(-1);
+        let counts: Vec<u64> = CloseClass::ALL.iter().map(|&class| metrics.closes.get(class)).collect();
+        assert_eq!(counts, [0, 0, 0, 0, 0, 0, 2, 0, 1, 0]);
+        assert_eq!(metrics.connections.get(), 2);
+    }
+}
