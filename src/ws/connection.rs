@@ -1,0 +1,349 @@
+//! Pulls events out of received bytes: frames in order, unmasked in place, text checked as it comes in.
+//!
+//! Without: memory per message. Payloads are handed out as pieces of the input they came in; only a control frame that
+//! the input tears is kept, in a box, until its rest is there. Without the close handshake and pongs, too: the events say
+//! that they are due.
+//!
+//! Invariants: a length is refused when its header is read, before anything is kept for it. What the events say does not
+//! depend on how the input is torn, only into how many pieces a message falls.
+
+use std::mem;
+use std::ops::Deref;
+
+use super::frame::{self, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode};
+use super::utf8::Utf8;
+use super::{CloseCode, ProtocolError, close, mask};
+
+/// Which side of the connection we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// We accepted it: what comes in is masked, what goes out is not.
+    Server,
+    /// We opened it: what goes out is masked, what comes in is not.
+    Client,
+}
+
+/// Bounds on one message; the same for many clients, so they are lent to each call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest message, all its fragments together.
+    pub message_bytes_max: u32,
+    /// Most fragments of one message; a message in one frame has one.
+    pub fragments_max: u32,
+}
+
+/// The two kinds of message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// UTF-8.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+/// What came in.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'b> {
+    /// The next piece of a message. A message that lies whole in the input is one piece.
+    Data {
+        /// Text or binary, the same for all pieces of a message.
+        kind: MessageKind,
+        /// The payload, unmasked. Text is UTF-8 so far; a piece may end inside of a code point.
+        bytes: &'b mut [u8],
+        /// The message begins here.
+        first: bool,
+        /// The message ends here.
+        last: bool,
+    },
+    /// A pong with the same payload is owed.
+    Ping(Control),
+    /// The answer to a ping, or unasked for.
+    Pong(Control),
+    /// The peer closes: its code and reason (UTF-8), if it gave them. A close frame is owed, unless it answers ours.
+    /// RFC 6455 1.4: what follows is discarded, so nothing more is read.
+    Close(Option<(CloseCode, Control)>),
+}
+
+/// The payload of a control frame, by value: at most 125 bytes.
+#[derive(Clone, Copy)]
+pub struct Control {
+    length: u8,
+    bytes: [u8; CONTROL_BYTES_MAX],
+}
+
+impl Control {
+    /// A payload of at most 125 bytes; more is a mistake of the caller.
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut control = Self { length: 0, bytes: [0; CONTROL_BYTES_MAX] };
+        control.extend(bytes);
+        control
+    }
+
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        let start = usize::from(self.length);
+        let end = start + bytes.len();
+        self.bytes[start..end].copy_from_slice(bytes);
+        self.length = end as u8;
+    }
+}
+
+impl Deref for Control {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+impl PartialEq for Control {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Control {}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Control(\"{}\")", self.escape_ascii())
+    }
+}
+
+/// The receiving half of a connection: where its stream of frames stands.
+#[derive(Debug)]
+pub struct Connection {
+    role: Role,
+    /// The kind of the message that has begun and not ended.
+    message: Option<MessageKind>,
+    /// No piece of it has been handed out.
+    first: bool,
+    /// The torn code point of a text.
+    utf8: Utf8,
+    /// Bytes of the message, as far as headers announced them.
+    message_bytes: u32,
+    fragments: u32,
+    frame: Frame,
+}
+
+// One per client, hundreds of thousands of them.
+const _: () = assert!(size_of::<Connection>() <= 40);
+
+/// Where the stream stands inside of a frame.
+#[derive(Debug)]
+enum Frame {
+    /// Before or inside of a header, of which so much has come.
+    Header { torn: [u8; HEADER_BYTES_MAX - 1], length: u8 },
+    /// Inside of a data frame's payload.
+    Data { remaining: u32, key: Option<[u8; 4]>, fin: bool },
+    /// Inside of a control frame's payload.
+    Control { opcode: Opcode, remaining: u8, key: Option<[u8; 4]>, torn: Box<Control> },
+}
+
+impl Frame {
+    const START: Self = Self::Header { torn: [0; HEADER_BYTES_MAX - 1], length: 0 };
+}
+
+/// Text is unmasked and checked in pieces of this size, so that the second look finds them in the first-level cache.
+const PIECE_BYTES: usize = 16 << 10;
+
+impl Connection {
+    /// A connection whose handshake is done; `role` is ours.
+    pub fn new(role: Role) -> Self {
+        Self { role, message: None, first: false, utf8: Utf8::default(), message_bytes: 0, fragments: 0, frame: Frame::START }
+    }
+
+    /// The next event of the input, unmasked in place; `input` advances past what was used. None: the input is used up.
+    /// After an error the stream has no meaning any more and nothing must be read.
+    pub fn next<'b>(&mut self, limits: &Limits, input: &mut &'b mut [u8]) -> Result<Option<Event<'b>>, ProtocolError> {
+        loop {
+            let event = match &mut self.frame {
+                Frame::Header { .. } => {
+                    let Some(header) = self.read_header(input)? else { return Ok(None) };
+                    self.begin_frame(limits, header, input)?
+                }
+                _ if input.is_empty() => return Ok(None),
+                Frame::Data { .. } => Some(self.read_data(input)?),
+                Frame::Control { .. } => self.read_control(input)?,
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// True from the first byte of a frame, or of a message, to the end of the message: something is unfinished, and a
+    /// deadline should run.
+    pub fn inside_message(&self) -> bool {
+        self.message.is_some() || !matches!(self.frame, Frame::Header { length: 0, .. })
+    }
+
+    /// A whole header, or none and the input is used up.
+    fn read_header(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, ProtocolError> {
+        let Frame::Header { torn, length } = &mut self.frame else { unreachable!("read only before a header's end") };
+        if *length == 0
+            && let Some((header, header_bytes)) = frame::decode(self.role, input)?
+        {
+            take(input, header_bytes);
+            return Ok(Some(header));
+        }
+        let before = usize::from(*length);
+        let mut joined = [0; HEADER_BYTES_MAX];
+        joined[..before].copy_from_slice(&torn[..before]);
+        let added = input.len().min(HEADER_BYTES_MAX - before);
+        joined[before..before + added].copy_from_slice(&input[..added]);
+        let decoded = frame::decode(self.role, &joined[..before + added])?;
+        let (header, used) = match decoded {
+            Some((header, header_bytes)) => (Some(header), header_bytes - before),
+            None => {
+                *length = (before + added) as u8;
+                *torn = *joined.first_chunk().expect("a torn header is shorter than the longest one");
+                (None, added)
+            }
+        };
+        take(input, used);
+        Ok(header)
+    }
+
+    /// Checks the frame against its message, and reads it at once if it is a control frame that lies whole in the input or
+    /// is empty.
+    fn begin_frame<'b>(
+        &mut self,
+        limits: &Limits,
+        header: Header,
+        input: &mut &'b mut [u8],
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
+        let kind = match (header.opcode, self.message) {
+            (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return self.begin_control(header, input),
+            // RFC 6455 5.4: a fragmented message consists of a frame with an opcode other than 0, followed by zero or more
+            // frames with the opcode set to 0; the fragments MUST NOT be interleaved with those of another message.
+            (Opcode::Continuation, Some(kind)) => kind,
+            (Opcode::Continuation, None) => return Err(ProtocolError::ContinuationUnexpected),
+            (Opcode::Text | Opcode::Binary, Some(_)) => return Err(ProtocolError::MessageInterleaved),
+            (Opcode::Text, None) => self.begin_message(MessageKind::Text),
+            (Opcode::Binary, None) => self.begin_message(MessageKind::Binary),
+        };
+        self.fragments += 1;
+        if self.fragments > limits.fragments_max {
+            return Err(ProtocolError::TooManyFragments);
+        }
+        // Compared before it is added, so that no length overflows.
+        let room = limits.message_bytes_max.saturating_sub(self.message_bytes);
+        if header.length > u64::from(room) {
+            return Err(ProtocolError::MessageTooLong);
+        }
+        let length = u32::try_from(header.length).expect("a length within message_bytes_max, which is a u32");
+        self.message_bytes += length;
+        if length > 0 {
+            self.frame = Frame::Data { remaining: length, key: header.mask, fin: header.fin };
+            return Ok(None);
+        }
+        self.frame = Frame::START;
+        if header.fin { self.piece(kind, &mut [], true).map(Some) } else { Ok(None) }
+    }
+
+    fn begin_message(&mut self, kind: MessageKind) -> MessageKind {
+        (self.message, self.first, self.message_bytes, self.fragments) = (Some(kind), true, 0, 0);
+        kind
+    }
+
+    /// What is there of a data frame's payload; the input is not empty.
+    fn read_data<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Event<'b>, ProtocolError> {
+        let Frame::Data { remaining, key, fin } = &mut self.frame else { unreachable!("read only inside of a data frame") };
+        let available = input.len().min(*remaining as usize);
+        let bytes = take(input, available);
+        *remaining -= available as u32;
+        let key_here = *key;
+        *key = key_here.map(|key| mask::rotate(key, available));
+        let last = *fin && *remaining == 0;
+        if *remaining == 0 {
+            self.frame = Frame::START;
+        }
+        let kind = self.message.expect("a data frame belongs to a message");
+        match kind {
+            MessageKind::Text => self.receive_text(bytes, key_here)?,
+            MessageKind::Binary => {
+                if let Some(key) = key_here {
+                    mask::unmask(bytes, key);
+                }
+            }
+        }
+        self.piece(kind, bytes, last)
+    }
+
+    /// RFC 6455 8.1: text that is not UTF-8 fails the connection; here at its first bad byte, also mid-message.
+    fn receive_text(&mut self, bytes: &mut [u8], key: Option<[u8; 4]>) -> Result<(), ProtocolError> {
+        // A piece is a multiple of four bytes, so the key begins anew with each.
+        const { assert!(PIECE_BYTES.is_multiple_of(4)) };
+        for piece in bytes.chunks_mut(PIECE_BYTES) {
+            let ascii = key.is_some_and(|key| mask::unmask_ascii(piece, key));
+            if !(ascii && self.utf8.is_complete()) {
+                self.utf8.feed(piece).map_err(|_| ProtocolError::TextNotUtf8)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn piece<'b>(&mut self, kind: MessageKind, bytes: &'b mut [u8], last: bool) -> Result<Event<'b>, ProtocolError> {
+        let first = mem::replace(&mut self.first, false);
+        if last {
+            self.message = None;
+            self.utf8.finish().map_err(|_| ProtocolError::TextNotUtf8)?;
+        }
+        Ok(Event::Data { kind, bytes, first, last })
+    }
+
+    fn begin_control<'b>(&mut self, header: Header, input: &mut &'b mut [u8]) -> Result<Option<Event<'b>>, ProtocolError> {
+        let length = u8::try_from(header.length).expect("a control frame has at most 125 bytes");
+        let Header { opcode, mask: key, .. } = header;
+        if usize::from(length) <= input.len() {
+            self.frame = Frame::START;
+            let bytes = take(input, usize::from(length));
+            if let Some(key) = key {
+                mask::unmask(bytes, key);
+            }
+            return control_event(opcode, bytes).map(Some);
+        }
+        self.frame = Frame::Control { opcode, remaining: length, key, torn: Box::new(Control::new(&[])) };
+        Ok(None)
+    }
+
+    /// The rest of a control frame that the input tore; the input is not empty.
+    fn read_control<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Option<Event<'b>>, ProtocolError> {
+        let Frame::Control { opcode, remaining, key, torn } = &mut self.frame else {
+            unreachable!("read only inside of a control frame")
+        };
+        let available = input.len().min(usize::from(*remaining));
+        let bytes = take(input, available);
+        *remaining -= available as u8;
+        if let Some(key) = key {
+            mask::unmask(bytes, *key);
+            *key = mask::rotate(*key, available);
+        }
+        torn.extend(bytes);
+        if *remaining > 0 {
+            return Ok(None);
+        }
+        let event = control_event(*opcode, torn)?;
+        self.frame = Frame::START;
+        Ok(Some(event))
+    }
+}
+
+fn control_event<'b>(opcode: Opcode, payload: &[u8]) -> Result<Event<'b>, ProtocolError> {
+    Ok(match opcode {
+        Opcode::Ping => Event::Ping(Control::new(payload)),
+        Opcode::Pong => Event::Pong(Control::new(payload)),
+        Opcode::Close => Event::Close(close::parse(payload)?),
+        Opcode::Continuation | Opcode::Text | Opcode::Binary => unreachable!("data frames have their own path"),
+    })
+}
+
+/// Cuts the first `length` bytes off the input.
+fn take<'b>(input: &mut &'b mut [u8], length: usize) -> &'b mut [u8] {
+    let (taken, rest) = mem::take(input).split_at_mut(length);
+    *input = rest;
+    taken
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,22 @@
+//! The WebSocket protocol (RFC 6455) for both roles: bytes in, events out; values in, bytes out.
+//!
+//! Without: sockets, a clock, a thread or a runtime, randomness of its own, and an opinion on what messages mean.
+//!
+//! [`handshake`] turns an HTTP head into an upgrade or a refusal. [`connection`] pulls [`Event`]s out of received bytes,
+//! in place. [`message`] puts the pieces of torn messages together for who wants them whole. [`frame`] and [`close`] write
+//! what is sent. [`mask`] and [`utf8`] are the two loops that touch every byte.
+
+pub mod close;
+pub mod connection;
+pub mod error;
+pub mod frame;
+pub mod handshake;
+pub mod mask;
+pub mod message;
+pub mod utf8;
+
+pub use close::CloseCode;
+pub use connection::{Connection, Control, Event, Limits, MessageKind, Role};
+pub use error::ProtocolError;
+pub use frame::Opcode;
+pub use message::{Assembler, Message};
