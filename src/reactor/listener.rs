@@ -1,0 +1,176 @@
+//! Listening sockets: one per shard and address, all of an address in one `SO_REUSEPORT` group, so that the kernel deals
+//! new clients out to the shards.
+//!
+//! Without: accepting. That is the ring's.
+//!
+//! Invariant: a group has one owner. `SO_REUSEPORT` alone would let a second gateway of the same user join silently and
+//! take every other client, so the first socket of a group binds *and listens* without it (which fails with
+//! `EADDRINUSE` while anyone else has the port, group or not) and gets it only then; the kernel makes the group when the
+//! first sibling listens.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// What accepted sockets inherit from their listener. Set here once, not for each client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenSettings {
+    /// Clients that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+    pub backlog: u32,
+    /// `TCP_NOTSENT_LOWAT`: bytes that the kernel takes for a client beyond what is on the wire. 0: the kernel's default.
+    pub send_unsent_bytes_max: u32,
+    /// `TCP_USER_TIMEOUT`: unacknowledged bytes older than this end the connection. 0: the kernel's default.
+    pub send_timeout_ms: u32,
+    /// `TCP_NODELAY`: a short send leaves at once.
+    pub nodelay: bool,
+}
+
+/// A listening TCP socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    address: SocketAddr,
+    settings: ListenSettings,
+}
+
+impl Listener {
+    /// The first socket of an address. Port 0 lets the kernel choose; [`Listener::address`] tells.
+    ///
+    /// # Errors
+    /// `AddrInUse` if any other process has the port, be it with `SO_REUSEPORT`; `AddrNotAvailable`, `PermissionDenied`
+    /// and what else the kernel says.
+    pub fn bind(address: SocketAddr, settings: &ListenSettings) -> io::Result<Self> {
+        let socket = socket_with(address, settings)?;
+        socket.bind(&address.into())?;
+        socket.listen(backlog(settings))?;
+        socket.set_reuse_port(true)?;
+        Self::of(socket, *settings)
+    }
+
+    /// Another socket of the same group: the next shard's.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn sibling(&self) -> io::Result<Self> {
+        let socket = socket_with(self.address, &self.settings)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&self.address.into())?;
+        socket.listen(backlog(&self.settings))?;
+        Self::of(socket, self.settings)
+    }
+
+    /// Where it listens, with the port that was chosen.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn of(socket: Socket, settings: ListenSettings) -> io::Result<Self> {
+        let address = socket.local_addr()?.as_socket().expect("a socket bound to an internet address has one");
+        Ok(Self { socket, address, settings })
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// A socket with what accepted ones inherit. It stays blocking: io_uring waits by itself, and would give `EAGAIN` on a
+/// non-blocking one.
+fn socket_with(address: SocketAddr, settings: &ListenSettings) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of a gateway that stopped a moment ago may linger in TIME_WAIT; they do not keep the next one out.
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(settings.nodelay)?;
+    if settings.send_timeout_ms > 0 {
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(settings.send_timeout_ms.into())))?;
+    }
+    if settings.send_unsent_bytes_max > 0 {
+        socket.set_tcp_notsent_lowat(settings.send_unsent_bytes_max)?;
+    }
+    Ok(socket)
+}
+
+fn backlog(settings: &ListenSettings) -> i32 {
+    i32::try_from(settings.backlog).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const SETTINGS: ListenSettings =
+        ListenSettings { backlog: 64, send_unsent_bytes_max: 16_384, send_timeout_ms: 30_000, nodelay: true };
+
+    fn loopback(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
+
+    #[test]
+    fn siblings_share_a_port_and_its_clients() {
+        let first = Listener::bind(loopback(0), &SETTINGS).unwrap();
+        let group = [first.sibling().unwrap(), first];
+        let port = group[0].address().port();
+        assert!(port != 0 && group[1].address() == group[0].address());
+        let streams: Vec<_> = (0..64).map(|_| TcpStream::connect(loopback(port)).unwrap()).collect();
+        let mut met = HashSet::new();
+        for listener in &group {
+            listener.socket.set_nonblocking(true).unwrap();
+            let before = met.len();
+            while let Ok((_, address)) = listener.socket.accept() {
+                met.insert(address.as_socket().unwrap());
+            }
+            assert!(met.len() > before, "a listener of the group was left out");
+        }
+        assert_eq!(met, streams.iter().map(|stream| stream.local_addr().unwrap()).collect());
+    }
+
+    /// With a group of its own, as a second gateway would.
+    #[test]
+    fn a_port_has_one_gateway() {
+        let first = Listener::bind(loopback(0), &SETTINGS).unwrap();
+        let refused = |address| Listener::bind(address, &SETTINGS).unwrap_err().kind();
+        assert_eq!(refused(first.address()), io::ErrorKind::AddrInUse);
+        let group = [first.sibling().unwrap(), first];
+        assert_eq!(refused(group[0].address()), io::ErrorKind::AddrInUse);
+        let foreign = TcpListener::bind(loopback(0)).unwrap();
+        assert_eq!(refused(foreign.local_addr().unwrap()), io::ErrorKind::AddrInUse);
+        let address = group[0].address();
+        drop(group);
+        Listener::bind(address, &SETTINGS).unwrap();
+    }
+
+    /// Clients that we closed first stay in TIME_WAIT; the next gateway starts all the same.
+    #[test]
+    fn a_port_is_free_again_after_a_stop() {
+        let first = Listener::bind(loopback(0), &SETTINGS).unwrap();
+        let address = first.address();
+        let mut stream = TcpStream::connect(address).unwrap();
+        drop(first.socket.accept().unwrap());
+        io::Read::read_to_end(&mut stream, &mut Vec::new()).unwrap();
+        drop((stream, first));
+        Listener::bind(address, &SETTINGS).unwrap().sibling().unwrap();
+    }
+
+    #[test]
+    fn clients_inherit_the_settings() {
+        let first = Listener::bind(loopback(0), &SETTINGS).unwrap();
+        let sibling = first.sibling().unwrap();
+        drop(first);
+        for listener in [sibling, Listener::bind(loopback(0), &SETTINGS).unwrap()] {
+            let _stream = TcpStream::connect(listener.address()).unwrap();
+            let (client, _) = listener.socket.accept().unwrap();
+            assert!(client.tcp_nodelay().unwrap());
+            assert_eq!(client.tcp_notsent_lowat().unwrap(), 16_384);
+            assert_eq!(client.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
+        }
+    }
+}

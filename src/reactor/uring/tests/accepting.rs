@@ -1,0 +1,142 @@
+//! How clients come.
+
+use super::*;
+
+/// Many connect at once, over several listeners: each comes with its own address and its listener.
+#[test]
+fn each_client_comes_with_its_own_address() {
+    for direct in [true, false] {
+        let mut host = Host::new(UringSettings { direct, ..SETTINGS }, 3);
+        host.submit(Op::Accept { armed: 8 });
+        let streams: Vec<_> = (0..90).map(|place| (place % 3, TcpStream::connect(host.addresses[place % 3]).unwrap())).collect();
+        // Two connections to different ports may come from the same one.
+        let mut wanted: std::collections::HashSet<_> =
+            streams.iter().map(|(listener, stream)| (stream.local_addr().unwrap(), *listener)).collect();
+        let mut slots = std::collections::HashSet::new();
+        while !wanted.is_empty() {
+            match host.next() {
+                Completion::Accepted { client, peer, listener } => {
+                    assert!(wanted.remove(&(peer, usize::from(listener))), "{peer} at {listener} came from nowhere");
+                    assert!(slots.insert(client.slot), "slot {} was given twice", client.slot);
+                    host.submit(Op::Accept { armed: 8 });
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn internet_addresses_of_both_kinds_are_told() {
+    for direct in [true, false] {
+        let listen = ListenSettings { backlog: 16, send_unsent_bytes_max: 0, send_timeout_ms: 0, nodelay: true };
+        let address = SocketAddr::from(([0_u16; 8], 0));
+        let Ok(listener) = Listener::bind(address, &listen) else {
+            eprintln!("skipped: this machine has no IPv6");
+            return;
+        };
+        let port = listener.address().port();
+        let mut reactor = Uring::new(UringSettings { direct, ..SETTINGS }, vec![listener]).unwrap();
+        for target in [SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 1], port))] {
+            reactor.submit(Op::Accept { armed: 1 }).unwrap();
+            let stream = TcpStream::connect(target).unwrap();
+            let mut out = Vec::new();
+            let deadline = clock::monotonic_us() + PATIENCE_US;
+            reactor.turn(&[], Wait::Until { monotonic_us: deadline }, 8, &mut out).unwrap();
+            let [Completion::Accepted { peer, .. }] = out[..] else { panic!("{out:?}") };
+            assert_eq!(peer, stream.local_addr().unwrap());
+        }
+    }
+}
+
+#[test]
+fn no_accept_is_armed_after_zero() {
+    both(SETTINGS, |mut host| {
+        host.submit(Op::Accept { armed: 8 });
+        host.turn(&[], Wait::Poll);
+        host.submit(Op::Accept { armed: 0 });
+        assert_eq!(host.quiet(), None);
+        let stream = TcpStream::connect(host.addresses[0]).unwrap();
+        assert_eq!(host.quiet(), None, "nobody accepts");
+        host.submit(Op::Accept { armed: 2 });
+        assert!(matches!(host.next(), Completion::Accepted { peer, .. } if peer == stream.local_addr().unwrap()));
+        // Cancelled and wanted again in one turn.
+        host.submit(Op::Accept { armed: 0 });
+        host.submit(Op::Accept { armed: 2 });
+        let stream = TcpStream::connect(host.addresses[0]).unwrap();
+        assert!(matches!(host.next(), Completion::Accepted { peer, .. } if peer == stream.local_addr().unwrap()));
+    });
+}
+
+/// Clients in the queue are taken as fast as accepts are armed, so one that armed itself again would be one too many.
+#[test]
+fn no_more_clients_come_than_accepts_were_wanted() {
+    both(SETTINGS, |mut host| {
+        let _streams: Vec<_> = (0..20).map(|_| TcpStream::connect(host.addresses[0]).unwrap()).collect();
+        for armed in [3, 1, 8] {
+            host.submit(Op::Accept { armed });
+            for _ in 0..armed {
+                assert!(matches!(host.next(), Completion::Accepted { .. }));
+            }
+            assert_eq!(host.quiet(), None, "{armed} were wanted");
+        }
+    });
+}
+
+#[test]
+fn a_full_table_fails_the_accept_and_goes_on_later() {
+    both(UringSettings { connections_max: 2, accepts_max: 1, ..SETTINGS }, |mut host| {
+        let pairs: Vec<_> = (0..3).map(|_| host.connect()).collect();
+        let refused = TcpStream::connect(host.addresses[0]).unwrap();
+        host.submit(Op::Accept { armed: 1 });
+        host.expect(Completion::AcceptFailed { errno: libc::ENFILE });
+        drop(refused);
+        host.close(pairs[0].0);
+        host.connect();
+    });
+}
+
+#[test]
+fn settings_out_of_range_are_refused_with_a_sentence() {
+    let refused = |settings| Uring::new(settings, Vec::new()).err().expect("refused").to_string();
+    assert!(refused(UringSettings { entries: 100, ..SETTINGS }).contains("a power of two up to 4096"));
+    assert!(refused(UringSettings { receive_buffers: 3, ..SETTINGS }).contains("a power of two up to 32768"));
+    assert!(refused(UringSettings { receive_buffer_bytes: 0, ..SETTINGS }).contains("between 1 byte and 1 GiB"));
+    assert!(refused(UringSettings { accepts_max: 0, ..SETTINGS }).contains("at least one each"));
+    assert!(refused(UringSettings { connections_max: 0, ..SETTINGS }).contains("between 1 and"));
+}
+
+#[test]
+fn a_table_above_the_limit_of_descriptors_is_refused_with_its_remedy() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let Some(connections_max) = limit.and_then(|limit| u32::try_from(limit).ok()).filter(|limit| *limit < 1_000_000) else {
+        eprintln!("skipped: RLIMIT_NOFILE is above what one table holds");
+        return;
+    };
+    let error = Uring::new(UringSettings { connections_max, ..SETTINGS }, Vec::new()).err().expect("refused").to_string();
+    assert!(error.contains("RLIMIT_NOFILE") && error.contains("ulimit -n") && error.contains("connections_max"), "{error}");
+}
+
+/// Runs in a process of its own, since the limit is the process's.
+#[test]
+fn a_process_out_of_descriptors_accepts_again_later() {
+    const CHILD: &str = "TIDEGATE_TEST_EMFILE";
+    if std::env::var_os(CHILD).is_none() {
+        let name = "reactor::uring::tests::accepting::a_process_out_of_descriptors_accepts_again_later";
+        let child = std::process::Command::new(std::env::current_exe().unwrap()).args(["--exact", name]).env(CHILD, "1").output();
+        let child = child.unwrap();
+        assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+        return;
+    }
+    let mut host = Host::new(UringSettings { direct: false, ..SETTINGS }, 1);
+    let stream = TcpStream::connect(host.addresses[0]).unwrap();
+    let resource = rustix::process::Resource::Nofile;
+    let before = rustix::process::getrlimit(resource);
+    let next = std::fs::File::open("/dev/null").unwrap().as_raw_fd() as u64;
+    rustix::process::setrlimit(resource, rustix::process::Rlimit { current: Some(next), ..before }).unwrap();
+    host.submit(Op::Accept { armed: 1 });
+    host.expect(Completion::AcceptFailed { errno: libc::EMFILE });
+    host.expect(Completion::AcceptFailed { errno: libc::EMFILE });
+    rustix::process::setrlimit(resource, before).unwrap();
+    assert!(matches!(host.next(), Completion::Accepted { peer, .. } if peer == stream.local_addr().unwrap()));
+}

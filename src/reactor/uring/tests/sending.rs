@@ -1,0 +1,124 @@
+//! What peers are sent.
+
+use super::*;
+
+#[test]
+fn pieces_leave_back_to_back() {
+    both(SETTINGS, |mut host| {
+        let (client, mut peer) = host.connect();
+        let pieces = ["one ", "two ", "three"].map(|piece| IoSlice::new(piece.as_bytes()));
+        assert_eq!(host.turn(&[Send { client, pieces: &pieces }], Wait::Poll), [SendOutcome::Sent(13)]);
+        let mut read = [0; 13];
+        peer.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"one two three");
+    });
+}
+
+#[test]
+fn outcomes_come_in_the_order_of_the_sends() {
+    both(SETTINGS, |mut host| {
+        let pairs: Vec<_> = (0..64).map(|_| host.connect()).collect();
+        let texts: Vec<_> = (1..=64).map(pattern).collect();
+        let pieces: Vec<_> = texts.iter().map(|text| [IoSlice::new(text)]).collect();
+        let sends: Vec<_> = pairs.iter().zip(&pieces).map(|(pair, pieces)| Send { client: pair.0, pieces }).collect();
+        let wanted: Vec<_> = (1..=64).map(SendOutcome::Sent).collect();
+        assert_eq!(host.turn(&sends, Wait::Poll), wanted);
+        for ((_, mut peer), text) in pairs.into_iter().zip(&texts) {
+            let mut read = vec![0; text.len()];
+            peer.read_exact(&mut read).unwrap();
+            assert_eq!(&read, text);
+        }
+    });
+}
+
+/// A reader that is slower than we are: short sends, full sockets, `Writable`, and every byte once.
+fn check_slow_reader(mut host: Host, pieces_count: usize) {
+    let (client, mut peer) = host.connect();
+    let text = pattern(24 << 20);
+    let reader = std::thread::spawn(move || {
+        let mut read = Vec::new();
+        let mut chunk = vec![0; 1 << 20];
+        loop {
+            std::thread::sleep(Duration::from_millis(1));
+            match peer.read(&mut chunk).unwrap() {
+                0 => return read,
+                len => read.extend_from_slice(&chunk[..len]),
+            }
+        }
+    });
+    let (mut sent, mut short, mut full) = (0, 0, 0);
+    while sent < text.len() {
+        let visit = &text[sent..text.len().min(sent + (8 << 20))];
+        let pieces: Vec<_> = visit.chunks(visit.len().div_ceil(pieces_count)).map(IoSlice::new).collect();
+        match host.turn(&[Send { client, pieces: &pieces }], Wait::Poll)[0] {
+            SendOutcome::Sent(count) if count as usize == visit.len() => {
+                sent += visit.len();
+                continue;
+            }
+            SendOutcome::Sent(count) => {
+                sent += count as usize;
+                short += 1;
+            }
+            SendOutcome::Full => full += 1,
+            SendOutcome::Failed(errno) => panic!("errno {errno}"),
+        }
+        if short == 1 && full == 0 {
+            // At once again: the socket is still full, or nearly.
+            continue;
+        }
+        host.submit(Op::PollOut(client));
+        host.expect(Completion::Writable(client));
+    }
+    assert!(short > 0, "the socket was never full");
+    host.close(client);
+    assert!(reader.join().unwrap() == text, "bytes were lost, repeated or reordered");
+}
+
+#[test]
+fn a_slow_reader_gets_every_byte_of_single_pieces() {
+    both(SETTINGS, |host| check_slow_reader(host, 1));
+}
+
+#[test]
+fn a_slow_reader_gets_every_byte_of_many_pieces() {
+    both(SETTINGS, |host| check_slow_reader(host, PIECES_MAX));
+}
+
+#[test]
+fn a_stalled_reader_is_full_and_the_poll_waits() {
+    both(SETTINGS, |mut host| {
+        let (client, mut peer) = host.connect();
+        let text = pattern(1 << 20);
+        let mut sent = 0;
+        while let SendOutcome::Sent(count) = host.send(client, &text) {
+            sent += count as usize;
+        }
+        host.submit(Op::PollOut(client));
+        assert_eq!(host.quiet(), None, "a full socket takes nothing");
+        let mut read = vec![0; sent];
+        peer.read_exact(&mut read).unwrap();
+        host.expect(Completion::Writable(client));
+        assert_eq!(host.send(client, b"more"), SendOutcome::Sent(4));
+    });
+}
+
+#[test]
+fn a_send_to_a_peer_that_reset_fails() {
+    both(SETTINGS, |mut host| {
+        let (client, peer) = host.connect();
+        socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        let outcomes: Vec<_> = (0..2).map(|_| host.send(client, b"anyone?")).collect();
+        assert_eq!(outcomes, [SendOutcome::Failed(libc::ECONNRESET), SendOutcome::Failed(libc::EPIPE)]);
+    });
+}
+
+#[test]
+#[should_panic(expected = "second send")]
+fn two_sends_of_a_client_in_one_turn_are_a_mistake() {
+    let mut host = Host::new(SETTINGS, 1);
+    let (client, _peer) = host.connect();
+    let pieces = [IoSlice::new(b"x")];
+    let send = Send { client, pieces: &pieces };
+    host.turn(&[send, send], Wait::Poll);
+}
