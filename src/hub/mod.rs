@@ -1,0 +1,185 @@
+//! Topics and who hears them: rings of ready-to-send frames, subscriptions as cursors, clients that are due.
+//!
+//! One [`Hub`] a shard, owned by its thread. Publishing appends to the topic's rings and notes its subscribers; nothing is
+//! queued or copied for any of them. A visit of the sweep takes what a client lacks over all its topics up to the tails of
+//! that moment ([`Hub::take_due`]), and says afterwards how much of it went ([`Hub::advance`]).
+//!
+//! Without: sockets, clocks, threads, and what an encoding looks like ([`Encoder`] is given from above).
+//!
+//! Invariants: a subscription whose cursor is behind is noted, and a client with a noted subscription or an owed rest is
+//! marked in the [`DueSet`], but for the time between a visit's `take_due` and its last `advance`. A client is inside at
+//! most one frame. While spans are taken no ring that they
+//! lie in changes: publishing, subscribing and changes of encoding wait for the last `advance` (asserted).
+
+pub mod due;
+pub mod publication;
+mod registry;
+pub mod ring;
+mod store;
+mod subscribe;
+pub mod topic;
+mod visit;
+
+#[cfg(test)]
+mod tests;
+
+pub use due::DueSet;
+pub use publication::{Epoch, NewPublication, Payload, PayloadKind, Position, Publication};
+pub use ring::RingLimits;
+pub use store::TopicId;
+pub use subscribe::{HubError, Start};
+pub use topic::{Pattern, TopicName, TopicNameError};
+pub use visit::{Fallen, Span, TornPlace, TornRest};
+
+use registry::Registry;
+use store::{TopicMember, Topics, encode};
+use visit::Rests;
+
+/// What changes a publication's bytes on the wire: dialect and, later, compression. The key of encode-once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Encoding {
+    /// The payload, byte for byte. Every topic's log is kept in this encoding.
+    Raw = 0,
+    /// The payload in its envelope: topic, offset, data.
+    Combined = 1,
+}
+
+/// Number of encodings.
+pub const ENCODINGS: usize = 2;
+
+/// All encodings; the log's first.
+const ALL_ENCODINGS: [Encoding; ENCODINGS] = [Encoding::Raw, Encoding::Combined];
+
+/// Makes whole WebSocket frames (unmasked, FIN) of publications.
+pub trait Encoder {
+    /// Appends the one frame of the publication in `encoding` to `out`.
+    #[expect(clippy::too_many_arguments, reason = "a publication's parts, borrowed from wherever they lie")]
+    fn encode(
+        &self,
+        encoding: Encoding,
+        topic: &str,
+        offset: u64,
+        unix_us: u64,
+        kind: PayloadKind,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    );
+}
+
+/// A shard's topics and subscriptions.
+#[derive(Debug)]
+pub struct Hub {
+    topics: Topics,
+    registry: Registry,
+    rests: Rests,
+    /// Spans taken and not yet advanced, over all clients.
+    taken: u32,
+    /// One frame, while it is made.
+    frame: Vec<u8>,
+}
+
+impl Hub {
+    /// A hub without topics. `torn_bytes_max` bounds, over all clients, the copied rests of frames that rings gave up.
+    #[must_use]
+    pub fn new(torn_bytes_max: usize) -> Hub {
+        Hub {
+            topics: Topics::default(),
+            registry: Registry::new(),
+            rests: Rests::new(torn_bytes_max),
+            taken: 0,
+            frame: Vec::new(),
+        }
+    }
+
+    /// The open topic of this name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<TopicId> {
+        self.topics.find(name)
+    }
+
+    /// Opens a topic whose newest publication so far is at `position` (offset 0: none yet). The name must not be open.
+    pub fn open(&mut self, name: TopicName, limits: RingLimits, position: Position) -> TopicId {
+        self.topics.open(name, limits, position)
+    }
+
+    /// Puts the newest known publication into the log of a topic that was just opened at its position, and tells nobody.
+    pub fn seed(&mut self, topic: TopicId, publication: &Publication, encoder: &dyn Encoder) {
+        let topic = self.topics.get_mut(topic);
+        self.frame.clear();
+        encode(encoder, Encoding::Raw, &topic.name, publication, &mut self.frame);
+        topic.seed(publication, &self.frame);
+    }
+
+    /// Closes a topic that has no members and forgets what it held.
+    pub fn close(&mut self, topic: TopicId) {
+        self.topics.close(topic);
+    }
+
+    /// Epoch and newest offset.
+    #[must_use]
+    pub fn position(&self, topic: TopicId) -> Position {
+        let topic = self.topics.get(topic);
+        Position { epoch: topic.epoch, offset: topic.log().next() - 1 }
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn name(&self, topic: TopicId) -> &TopicName {
+        &self.topics.get(topic).name
+    }
+
+    /// How many clients of this shard are subscribed.
+    #[must_use]
+    pub fn members(&self, topic: TopicId) -> usize {
+        self.topics.get(topic).members.len()
+    }
+
+    /// How many topics are open.
+    #[must_use]
+    pub fn topic_count(&self) -> usize {
+        self.topics.count()
+    }
+
+    /// All open topics.
+    pub fn topics(&self) -> impl Iterator<Item = TopicId> {
+        self.topics.ids()
+    }
+
+    /// The newest publication, copied from the log; `None` where the log holds none.
+    #[must_use]
+    pub fn newest(&self, topic: TopicId) -> Option<Publication> {
+        let topic = self.topics.get(topic);
+        let is_empty = topic.log().head() == topic.log().next();
+        (!is_empty).then(|| topic.publication(topic.log().next() - 1))
+    }
+
+    /// The publication of this offset; `None` where the log does not hold it.
+    #[cfg(test)]
+    pub(crate) fn publication(&self, topic: TopicId, offset: u64) -> Option<Publication> {
+        let topic = self.topics.get(topic);
+        (topic.log().head()..topic.log().next()).contains(&offset).then(|| topic.publication(offset))
+    }
+
+    /// Appends the publication that follows the topic's newest, and notes its subscribers. Sends nothing.
+    ///
+    /// Frames may be given up for it: see [`Hub::take_overflowed`].
+    pub fn publish(&mut self, id: TopicId, publication: &Publication, encoder: &dyn Encoder) {
+        assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
+        let topic = self.topics.get_mut(id);
+        assert_eq!(publication.offset, topic.log().next(), "a topic's publications come in order, without holes");
+        for encoding in ALL_ENCODINGS {
+            if topic.encoded(encoding).is_none() {
+                continue;
+            }
+            self.frame.clear();
+            encode(encoder, encoding, &topic.name, publication, &mut self.frame);
+            let encoded = topic.encoded_mut(encoding).expect("it is there");
+            self.rests.make_room(&mut self.registry, encoded, self.frame.len());
+            topic.append(encoding, publication, &self.frame);
+        }
+        if topic.noted as usize != topic.members.len() {
+            topic.noted += self.registry.note_all(&topic.members);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! What a topic keeps: its log, the encodings made of it, its members.
+//!
+//! The log is the ring of raw frames (WebSocket header and payload) with each publication's time of ingest; it is always
+//! there, and all else can be made from it again. A derived encoding's ring exists while someone is subscribed in it.
+//!
+//! Without: clients, cursors' moves, what an encoding looks like.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::publication::{Epoch, Payload, PayloadKind, Position, Publication};
+use super::ring::{Ring, RingLimits};
+use super::topic::TopicName;
+use super::{ENCODINGS, Encoder, Encoding};
+
+/// Names an open topic of one hub. Given again to another topic once it is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TopicId(u32);
+
+impl TopicId {
+    /// For arrays beside the hub: small, dense.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A subscriber in its topic's list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TopicMember {
+    pub(super) slot: u32,
+    pub(super) subscription: u32,
+}
+
+/// A topic's frames in one encoding, and who is inside one of them.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pub(super) ring: Ring,
+    /// Subscriptions in this encoding.
+    pub(super) subscriptions: u32,
+    /// Slots of the clients that are inside a frame of this ring.
+    pub(super) torn: Vec<u32>,
+    /// No client is inside a frame of a lower offset: while the head stays below it, evicting costs torn clients nothing.
+    pub(super) torn_from: u64,
+}
+
+impl Encoded {
+    fn new(first: u64, limits: RingLimits) -> Encoded {
+        Encoded { ring: Ring::new(first, limits), subscriptions: 0, torn: Vec::new(), torn_from: u64::MAX }
+    }
+
+    pub(super) fn add_torn(&mut self, slot: u32, offset: u64) {
+        self.torn.push(slot);
+        self.torn_from = self.torn_from.min(offset);
+    }
+
+    pub(super) fn remove_torn(&mut self, slot: u32) {
+        let place = self.torn.iter().position(|other| *other == slot);
+        self.torn.swap_remove(place.expect("a client inside a frame is on the list of the frame's ring"));
+        if self.torn.is_empty() {
+            self.torn_from = u64::MAX;
+        }
+    }
+}
+
+/// Time of ingest, and whether the text is JSON, in one word: the index keeps one for every publication held.
+#[derive(Clone, Copy, Debug)]
+struct Ingest(u64);
+
+impl Ingest {
+    fn new(unix_us: u64, kind: PayloadKind) -> Ingest {
+        Ingest(unix_us << 1 | u64::from(kind == PayloadKind::Json))
+    }
+
+    fn unix_us(self) -> u64 {
+        self.0 >> 1
+    }
+
+    fn is_json(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
+
+/// One topic.
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) name: TopicName,
+    pub(super) epoch: Epoch,
+    /// How many members are noted: where it is all of them, publishing walks nobody.
+    pub(super) noted: u32,
+    /// Who is subscribed, in slot order.
+    pub(super) members: Vec<TopicMember>,
+    /// [`Encoding::Raw`].
+    log: Encoded,
+    ingests: VecDeque<Ingest>,
+    derived: [Option<Box<Encoded>>; ENCODINGS - 1],
+}
+
+impl Topic {
+    fn new(name: TopicName, limits: RingLimits, position: Position) -> Topic {
+        Topic {
+            name,
+            epoch: position.epoch,
+            noted: 0,
+            members: Vec::new(),
+            log: Encoded::new(position.offset + 1, limits),
+            ingests: VecDeque::new(),
+            derived: [const { None }; ENCODINGS - 1],
+        }
+    }
+
+    pub(super) fn log(&self) -> &Ring {
+        &self.log.ring
+    }
+
+    /// The encoding's frames; `None` where no one is subscribed in it.
+    pub(super) fn encoded(&self, encoding: Encoding) -> Option<&Encoded> {
+        match encoding as usize {
+            0 => Some(&self.log),
+            derived => self.derived[derived - 1].as_deref(),
+        }
+    }
+
+    pub(super) fn encoded_mut(&mut self, encoding: Encoding) -> Option<&mut Encoded> {
+        match encoding as usize {
+            0 => Some(&mut self.log),
+            derived => self.derived[derived - 1].as_deref_mut(),
+        }
+    }
+
+    /// The ring that a subscription in this encoding reads.
+    pub(super) fn ring(&self, encoding: Encoding) -> &Ring {
+        &self.encoded(encoding).expect("an encoding that someone is subscribed in has its ring").ring
+    }
+
+    /// Appends the publication's frame in one encoding; in [`Encoding::Raw`] this makes it the newest.
+    pub(super) fn append(&mut self, encoding: Encoding, publication: &Publication, frame: &[u8]) {
+        let encoded = self.encoded_mut(encoding).expect("frames are made for the encodings that are there");
+        encoded.ring.append(frame);
+        if encoding == Encoding::Raw {
+            if self.ingests.len() == self.ingests.capacity() {
+                self.ingests.reserve_exact(self.ingests.len().max(1));
+            }
+            self.ingests.push_back(Ingest::new(publication.unix_us, publication.payload.kind));
+            let held = (self.log.ring.next() - self.log.ring.head()) as usize;
+            self.ingests.drain(..self.ingests.len() - held);
+        }
+    }
+
+    /// Puts the newest publication into the empty log of a fresh replica: its offset is the topic's newest already.
+    pub(super) fn seed(&mut self, publication: &Publication, frame: &[u8]) {
+        assert!(self.members.is_empty() && self.log().head() == self.log().next(), "only a fresh topic is seeded");
+        assert_eq!(publication.offset + 1, self.log().next(), "a topic is seeded with its newest publication");
+        self.log = Encoded::new(publication.offset, self.log.ring.limits());
+        self.append(Encoding::Raw, publication, frame);
+    }
+
+    /// Counts a subscription in the encoding, and makes its ring hold all from `cursor` on that the limits allow.
+    pub(super) fn acquire(&mut self, encoding: Encoding, cursor: u64, encoder: &dyn Encoder) {
+        let from = cursor.max(self.log().head());
+        let held = self.encoded(encoding);
+        if held.is_none_or(|held| held.ring.head() > from) {
+            let ring = self.transcode(encoding, from, encoder);
+            match self.encoded_mut(encoding) {
+                Some(encoded) => encoded.ring = ring,
+                None => {
+                    let encoded = Encoded { ring, ..Encoded::new(from, self.log.ring.limits()) };
+                    self.derived[encoding as usize - 1] = Some(Box::new(encoded));
+                }
+            }
+        }
+        self.encoded_mut(encoding).expect("it was just made").subscriptions += 1;
+    }
+
+    /// Counts a subscription less in the encoding, and drops a derived ring with its last one.
+    pub(super) fn release(&mut self, encoding: Encoding) {
+        let encoded = self.encoded_mut(encoding).expect("an encoding that someone is subscribed in has its ring");
+        encoded.subscriptions -= 1;
+        if encoded.subscriptions == 0 && encoding != Encoding::Raw {
+            assert!(encoded.torn.is_empty(), "who unsubscribes inside a frame takes its rest along");
+            self.derived[encoding as usize - 1] = None;
+        }
+    }
+
+    /// The publication of this offset, which the log holds.
+    pub(super) fn publication(&self, offset: u64) -> Publication {
+        let (one, two) = self.log().range(offset, 0, offset + 1);
+        let frame = [one, two].concat();
+        let ingest = self.ingests[(offset - self.log().head()) as usize];
+        // RFC 6455 5.2: the opcode is in the low four bits of the first byte (1 text, 2 binary); the low seven bits of the
+        // second are the length, or 126 or 127 where it follows in two or eight bytes.
+        let header_bytes = match frame[1] & 0x7f {
+            127 => 10,
+            126 => 4,
+            _ => 2,
+        };
+        let kind = match frame[0] & 0x0f {
+            2 => PayloadKind::Binary,
+            _ if ingest.is_json() => PayloadKind::Json,
+            _ => PayloadKind::Text,
+        };
+        let payload = Payload { bytes: Bytes::from(frame).slice(header_bytes..), kind };
+        Publication { offset, unix_us: ingest.unix_us(), payload }
+    }
+
+    /// Makes an encoding's ring from the log, from this offset on.
+    fn transcode(&self, encoding: Encoding, from: u64, encoder: &dyn Encoder) -> Ring {
+        let mut ring = Ring::new(from, self.log.ring.limits());
+        let mut frame = Vec::new();
+        for offset in from..self.log().next() {
+            frame.clear();
+            encode(encoder, encoding, &self.name, &self.publication(offset), &mut frame);
+            ring.append(&frame);
+        }
+        ring
+    }
+
+    /// Memory that the topic takes, in bytes, without its members.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        let derived = self.derived.iter().flatten().map(|encoded| size_of::<Encoded>() + encoded.ring.capacity_bytes());
+        let name = 2 * size_of::<usize>() + self.name.as_str().len();
+        let ingests = self.ingests.capacity() * size_of::<Ingest>();
+        size_of::<Topic>() + name + ingests + self.log().capacity_bytes() + derived.sum::<usize>()
+    }
+}
+
+/// Appends the publication's frame to `out`.
+pub(super) fn encode(encoder: &dyn Encoder, encoding: Encoding, name: &TopicName, publication: &Publication, out: &mut Vec<u8>) {
+    let Publication { offset, unix_us, payload } = publication;
+    encoder.encode(encoding, name.as_str(), *offset, *unix_us, payload.kind, &payload.bytes, out);
+}
+
+/// The open topics, by number and by name.
+#[derive(Debug, Default)]
+pub(super) struct Topics {
+    /// Boxed, so that growing moves one word a topic.
+    topics: Vec<Option<Box<Topic>>>,
+    free: Vec<u32>,
+    names: HashMap<TopicName, TopicId>,
+}
+
+impl Topics {
+    pub(super) fn find(&self, name: &str) -> Option<TopicId> {
+        self.names.get(name).copied()
+    }
+
+    pub(super) fn open(&mut self, name: TopicName, limits: RingLimits, position: Position) -> TopicId {
+        let topic = Some(Box::new(Topic::new(name.clone(), limits, position)));
+        let id = match self.free.pop() {
+            Some(free) => {
+                self.topics[free as usize] = topic;
+                TopicId(free)
+            }
+            None => {
+                self.topics.push(topic);
+                TopicId(u32::try_from(self.topics.len() - 1).expect("a shard's memory ends before four billion topics"))
+            }
+        };
+        let before = self.names.insert(name, id);
+        assert_eq!(before, None, "a topic is open once");
+        id
+    }
+
+    pub(super) fn close(&mut self, id: TopicId) {
+        let topic = self.topics[id.index()].take().expect("only an open topic is closed");
+        assert!(topic.members.is_empty(), "a topic with members stays open");
+        self.names.remove(&topic.name);
+        self.free.push(id.0);
+    }
+
+    pub(super) fn get(&self, id: TopicId) -> &Topic {
+        self.topics[id.index()].as_deref().expect("a topic in use is open")
+    }
+
+    pub(super) fn get_mut(&mut self, id: TopicId) -> &mut Topic {
+        self.topics[id.index()].as_deref_mut().expect("a topic in use is open")
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = TopicId> {
+        self.topics.iter().enumerate().filter(|(_, topic)| topic.is_some()).map(|(index, _)| TopicId(index as u32))
+    }
+}

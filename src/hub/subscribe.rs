@@ -1,0 +1,191 @@
+//! Who is subscribed to what: the part of the [`Hub`] that clients' requests move.
+//!
+//! Without: requests and replies, rights, limits on how many.
+
+use super::registry::Rest;
+use super::store::{TopicId, TopicMember};
+use super::{Encoder, Encoding, Hub};
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the next publication.
+    Live,
+    /// With the newest publication, if the log holds one.
+    Newest,
+    /// With the publication after this offset.
+    After(u64),
+}
+
+/// Why a subscription was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HubError {
+    /// A client holds a topic once.
+    #[error("the client is subscribed to this topic already")]
+    Subscribed,
+    /// The offset lies ahead of the topic's newest.
+    #[error("offset {after} lies ahead: the newest is {newest}")]
+    Ahead {
+        /// What was asked for.
+        after: u64,
+        /// The topic's newest offset.
+        newest: u64,
+    },
+    /// The ring gave up some of what follows the offset.
+    #[error("not all after offset {after} is held: the oldest publication is {oldest}")]
+    NotHeld {
+        /// What was asked for.
+        after: u64,
+        /// Offset of the oldest publication held in this encoding.
+        oldest: u64,
+    },
+}
+
+impl Hub {
+    /// Subscribes the client in `slot` (small, dense numbers) to a topic.
+    ///
+    /// # Errors
+    /// See [`HubError`]; nothing is changed then.
+    pub fn subscribe(
+        &mut self,
+        slot: u32,
+        id: TopicId,
+        encoding: Encoding,
+        start: Start,
+        encoder: &dyn Encoder,
+    ) -> Result<(), HubError> {
+        assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
+        let topic = self.topics.get_mut(id);
+        let Err(place) = topic.members.binary_search_by_key(&slot, |member| member.slot) else {
+            return Err(HubError::Subscribed);
+        };
+        let (head, next) = (topic.log().head(), topic.log().next());
+        let cursor = match start {
+            Start::Live => next,
+            Start::Newest => (next - 1).max(head),
+            Start::After(after) if after >= next => return Err(HubError::Ahead { after, newest: next - 1 }),
+            Start::After(after) => after + 1,
+        };
+        topic.acquire(encoding, cursor, encoder);
+        let oldest = topic.ring(encoding).head();
+        if cursor < oldest {
+            topic.release(encoding);
+            return Err(HubError::NotHeld { after: cursor - 1, oldest });
+        }
+        let subscription = self.registry.add(slot, id, encoding, cursor);
+        topic.members.insert(place, TopicMember { slot, subscription });
+        if cursor < next {
+            topic.noted += u32::from(self.registry.note(slot, subscription));
+        }
+        Ok(())
+    }
+
+    /// Whether the client is subscribed to the topic.
+    #[must_use]
+    pub fn is_subscribed(&self, slot: u32, topic: TopicId) -> bool {
+        self.topics.get(topic).members.binary_search_by_key(&slot, |member| member.slot).is_ok()
+    }
+
+    /// Ends a subscription; false where there is none. A frame that the client is inside of is still owed to it
+    /// ([`Hub::torn`]).
+    pub fn unsubscribe(&mut self, slot: u32, topic: TopicId) -> bool {
+        self.assert_nothing_taken_by(slot);
+        let members = &self.topics.get(topic).members;
+        let Ok(place) = members.binary_search_by_key(&slot, |member| member.slot) else {
+            return false;
+        };
+        let subscription = members[place].subscription;
+        self.copy_rest_of(slot, Some(subscription));
+        self.drop_subscription(slot, subscription);
+        true
+    }
+
+    /// Ends all subscriptions of the client. A frame that it is inside of is still owed to it ([`Hub::torn`]).
+    pub fn unsubscribe_all(&mut self, slot: u32) {
+        self.assert_nothing_taken_by(slot);
+        self.copy_rest_of(slot, None);
+        self.drop_subscriptions(slot);
+    }
+
+    /// Forgets the client and all that it was owed; its slot may be another's from now on. Spans that it has taken need not
+    /// be advanced any more.
+    pub fn leave(&mut self, slot: u32) {
+        let Some(client) = self.registry.client_mut(slot) else { return };
+        self.taken -= std::mem::take(&mut client.taken);
+        match std::mem::take(&mut client.rest) {
+            Rest::None => {}
+            Rest::InRing { subscription, .. } => {
+                let subscription = self.registry.get(subscription);
+                let encoded = self.topics.get_mut(subscription.topic).encoded_mut(subscription.encoding);
+                encoded.expect("an encoding that someone is subscribed in has its ring").remove_torn(slot);
+            }
+            Rest::Copied { bytes, .. } => self.rests.forget(bytes.len()),
+            Rest::Lost => self.rests.forget_overflowed(slot),
+        }
+        self.drop_subscriptions(slot);
+        self.registry.due.unmark(slot);
+        self.registry.due.unblock(slot);
+    }
+
+    /// The client's topics in the order subscribed, each with the offset of the first publication not wholly sent.
+    pub fn subscriptions(&self, slot: u32) -> impl Iterator<Item = (TopicId, u64)> {
+        self.registry.of_client(slot).map(|id| {
+            let subscription = self.registry.get(id);
+            (subscription.topic, subscription.cursor)
+        })
+    }
+
+    /// How far the client is in each of its topics, in the order subscribed: the offset of the last publication that is sent,
+    /// or whose rest will be the next that is sent.
+    pub fn positions(&self, slot: u32) -> impl Iterator<Item = (TopicId, u64)> {
+        let inside = match self.registry.client(slot).map(|client| &client.rest) {
+            Some(Rest::InRing { subscription, .. }) => Some(*subscription),
+            _ => None,
+        };
+        self.registry.of_client(slot).map(move |id| {
+            let subscription = self.registry.get(id);
+            (subscription.topic, subscription.cursor - u64::from(inside != Some(id)))
+        })
+    }
+
+    /// Changes the encoding of all the client's subscriptions, from their cursors on.
+    pub fn set_encoding(&mut self, slot: u32, encoding: Encoding, encoder: &dyn Encoder) {
+        assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
+        self.copy_rest_of(slot, None);
+        let ids: Vec<u32> = self.registry.of_client(slot).collect();
+        for id in ids {
+            let subscription = self.registry.get_mut(id);
+            let before = std::mem::replace(&mut subscription.encoding, encoding);
+            if before != encoding {
+                let topic = self.topics.get_mut(subscription.topic);
+                topic.acquire(encoding, subscription.cursor, encoder);
+                topic.release(before);
+            }
+        }
+    }
+
+    fn assert_nothing_taken_by(&self, slot: u32) {
+        let taken = self.registry.client(slot).map_or(0, |client| client.taken);
+        assert_eq!(taken, 0, "a client's spans are advanced before its subscriptions end");
+    }
+
+    /// Drops all of the client's subscriptions. It is inside no frame of a ring.
+    fn drop_subscriptions(&mut self, slot: u32) {
+        // The due chain first and at once: unlinking each subscription from it would be quadratic.
+        let topics = &mut self.topics;
+        self.registry.clear_noted(slot, |topic| topics.get_mut(topic).noted -= 1);
+        while let Some(subscription) = self.registry.first_of_client(slot) {
+            self.drop_subscription(slot, subscription);
+        }
+    }
+
+    /// Drops one subscription. The client is not inside a frame of it.
+    fn drop_subscription(&mut self, slot: u32, id: u32) {
+        let subscription = self.registry.get(id);
+        let topic = self.topics.get_mut(subscription.topic);
+        let place = topic.members.binary_search_by_key(&slot, |member| member.slot);
+        topic.members.remove(place.expect("a subscription's client is a member of its topic"));
+        topic.release(subscription.encoding);
+        topic.noted -= u32::from(self.registry.remove(slot, id));
+    }
+}

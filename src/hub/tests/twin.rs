@@ -1,0 +1,477 @@
+//! The naive twin: every subscriber has a queue of its own with a copy of each frame. It is the judge of what a client is
+//! sent, byte for byte, and of who fell behind.
+
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const TOPICS: usize = 3;
+const CLIENTS: usize = 4;
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Publish { topic: usize, kind: PayloadKind, size: usize },
+    Subscribe { client: usize, topic: usize, start: u64 },
+    Unsubscribe { client: usize, topic: usize },
+    UnsubscribeAll { client: usize },
+    Leave { client: usize },
+    SwitchEncoding { client: usize },
+    Block { client: usize, blocked: bool },
+    Reopen { topic: usize },
+    Turn { visits: Vec<Visit> },
+}
+
+/// One client's visit in a turn: how much it may take, and how much of that the socket takes (`None`: it is reset).
+#[derive(Clone, Debug)]
+struct Visit {
+    client: usize,
+    bytes_max: usize,
+    sent_permille: Option<usize>,
+}
+
+fn operations() -> impl Strategy<Value = Vec<Operation>> {
+    let client = 0..CLIENTS;
+    let topic = 0..TOPICS;
+    let kind = prop_oneof![Just(PayloadKind::Json), Just(PayloadKind::Text), Just(PayloadKind::Binary)];
+    let size = prop_oneof![30 => 0..80usize, 9 => 100..300usize, 1 => Just(66_000)];
+    let bytes_max = prop_oneof![Just(0), 1..300usize, Just(usize::MAX)];
+    let sent = prop_oneof![2 => Just(Some(1000)), 3 => (0..1000usize).prop_map(Some), 1 => Just(Some(0))];
+    let sent_permille = prop_oneof![30 => sent, 1 => Just(None)];
+    let visit = (client.clone(), bytes_max, sent_permille).prop_map(|(client, bytes_max, sent_permille)| Visit {
+        client,
+        bytes_max,
+        sent_permille,
+    });
+    let operation = prop_oneof![
+        12 => (topic.clone(), kind, size).prop_map(|(topic, kind, size)| Operation::Publish { topic, kind, size }),
+        6 => (client.clone(), topic.clone(), 0..8u64)
+            .prop_map(|(client, topic, start)| Operation::Subscribe { client, topic, start }),
+        2 => (client.clone(), topic.clone()).prop_map(|(client, topic)| Operation::Unsubscribe { client, topic }),
+        1 => client.clone().prop_map(|client| Operation::UnsubscribeAll { client }),
+        1 => client.clone().prop_map(|client| Operation::Leave { client }),
+        2 => client.clone().prop_map(|client| Operation::SwitchEncoding { client }),
+        2 => (client, any::<bool>()).prop_map(|(client, blocked)| Operation::Block { client, blocked }),
+        1 => topic.prop_map(|topic| Operation::Reopen { topic }),
+        16 => prop::collection::vec(visit, 1..CLIENTS).prop_map(|visits| Operation::Turn { visits }),
+    ];
+    prop::collection::vec(operation, 1..150)
+}
+
+/// A topic as the twin sees it: all that was ever published, and what each encoding's ring ought to hold.
+struct TwinTopic {
+    name: String,
+    limits: RingLimits,
+    published: Vec<Publication>,
+    /// By encoding: sizes of the frames held, the newest last.
+    held: [VecDeque<usize>; ENCODINGS],
+}
+
+impl TwinTopic {
+    fn frame(&self, encoding: Encoding, offset: u64) -> Vec<u8> {
+        let mut frame = Vec::new();
+        let Publication { unix_us, payload, .. } = &self.published[offset as usize - 1];
+        TestEncoder.encode(encoding, &self.name, offset, *unix_us, payload.kind, &payload.bytes, &mut frame);
+        frame
+    }
+
+    fn newest(&self) -> u64 {
+        self.published.len() as u64
+    }
+
+    fn head(&self, encoding: Encoding) -> u64 {
+        self.newest() + 1 - self.held[encoding as usize].len() as u64
+    }
+
+    /// Holds the newest publication and gives up the oldest ones over the limits.
+    fn hold_newest(&mut self) {
+        for encoding in ALL_ENCODINGS {
+            let size = self.frame(encoding, self.newest()).len();
+            let held = &mut self.held[encoding as usize];
+            held.push_back(size);
+            let over = |held: &VecDeque<usize>| held.iter().sum::<usize>() > self.limits.bytes as usize;
+            while held.len() > self.limits.publications as usize || (held.len() > 1 && over(held)) {
+                held.pop_front();
+            }
+        }
+    }
+}
+
+/// Offsets and frames that a subscriber still lacks.
+type Queue = VecDeque<(u64, Vec<u8>)>;
+
+#[derive(Default)]
+struct TwinClient {
+    combined: bool,
+    /// By topic, in the order subscribed.
+    queues: Vec<(usize, Queue)>,
+    rest: Option<TwinRest>,
+}
+
+/// What a client still must be sent of the frame that it is inside of.
+struct TwinRest {
+    bytes: Vec<u8>,
+    /// Topic and offset, while the ring holds the frame and the client is subscribed as it was.
+    in_ring: Option<(usize, u64)>,
+    /// How much was copied when the ring gave it up.
+    copied: usize,
+}
+
+impl TwinClient {
+    fn encoding(&self) -> Encoding {
+        if self.combined { Encoding::Combined } else { Encoding::Raw }
+    }
+
+    fn queue(&mut self, topic: usize) -> Option<&mut Queue> {
+        self.queues.iter_mut().find(|(of, _)| *of == topic).map(|(_, queue)| queue)
+    }
+
+    fn keep_rest(&mut self) {
+        if let Some(rest) = self.rest.as_mut().filter(|rest| rest.in_ring.is_some()) {
+            rest.in_ring = None;
+            rest.copied = rest.bytes.len();
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.rest.is_some() || self.queues.iter().any(|(_, queue)| !queue.is_empty())
+    }
+}
+
+/// The hub and its twin, side by side.
+struct Pair {
+    hub: Hub,
+    ids: Vec<TopicId>,
+    topics: Vec<TwinTopic>,
+    clients: Vec<TwinClient>,
+    torn_bytes_max: usize,
+}
+
+/// Spread over two words of the bitmaps.
+fn slot(client: usize) -> u32 {
+    client as u32 * 30
+}
+
+impl Pair {
+    fn new(limits: &[RingLimits], torn_bytes_max: usize) -> Pair {
+        let mut hub = Hub::new(torn_bytes_max);
+        let topic = |(number, limits): (usize, &RingLimits)| TwinTopic {
+            name: format!("topic.{number}"),
+            limits: *limits,
+            published: Vec::new(),
+            held: Default::default(),
+        };
+        let topics: Vec<TwinTopic> = limits.iter().enumerate().map(topic).collect();
+        let ids = topics.iter().map(|topic| open(&mut hub, &topic.name, topic.limits, 0)).collect();
+        Pair { hub, ids, topics, clients: (0..CLIENTS).map(|_| TwinClient::default()).collect(), torn_bytes_max }
+    }
+
+    fn apply(&mut self, operation: Operation) {
+        match operation {
+            Operation::Publish { topic, kind, size } => self.publish(topic, kind, size),
+            Operation::Subscribe { client, topic, start } => self.subscribe(client, topic, start),
+            Operation::Unsubscribe { client, topic } => {
+                let was = self.clients[client].queue(topic).is_some();
+                assert_eq!(self.hub.is_subscribed(slot(client), self.ids[topic]), was);
+                assert_eq!(self.hub.unsubscribe(slot(client), self.ids[topic]), was);
+                let client = &mut self.clients[client];
+                client.queues.retain(|(of, _)| *of != topic);
+                if client.rest.as_ref().and_then(|rest| rest.in_ring).is_some_and(|(of, _)| of == topic) {
+                    client.keep_rest();
+                }
+            }
+            Operation::UnsubscribeAll { client } => self.unsubscribe_all(client),
+            Operation::Leave { client } => self.leave(client),
+            Operation::SwitchEncoding { client } => self.switch_encoding(client),
+            Operation::Block { client, blocked: true } => self.hub.due().block(slot(client)),
+            Operation::Block { client, blocked: false } => self.hub.due().unblock(slot(client)),
+            Operation::Reopen { topic } => self.reopen(topic),
+            Operation::Turn { visits } => self.turn(visits),
+        }
+        self.reset_overflowed();
+        self.compare();
+    }
+
+    fn publish(&mut self, number: usize, kind: PayloadKind, size: usize) {
+        let topic = &mut self.topics[number];
+        let offset = topic.newest() + 1;
+        let mut payload = format!("{number}:{offset}:").into_bytes();
+        payload.extend((0..size).map(|at| b'a' + (at % 26) as u8));
+        topic.published.push(publication(offset, kind, &payload));
+        topic.hold_newest();
+        self.hub.publish(self.ids[number], &topic.published[offset as usize - 1], &TestEncoder);
+        for client in &mut self.clients {
+            let encoding = client.encoding();
+            if let Some(queue) = client.queue(number) {
+                queue.push_back((offset, topic.frame(encoding, offset)));
+            }
+            let torn = client.rest.as_ref().and_then(|rest| rest.in_ring);
+            if torn.is_some_and(|(of, torn)| of == number && torn < topic.head(encoding)) {
+                client.keep_rest();
+            }
+        }
+    }
+
+    fn subscribe(&mut self, number: usize, topic_number: usize, start: u64) {
+        let client = &mut self.clients[number];
+        let topic = &self.topics[topic_number];
+        let newest = topic.newest();
+        let head = topic.head(client.encoding());
+        let (start, first) = match start {
+            0..3 => (Start::Live, newest + 1),
+            3 => (Start::Newest, newest.max(1)),
+            // From one ahead of the newest down to below the ring's head.
+            back => (Start::After((newest + 5).saturating_sub(back)), (newest + 6).saturating_sub(back).max(1)),
+        };
+        let expected = match start {
+            _ if client.queue(topic_number).is_some() => Err(HubError::Subscribed),
+            Start::After(after) if after > newest => Err(HubError::Ahead { after, newest }),
+            Start::After(after) if first < head => Err(HubError::NotHeld { after, oldest: head }),
+            _ => Ok(()),
+        };
+        let result = self.hub.subscribe(slot(number), self.ids[topic_number], client.encoding(), start, &TestEncoder);
+        assert_eq!(result, expected, "{start:?}");
+        if result.is_ok() {
+            let encoding = client.encoding();
+            let queue = (first..=newest).map(|offset| (offset, topic.frame(encoding, offset))).collect();
+            client.queues.push((topic_number, queue));
+        }
+    }
+
+    fn unsubscribe_all(&mut self, client: usize) {
+        self.hub.unsubscribe_all(slot(client));
+        self.clients[client].queues.clear();
+        self.clients[client].keep_rest();
+    }
+
+    fn leave(&mut self, client: usize) {
+        self.hub.leave(slot(client));
+        self.clients[client] = TwinClient::default();
+    }
+
+    fn switch_encoding(&mut self, number: usize) {
+        let client = &mut self.clients[number];
+        client.keep_rest();
+        client.combined = !client.combined;
+        let encoding = client.encoding();
+        for (topic, queue) in &mut client.queues {
+            for (offset, frame) in queue {
+                *frame = self.topics[*topic].frame(encoding, *offset);
+            }
+        }
+        self.hub.set_encoding(slot(number), encoding, &TestEncoder);
+    }
+
+    /// The replica is given up and made again with the newest publication.
+    fn reopen(&mut self, number: usize) {
+        let topic = &mut self.topics[number];
+        if self.hub.members(self.ids[number]) > 0 {
+            return;
+        }
+        self.hub.close(self.ids[number]);
+        assert_eq!(self.hub.find(&topic.name), None);
+        self.ids[number] = open(&mut self.hub, &topic.name, topic.limits, topic.newest());
+        topic.held = Default::default();
+        if let Some(newest) = topic.published.last() {
+            self.hub.seed(self.ids[number], newest, &TestEncoder);
+            topic.hold_newest();
+        }
+    }
+
+    /// Takes for several clients first and advances them after, as a turn of the sweep does.
+    fn turn(&mut self, visits: Vec<Visit>) {
+        let mut visited = Vec::new();
+        let mut fell = Vec::new();
+        for visit in visits {
+            if visited.iter().any(|(before, ..): &(Visit, Vec<Span>, Vec<u8>)| before.client == visit.client) {
+                continue;
+            }
+            let mut spans = Vec::new();
+            match self.hub.take_due(slot(visit.client), visit.bytes_max, &mut spans) {
+                Ok(()) => {
+                    let offered = self.offered(&visit, &spans);
+                    visited.push((visit, spans, offered));
+                }
+                Err(Fallen { topic }) => {
+                    assert!(spans.is_empty(), "nothing is taken for a client that fell");
+                    let number = self.ids.iter().position(|id| *id == topic).expect("one of the topics");
+                    assert!(self.has_fallen(visit.client, number));
+                    fell.push(visit.client);
+                }
+            }
+        }
+        for client in fell {
+            if visited.iter().all(|(visit, ..)| visit.client != client) {
+                self.unsubscribe_all(client);
+            }
+        }
+        self.reset_overflowed();
+        for (visit, spans, offered) in visited {
+            match visit.sent_permille {
+                Some(permille) => self.advance(visit.client, &spans, &offered, offered.len() * permille / 1000),
+                None => self.leave(visit.client),
+            }
+        }
+    }
+
+    /// The bytes that a visit offers, judged: the rest, then whole frames of the queues, each queue's in order.
+    fn offered(&self, visit: &Visit, spans: &[Span]) -> Vec<u8> {
+        let mut offered = Vec::new();
+        for span in spans {
+            let (one, two) = self.hub.resolve(span);
+            assert_eq!(one.len() + two.len(), span.bytes());
+            assert!(span.bytes() > 0);
+            offered.extend_from_slice(one);
+            offered.extend_from_slice(two);
+        }
+        let client = &self.clients[visit.client];
+        let rest = client.rest.as_ref().map_or(&[][..], |rest| &rest.bytes);
+        assert!(offered.starts_with(rest), "an unfinished frame's rest goes first");
+        let mut fronts = vec![0; client.queues.len()];
+        let (mut left, mut frames) = (&offered[rest.len()..], 0);
+        while !left.is_empty() {
+            let (which, frame) = client.next_frame(&fronts, left);
+            assert!(!self.has_fallen(visit.client, client.queues[which].0));
+            fronts[which] += 1;
+            frames += 1;
+            left = &left[frame.len()..];
+        }
+        let is_one = frames + u64::from(!rest.is_empty()) <= 1;
+        assert!(offered.len() <= visit.bytes_max || is_one, "a visit keeps its bound");
+        let mut waiting = client.queues.iter().zip(&fronts).filter_map(|((_, queue), front)| queue.get(*front)).peekable();
+        let room = visit.bytes_max.saturating_sub(offered.len());
+        let is_full = waiting.peek().is_none() || waiting.any(|(_, frame)| frame.len() > room);
+        assert!(is_full, "a visit takes all that it may");
+        assert!(!offered.is_empty() || !client.is_behind(), "and always something, if there is anything");
+        offered
+    }
+
+    fn advance(&mut self, number: usize, spans: &[Span], offered: &[u8], sent: usize) {
+        let (mut left, mut told, mut ended) = (sent, 0, 0);
+        for span in spans {
+            let of_span = left.min(span.bytes());
+            told += self.hub.advance(slot(number), span, of_span);
+            left -= of_span;
+        }
+        let client = &mut self.clients[number];
+        let mut done = 0;
+        if let Some(mut rest) = client.rest.take() {
+            done = sent.min(rest.bytes.len());
+            rest.bytes.drain(..done);
+            ended += u64::from(rest.bytes.is_empty());
+            client.rest = Some(rest).filter(|rest| !rest.bytes.is_empty());
+        }
+        while done < sent {
+            let (which, frame) = client.next_frame(&vec![0; client.queues.len()], &offered[done..]);
+            let (topic, queue) = &mut client.queues[which];
+            let (offset, _) = queue.pop_front().expect("it was at the front");
+            let of_frame = frame.len().min(sent - done);
+            if of_frame < frame.len() {
+                let in_ring = Some((*topic, offset));
+                client.rest = Some(TwinRest { bytes: frame[of_frame..].to_vec(), in_ring, copied: 0 });
+            } else {
+                ended += 1;
+            }
+            done += of_frame;
+        }
+        assert_eq!(told, ended, "each frame is counted once, when its last byte went");
+    }
+
+    /// Clients over the bound on copied rests are reset, as the shard does it; rightly?
+    fn reset_overflowed(&mut self) {
+        let overflowed: Vec<u32> = self.hub.take_overflowed().collect();
+        for over in overflowed {
+            let client = (0..CLIENTS).find(|client| slot(*client) == over).expect("one of the clients");
+            let rest = self.clients[client].rest.as_ref().expect("only a client inside a frame overflows");
+            assert!(rest.in_ring.is_none() && self.hub.torn_bytes() + rest.copied > self.torn_bytes_max);
+            self.leave(client);
+        }
+    }
+
+    fn has_fallen(&self, client: usize, topic: usize) -> bool {
+        let client = &self.clients[client];
+        let queue = client.queues.iter().find(|(of, _)| *of == topic).map(|(_, queue)| queue);
+        let front = queue.and_then(|queue| queue.front());
+        front.is_some_and(|(offset, _)| *offset < self.topics[topic].head(client.encoding()))
+    }
+
+    /// All that can be asked of the hub is as in the twin.
+    fn compare(&mut self) {
+        for (number, (topic, id)) in self.topics.iter().zip(&self.ids).enumerate() {
+            let has = |client: &&TwinClient| client.queues.iter().any(|(of, _)| *of == number);
+            let members = self.clients.iter().filter(has);
+            let combined = members.clone().filter(|client| client.combined).count();
+            let derived = self.hub.topics.get(*id).encoded(Encoding::Combined);
+            assert_eq!(self.hub.members(*id), members.count());
+            assert_eq!(derived.map_or(0, |derived| derived.subscriptions as usize), combined);
+            assert_eq!(derived.is_some(), combined > 0, "a derived ring is there while someone is subscribed in it");
+            assert_eq!(self.hub.find(&topic.name), Some(*id));
+            assert_eq!(self.hub.position(*id).offset, topic.newest());
+            assert_eq!(self.hub.newest(*id).as_ref(), topic.published.last());
+        }
+        for (number, client) in self.clients.iter().enumerate() {
+            let slot = slot(number);
+            let in_ring = client.rest.as_ref().and_then(|rest| rest.in_ring);
+            let expected = client.queues.iter().map(|(topic, queue)| {
+                let next = queue.front().map_or(self.topics[*topic].newest() + 1, |(offset, _)| *offset);
+                let torn = in_ring.filter(|(of, _)| of == topic).map(|(_, offset)| offset);
+                (self.ids[*topic], torn.unwrap_or(next))
+            });
+            assert!(self.hub.subscriptions(slot).eq(expected), "client {number}'s cursors");
+            let place = |rest: &TwinRest| if rest.in_ring.is_some() { TornPlace::Ring } else { TornPlace::Copied };
+            let torn = client.rest.as_ref().map(|rest| TornRest { bytes: rest.bytes.len(), place: place(rest) });
+            assert_eq!(self.hub.torn(slot), torn, "client {number}'s rest");
+            let fell: Vec<TopicId> =
+                (0..TOPICS).filter(|topic| self.has_fallen(number, *topic)).map(|topic| self.ids[topic]).collect();
+            match self.hub.fallen(slot) {
+                Some(topic) => assert!(fell.contains(&topic)),
+                None => assert!(fell.is_empty()),
+            }
+            assert_eq!(self.hub.is_behind(slot), client.is_behind());
+            assert!(self.hub.due().is_wanting(slot) || !client.is_behind(), "who lacks something is marked");
+        }
+        let copied = self.clients.iter().filter_map(|client| client.rest.as_ref()).map(|rest| rest.copied);
+        assert_eq!(self.hub.torn_bytes(), copied.sum::<usize>());
+        assert!(self.hub.torn_bytes() <= self.torn_bytes_max);
+    }
+}
+
+impl TwinClient {
+    /// The queue whose frame after the first `fronts` these bytes begin with, and that frame.
+    fn next_frame(&self, fronts: &[usize], bytes: &[u8]) -> (usize, Vec<u8>) {
+        let begins = |(which, (_, queue)): (usize, &(usize, Queue))| {
+            let (_, frame) = queue.get(fronts[which])?;
+            bytes.starts_with(frame).then(|| (which, frame.clone()))
+        };
+        self.queues.iter().enumerate().find_map(begins).expect("a visit offers whole frames of its client's queues, in order")
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #[test]
+    fn equals_a_queue_per_subscriber(
+        limits in prop::collection::vec((1..8u32, 20..700u32), TOPICS),
+        torn_bytes_max in prop_oneof![0..300usize, Just(1 << 20)],
+        operations in operations(),
+    ) {
+        let limits: Vec<RingLimits> =
+            limits.into_iter().map(|(publications, bytes)| RingLimits { publications, bytes }).collect();
+        let mut pair = Pair::new(&limits, torn_bytes_max);
+        for operation in operations {
+            pair.apply(operation);
+        }
+        // Whoever is still owed anything and fell not gets all of it.
+        let all = |client| Visit { client, bytes_max: usize::MAX, sent_permille: Some(1000) };
+        for _ in 0..2 {
+            pair.apply(Operation::Turn { visits: (0..CLIENTS).map(all).collect() });
+        }
+        prop_assert!(pair.clients.iter().all(|client| !client.is_behind()));
+        for client in 0..CLIENTS {
+            pair.leave(client);
+        }
+        prop_assert!(pair.ids.iter().all(|id| pair.hub.members(*id) == 0));
+        prop_assert_eq!(pair.hub.torn_bytes(), 0);
+    }
+}

@@ -1,0 +1,407 @@
+//! The sweep's part of the [`Hub`]: what a client lacks, as spans of rings, and how far it came.
+//!
+//! Without: slots' sockets, how spans become a send, what stands between them (replies, control frames).
+
+use super::registry::{NONE, Registry, Rest};
+use super::ring::Ring;
+use super::store::{Encoded, TopicId};
+use super::{DueSet, Hub};
+
+/// A run of bytes to send to one client: frames of one subscription, or the copied rest of a frame. It is good until it is
+/// given to [`Hub::advance`]; no ring may change before that is done with all spans taken.
+#[derive(Debug)]
+pub struct Span {
+    slot: u32,
+    /// [`NONE`]: the client's copied rest.
+    subscription: u32,
+    from: u64,
+    to: u64,
+    /// Below 4 GiB, as the limits of rings and of publications are.
+    bytes: u32,
+    skip_bytes: u32,
+}
+
+impl Span {
+    /// How many bytes it has; never 0.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+}
+
+/// A subscription fell off the ring's head: what it needs next is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fallen {
+    /// Of which topic.
+    pub topic: TopicId,
+}
+
+/// The unfinished frame of a client. Nothing else may be sent to it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TornRest {
+    /// Bytes that are still to be sent of it.
+    pub bytes: usize,
+    /// Where they are.
+    pub place: TornPlace,
+}
+
+/// Where the rest of an unfinished frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TornPlace {
+    /// In the topic's ring.
+    Ring,
+    /// Copied for the client, since the ring gave it up.
+    Copied,
+    /// Nowhere, over `torn_bytes_max`: the client can only be reset.
+    Lost,
+}
+
+/// Copied rests of all clients, and their bound.
+#[derive(Debug)]
+pub(super) struct Rests {
+    bytes: usize,
+    bytes_max: usize,
+    overflowed: Vec<u32>,
+    /// Rests copied since this was last asked.
+    copies: u64,
+}
+
+impl Rests {
+    pub(super) fn new(bytes_max: usize) -> Rests {
+        Rests { bytes: 0, bytes_max, overflowed: Vec::new(), copies: 0 }
+    }
+
+    /// Before a frame of `frame_bytes` is appended: copies the rests of those frames that the ring will give up.
+    pub(super) fn make_room(&mut self, registry: &mut Registry, encoded: &mut Encoded, frame_bytes: usize) {
+        if encoded.torn.is_empty() {
+            return;
+        }
+        let head = encoded.ring.head_after(frame_bytes);
+        if encoded.torn_from >= head {
+            return;
+        }
+        encoded.torn_from = u64::MAX;
+        let Encoded { ring, torn, torn_from, .. } = encoded;
+        torn.retain(|&slot| {
+            let offset = torn_subscription(registry, slot).map(|id| registry.get(id).cursor);
+            let offset = offset.expect("a client on a ring's torn list is inside a frame of it");
+            if offset >= head {
+                *torn_from = offset.min(*torn_from);
+                return true;
+            }
+            self.copy(registry, ring, slot);
+            false
+        });
+    }
+
+    /// Copies the rest of the frame that the client is inside of, and moves its cursor behind it.
+    fn copy(&mut self, registry: &mut Registry, ring: &Ring, slot: u32) {
+        let client = registry.client_mut(slot).expect("only a client that has subscriptions is inside a frame");
+        let Rest::InRing { subscription, sent } = client.rest else {
+            unreachable!("only the rest of a frame in a ring is copied");
+        };
+        let cursor = registry.get(subscription).cursor;
+        let (one, two) = ring.range(cursor, sent as usize, cursor + 1);
+        let bytes = one.len() + two.len();
+        let rest = if self.bytes + bytes > self.bytes_max {
+            self.overflowed.push(slot);
+            Rest::Lost
+        } else {
+            self.bytes += bytes;
+            self.copies += 1;
+            Rest::Copied { bytes: [one, two].concat().into_boxed_slice(), sent: 0 }
+        };
+        registry.get_mut(subscription).cursor += 1;
+        registry.client_mut(slot).expect("it is there").rest = rest;
+    }
+
+    pub(super) fn forget(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+    }
+
+    pub(super) fn forget_overflowed(&mut self, slot: u32) {
+        self.overflowed.retain(|other| *other != slot);
+    }
+}
+
+/// The subscription inside a frame of whose ring the client is.
+fn torn_subscription(registry: &Registry, slot: u32) -> Option<u32> {
+    match registry.client(slot)?.rest {
+        Rest::InRing { subscription, .. } => Some(subscription),
+        _ => None,
+    }
+}
+
+impl Hub {
+    /// Who is due.
+    pub fn due(&mut self) -> &mut DueSet {
+        &mut self.registry.due
+    }
+
+    /// How many clients are due.
+    #[must_use]
+    pub fn due_count(&self) -> usize {
+        self.registry.due.due_count()
+    }
+
+    /// How many clients are blocked.
+    #[must_use]
+    pub fn blocked_count(&self) -> usize {
+        self.registry.due.blocked_count()
+    }
+
+    /// The unfinished frame whose rest must be the first that is sent to the client.
+    #[must_use]
+    pub fn torn(&self, slot: u32) -> Option<TornRest> {
+        match &self.registry.client(slot)?.rest {
+            Rest::None => None,
+            Rest::InRing { subscription, sent } => {
+                let subscription = self.registry.get(*subscription);
+                let ring = self.topics.get(subscription.topic).ring(subscription.encoding);
+                let bytes = ring.len_bytes(subscription.cursor, subscription.cursor + 1) - *sent as usize;
+                Some(TornRest { bytes, place: TornPlace::Ring })
+            }
+            Rest::Copied { bytes, sent } => Some(TornRest { bytes: bytes.len() - *sent as usize, place: TornPlace::Copied }),
+            Rest::Lost => Some(TornRest { bytes: 0, place: TornPlace::Lost }),
+        }
+    }
+
+    /// Clients whose unfinished frame was given up when copied rests were at `torn_bytes_max`: they must be reset, and
+    /// nothing more can be sent to them. Each is told once. Asked after publishing, unsubscribing and changes of encoding.
+    pub fn take_overflowed(&mut self) -> impl Iterator<Item = u32> {
+        self.rests.overflowed.drain(..)
+    }
+
+    /// Rests copied since this was last asked, for the counters.
+    pub fn take_torn_copies(&mut self) -> u64 {
+        std::mem::take(&mut self.rests.copies)
+    }
+
+    /// Bytes of copied rests, over all clients.
+    #[must_use]
+    pub fn torn_bytes(&self) -> usize {
+        self.rests.bytes
+    }
+
+    /// Takes what the client lacks, up to the tails of this moment: appends spans in the order to send.
+    ///
+    /// The rest of an unfinished frame comes first; then each due subscription's frames from cursor to tail, the one noted
+    /// longest ago first. At `bytes_max` it stops, at a frame's end, but one frame (or the rest) is always taken; what is not
+    /// taken stays due. So with 0, a client inside a frame is given that frame's rest and nothing else.
+    ///
+    /// # Errors
+    /// [`Fallen`] where a subscription fell off the ring's head; nothing is taken then.
+    pub fn take_due(&mut self, slot: u32, bytes_max: usize, spans: &mut Vec<Span>) -> Result<(), Fallen> {
+        if self.registry.client(slot).is_none() {
+            self.registry.due.unmark(slot);
+            return Ok(());
+        }
+        let mut visit = Visit { slot, spans_before: spans.len(), bytes_left: bytes_max, torn: NONE };
+        if !self.take_rest(&mut visit, spans) {
+            self.registry.due.unmark(slot);
+            return Ok(());
+        }
+        while let Some(id) = self.registry.oldest_noted(slot) {
+            match self.take_subscription(&mut visit, id, spans) {
+                Ok(true) => {
+                    self.registry.pop_noted(slot);
+                    self.topics.get_mut(self.registry.get(id).topic).noted -= 1;
+                }
+                Ok(false) => break,
+                Err(fallen) => {
+                    self.give_back(&visit, spans);
+                    return Err(fallen);
+                }
+            }
+        }
+        let taken = (spans.len() - visit.spans_before) as u32;
+        self.registry.client_mut(slot).expect("it is there").taken += taken;
+        self.taken += taken;
+        if self.registry.is_quiet(slot) {
+            self.registry.due.unmark(slot);
+        }
+        Ok(())
+    }
+
+    /// The span's bytes; the second slice is empty unless it wraps round the ring.
+    #[must_use]
+    pub fn resolve(&self, span: &Span) -> (&[u8], &[u8]) {
+        if span.subscription == NONE {
+            let client = self.registry.client(span.slot).expect("a client with a span is there until the span is advanced");
+            let Rest::Copied { bytes, sent } = &client.rest else {
+                unreachable!("a copied rest stays until its span is advanced");
+            };
+            return (&bytes[*sent as usize..], &[]);
+        }
+        let subscription = self.registry.get(span.subscription);
+        let ring = self.topics.get(subscription.topic).ring(subscription.encoding);
+        ring.range(span.from, span.skip_bytes as usize, span.to)
+    }
+
+    /// Says how much of a taken span went: all, some or nothing. Spans of one send are given in their order, each once. What
+    /// is still lacking is due again. Gives how many frames (or copied rests of frames) came to their end: the deliveries.
+    pub fn advance(&mut self, slot: u32, span: &Span, bytes_sent: usize) -> u64 {
+        assert!(span.slot == slot && bytes_sent <= span.bytes(), "a client is sent the bytes of its own span");
+        self.taken -= 1;
+        let client = self.registry.client_mut(slot).expect("a client with a span is there until the span is advanced");
+        client.taken -= 1;
+        if span.subscription == NONE {
+            return self.advance_copied(slot, bytes_sent);
+        }
+        let subscription = self.registry.get_mut(span.subscription);
+        let topic = self.topics.get_mut(subscription.topic);
+        let encoded = topic.encoded_mut(subscription.encoding).expect("an encoding that someone is subscribed in has its ring");
+        let next = encoded.ring.next();
+        let (cursor, into) = match bytes_sent {
+            0 => (span.from, span.skip_bytes as usize),
+            whole if whole == span.bytes() => (span.to, 0),
+            short => encoded.ring.offset_at(span.from, span.skip_bytes as usize + short),
+        };
+        if bytes_sent > 0 {
+            subscription.cursor = cursor;
+            let client = self.registry.client_mut(slot).expect("it is there");
+            let was_inside = match client.rest {
+                Rest::None => false,
+                Rest::InRing { subscription, .. } => subscription == span.subscription,
+                Rest::Copied { .. } | Rest::Lost => unreachable!("a copied rest goes before all else"),
+            };
+            assert_eq!(was_inside, span.skip_bytes > 0, "an unfinished frame's rest goes before all else");
+            if was_inside && cursor > span.from {
+                encoded.remove_torn(slot);
+            }
+            if into > 0 && (!was_inside || cursor > span.from) {
+                encoded.add_torn(slot, cursor);
+            }
+            client.rest = match into as u32 {
+                0 => Rest::None,
+                sent => Rest::InRing { subscription: span.subscription, sent },
+            };
+        }
+        if cursor < next {
+            topic.noted += u32::from(self.registry.note(slot, span.subscription));
+        }
+        cursor - span.from
+    }
+
+    /// Whether a subscription of the client fell off its ring's head, without visiting it.
+    #[must_use]
+    pub fn fallen(&self, slot: u32) -> Option<TopicId> {
+        let fell = |id: &u32| {
+            let subscription = self.registry.get(*id);
+            subscription.cursor < self.topics.get(subscription.topic).ring(subscription.encoding).head()
+        };
+        self.registry.noted(slot).find(fell).map(|id| self.registry.get(id).topic)
+    }
+
+    /// Whether the client lacks anything that was published.
+    #[must_use]
+    pub fn is_behind(&self, slot: u32) -> bool {
+        let lacks = |id: u32| {
+            let subscription = self.registry.get(id);
+            subscription.cursor < self.topics.get(subscription.topic).log().next()
+        };
+        self.torn(slot).is_some() || self.registry.noted(slot).any(lacks)
+    }
+
+    /// Copies the rest of the frame that the client is inside of, if that is in the ring of this subscription (or of any).
+    pub(super) fn copy_rest_of(&mut self, slot: u32, only: Option<u32>) {
+        let Some(torn) = torn_subscription(&self.registry, slot) else { return };
+        if only.is_some_and(|only| only != torn) {
+            return;
+        }
+        let subscription = self.registry.get(torn);
+        let encoded = self.topics.get_mut(subscription.topic).encoded_mut(subscription.encoding);
+        let encoded = encoded.expect("an encoding that someone is subscribed in has its ring");
+        encoded.remove_torn(slot);
+        self.rests.copy(&mut self.registry, &encoded.ring, slot);
+    }
+
+    /// Takes the rest of an unfinished frame; false where that is lost and nothing can be taken.
+    fn take_rest(&self, visit: &mut Visit, spans: &mut Vec<Span>) -> bool {
+        let Some(rest) = self.torn(visit.slot) else { return true };
+        let span = Span { slot: visit.slot, subscription: NONE, from: 0, to: 0, skip_bytes: 0, bytes: rest.bytes as u32 };
+        let span = match self.registry.client(visit.slot).map(|client| &client.rest) {
+            Some(Rest::InRing { subscription, sent }) => {
+                let cursor = self.registry.get(*subscription).cursor;
+                visit.torn = *subscription;
+                Span { subscription: *subscription, from: cursor, to: cursor + 1, skip_bytes: *sent, ..span }
+            }
+            Some(Rest::Copied { .. }) => span,
+            _ => return false,
+        };
+        visit.bytes_left = visit.bytes_left.saturating_sub(rest.bytes);
+        spans.push(span);
+        true
+    }
+
+    /// Takes what a noted subscription lacks; false where the visit is full before it.
+    fn take_subscription(&self, visit: &mut Visit, id: u32, spans: &mut Vec<Span>) -> Result<bool, Fallen> {
+        let subscription = self.registry.get(id);
+        let ring = self.topics.get(subscription.topic).ring(subscription.encoding);
+        let from = subscription.cursor + u64::from(visit.torn == id);
+        if from < ring.head() {
+            return Err(Fallen { topic: subscription.topic });
+        }
+        let next = ring.next();
+        if from == next {
+            return Ok(true);
+        }
+        let is_first = spans.len() == visit.spans_before;
+        let (to, bytes) = match ring.len_bytes(from, next) {
+            all if all <= visit.bytes_left => (next, all),
+            _ => {
+                let (to, _) = ring.offset_at(from, visit.bytes_left);
+                let to = if to == from && is_first { from + 1 } else { to };
+                (to, ring.len_bytes(from, to))
+            }
+        };
+        if to == from {
+            return Ok(false);
+        }
+        visit.bytes_left = visit.bytes_left.saturating_sub(bytes);
+        match spans.last_mut() {
+            Some(rest) if visit.torn == id && !is_first && rest.subscription == id => {
+                // The unfinished frame's rest and what follows it in the ring are one piece.
+                rest.to = to;
+                rest.bytes += bytes as u32;
+            }
+            _ => spans.push(Span { slot: visit.slot, subscription: id, from, to, skip_bytes: 0, bytes: bytes as u32 }),
+        }
+        Ok(true)
+    }
+
+    /// Undoes a visit's taking: its subscriptions are noted again.
+    fn give_back(&mut self, visit: &Visit, spans: &mut Vec<Span>) {
+        for span in spans.drain(visit.spans_before..).filter(|span| span.subscription != NONE) {
+            let topic = self.topics.get_mut(self.registry.get(span.subscription).topic);
+            topic.noted += u32::from(self.registry.note(visit.slot, span.subscription));
+        }
+    }
+
+    /// Goes on in the client's copied rest, and frees it at its end.
+    fn advance_copied(&mut self, slot: u32, bytes_sent: usize) -> u64 {
+        let client = self.registry.client_mut(slot).expect("it is there");
+        let Rest::Copied { bytes, sent } = &mut client.rest else {
+            unreachable!("a copied rest stays until its span is advanced");
+        };
+        *sent += bytes_sent as u32;
+        if *sent as usize == bytes.len() {
+            self.rests.forget(bytes.len());
+            client.rest = Rest::None;
+            1
+        } else {
+            self.registry.due.mark(slot);
+            0
+        }
+    }
+}
+
+/// A visit while it takes.
+struct Visit {
+    slot: u32,
+    /// Spans of other visits, before this one's in the same vector.
+    spans_before: usize,
+    bytes_left: usize,
+    /// The subscription whose unfinished frame was taken.
+    torn: u32,
+}
