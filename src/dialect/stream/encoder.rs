@@ -1,0 +1,142 @@
+//! A publication as the one WebSocket frame that every subscriber of its encoding gets.
+//!
+//! Without: compression, masks, fragments.
+
+use crate::dialect::json::{self, Decimal};
+use crate::hub::{Encoder, Encoding, PayloadKind};
+use crate::ws::frame::{self, Opcode};
+
+/// The layout of a binary publication: the first byte, so that there can be others.
+pub(super) const BINARY_LAYOUT: u8 = 1;
+
+/// Encodes publications in the native dialect.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StreamEncoder;
+
+impl Encoder for StreamEncoder {
+    fn encode(
+        &self,
+        encoding: Encoding,
+        topic: &str,
+        offset: u64,
+        _unix_us: u64,
+        kind: PayloadKind,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        match (encoding, kind) {
+            (Encoding::Raw, PayloadKind::Json | PayloadKind::Text) => {
+                push_header(out, Opcode::Text, payload.len());
+                out.extend_from_slice(payload);
+            }
+            (Encoding::Raw, PayloadKind::Binary) => {
+                push_header(out, Opcode::Binary, payload.len());
+                out.extend_from_slice(payload);
+            }
+            (Encoding::Combined, PayloadKind::Json) => {
+                push_envelope(out, topic, offset, payload.len());
+                out.extend_from_slice(payload);
+                out.push(b'}');
+            }
+            (Encoding::Combined, PayloadKind::Text) => {
+                push_envelope(out, topic, offset, json::string_len(payload));
+                json::push_string(out, payload);
+                out.push(b'}');
+            }
+            (Encoding::Combined, PayloadKind::Binary) => push_binary(out, topic, offset, payload),
+        }
+    }
+}
+
+/// Begins `{"stream":"<topic>","o":<offset>,"data":<data>}`. No character that a topic may hold is escaped in JSON.
+fn push_envelope(out: &mut Vec<u8>, topic: &str, offset: u64, data_bytes: usize) {
+    let offset = Decimal::new(offset);
+    let pieces: [&[u8]; 5] = [b"{\"stream\":\"", topic.as_bytes(), b"\",\"o\":", offset.as_bytes(), b",\"data\":"];
+    push_header(out, Opcode::Text, pieces.iter().map(|piece| piece.len()).sum::<usize>() + data_bytes + 1);
+    for piece in pieces {
+        out.extend_from_slice(piece);
+    }
+}
+
+/// `u8` layout, `u8` flags, `u16` length of the topic, topic, `u64` offset, payload; big endian.
+fn push_binary(out: &mut Vec<u8>, topic: &str, offset: u64, payload: &[u8]) {
+    const NO_FLAGS: u8 = 0;
+    let topic_bytes = u16::try_from(topic.len()).expect("a topic's name has at most 255 bytes");
+    push_header(out, Opcode::Binary, 4 + topic.len() + 8 + payload.len());
+    out.extend_from_slice(&[BINARY_LAYOUT, NO_FLAGS]);
+    out.extend_from_slice(&topic_bytes.to_be_bytes());
+    out.extend_from_slice(topic.as_bytes());
+    out.extend_from_slice(&offset.to_be_bytes());
+    out.extend_from_slice(payload);
+}
+
+/// Appends the header of an unmasked frame that is a whole message, and makes room for its payload.
+fn push_header(out: &mut Vec<u8>, opcode: Opcode, payload_bytes: usize) {
+    let (header, header_bytes) = frame::encode_header(true, opcode, payload_bytes, None);
+    out.reserve(header_bytes + payload_bytes);
+    out.extend_from_slice(&header[..header_bytes]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The one frame of a publication, as its first byte and its payload; its length is judged by a naive reader.
+    fn frame(encoding: Encoding, offset: u64, kind: PayloadKind, payload: &[u8]) -> (u8, Vec<u8>) {
+        let mut out = b"before".to_vec();
+        StreamEncoder.encode(encoding, "md.BTC-USD", offset, 1_700_000_000_000_000, kind, payload, &mut out);
+        let frame = out.strip_prefix(b"before").expect("a frame is appended");
+        let (len, start) = match frame[1] {
+            126 => (u64::from(u16::from_be_bytes([frame[2], frame[3]])), 4),
+            127 => (u64::from_be_bytes(frame[2..10].try_into().expect("eight bytes")), 10),
+            short => (u64::from(short), 2),
+        };
+        let minimal = [2, 4, 10][usize::from(len > 125) + usize::from(len > 0xffff)];
+        assert_eq!((start, frame.len() as u64), (minimal, start as u64 + len), "the shortest header that tells the length");
+        (frame[0], frame[start..].to_vec())
+    }
+
+    #[track_caller]
+    fn check(encoding: Encoding, kind: PayloadKind, payload: &str, first: u8, expected: &[u8]) {
+        assert_eq!(frame(encoding, 42, kind, payload.as_bytes()), (first, expected.to_vec()), "{payload}");
+    }
+
+    #[test]
+    fn raw_is_the_payload_byte_for_byte_text_frames_for_text_and_binary_for_binary() {
+        for payload in ["", "{\"e\":\"trade\"}", " 1 ", "hello \"you\""] {
+            check(Encoding::Raw, PayloadKind::Json, payload, 0x81, payload.as_bytes());
+            check(Encoding::Raw, PayloadKind::Text, payload, 0x81, payload.as_bytes());
+            check(Encoding::Raw, PayloadKind::Binary, payload, 0x82, payload.as_bytes());
+        }
+    }
+
+    #[test]
+    fn combined_is_stream_then_offset_then_data_without_spaces() {
+        let expected = br#"{"stream":"md.BTC-USD","o":42,"data":{ "p": 1.10 }}"#;
+        check(Encoding::Combined, PayloadKind::Json, r#"{ "p": 1.10 }"#, 0x81, expected);
+    }
+
+    #[test]
+    fn a_text_that_is_not_json_is_put_in_as_a_json_string() {
+        let expected = "{\"stream\":\"md.BTC-USD\",\"o\":42,\"data\":\"say \\\"é\\\"\\n\"}";
+        check(Encoding::Combined, PayloadKind::Text, "say \"é\"\n", 0x81, expected.as_bytes());
+        check(Encoding::Combined, PayloadKind::Text, "", 0x81, br#"{"stream":"md.BTC-USD","o":42,"data":""}"#);
+    }
+
+    #[test]
+    fn a_binary_publication_has_layout_flags_topic_offset_payload_big_endian() {
+        let expected = b"\x01\x00\x00\x0amd.BTC-USD\x00\x00\x00\x00\x00\x00\x00\x2apayload";
+        check(Encoding::Combined, PayloadKind::Binary, "payload", 0x82, expected);
+    }
+
+    #[test]
+    fn every_length_has_the_shortest_header() {
+        for encoding in [Encoding::Raw, Encoding::Combined] {
+            for kind in [PayloadKind::Json, PayloadKind::Text, PayloadKind::Binary] {
+                for len in (0..260).chain(65_400..65_600) {
+                    frame(encoding, (1 << 53) - 1, kind, &vec![b'1'; len]);
+                }
+            }
+        }
+    }
+}

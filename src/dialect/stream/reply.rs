@@ -1,0 +1,155 @@
+//! Replies to requests: JSON text without a frame, `{"result":R,"id":I}` or `{"error":{...},"id":I}`.
+//!
+//! Without: which reply a request gets.
+
+use super::request_id::RequestId;
+use crate::dialect::{ClientError, json};
+use crate::hub::{Position, TopicName};
+
+/// Done; there is nothing to tell.
+pub fn null(out: &mut Vec<u8>, id: &RequestId) {
+    result(out, id, |out| out.extend_from_slice(b"null"));
+}
+
+/// SUBSCRIBE with an option: each stream, in the order asked, and its topic's newest position.
+pub fn subscribed<'t>(out: &mut Vec<u8>, id: &RequestId, streams: impl IntoIterator<Item = (&'t TopicName, Position)>) {
+    positions(out, id, streams);
+}
+
+/// LIST_SUBSCRIPTIONS: the streams in the order subscribed. No option that this list would show exists yet.
+pub fn subscriptions<'t>(out: &mut Vec<u8>, id: &RequestId, topics: impl IntoIterator<Item = &'t TopicName>) {
+    result(out, id, |out| list(out, topics, push_topic));
+}
+
+/// POSITIONS: how far the connection is in each topic.
+pub fn positions<'t>(out: &mut Vec<u8>, id: &RequestId, positions: impl IntoIterator<Item = (&'t TopicName, Position)>) {
+    result(out, id, |out| {
+        list(out, positions, |out, (topic, position)| {
+            out.extend_from_slice(b"{\"stream\":");
+            push_topic(out, topic);
+            out.push(b',');
+            push_position(out, position);
+            out.push(b'}');
+        });
+    });
+}
+
+/// GET_PROPERTY: its value.
+pub fn property(out: &mut Vec<u8>, id: &RequestId, value: bool) {
+    result(out, id, |out| out.extend_from_slice(if value { b"true" } else { b"false" }));
+}
+
+/// PUBLISH: the publication's position.
+pub fn published(out: &mut Vec<u8>, id: &RequestId, position: Position) {
+    result(out, id, |out| {
+        out.push(b'{');
+        push_position(out, position);
+        out.push(b'}');
+    });
+}
+
+/// PING: milliseconds since 1970.
+pub fn time(out: &mut Vec<u8>, id: &RequestId, unix_ms: u64) {
+    result(out, id, |out| {
+        out.extend_from_slice(b"{\"time\":");
+        json::push_number(out, unix_ms);
+        out.push(b'}');
+    });
+}
+
+/// The request failed.
+pub fn error(out: &mut Vec<u8>, id: &RequestId, error: &ClientError) {
+    error.push_member(out, b'{');
+    end(out, id);
+}
+
+fn result(out: &mut Vec<u8>, id: &RequestId, push: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(b"{\"result\":");
+    push(out);
+    end(out, id);
+}
+
+fn end(out: &mut Vec<u8>, id: &RequestId) {
+    out.extend_from_slice(b",\"id\":");
+    id.push(out);
+    out.push(b'}');
+}
+
+fn list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut push: impl FnMut(&mut Vec<u8>, T)) {
+    let mut before = b'[';
+    for item in items {
+        out.push(before);
+        push(out, item);
+        before = b',';
+    }
+    if before == b'[' {
+        out.push(b'[');
+    }
+    out.push(b']');
+}
+
+/// No character that a topic may hold is escaped in JSON.
+fn push_topic(out: &mut Vec<u8>, topic: &TopicName) {
+    out.push(b'"');
+    out.extend_from_slice(topic.as_str().as_bytes());
+    out.push(b'"');
+}
+
+fn push_position(out: &mut Vec<u8>, position: Position) {
+    out.extend_from_slice(b"\"epoch\":\"");
+    out.extend_from_slice(position.epoch.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"offset\":");
+    json::push_number(out, position.offset);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::ErrorCode;
+    use crate::hub::Epoch;
+
+    #[track_caller]
+    fn check(push: impl FnOnce(&mut Vec<u8>), expected: &str) {
+        let mut out = Vec::new();
+        push(&mut out);
+        assert_eq!(std::str::from_utf8(&out), Ok(expected));
+        serde_json::from_slice::<serde_json::Value>(&out).expect("a reply is JSON");
+    }
+
+    fn topic(name: &str) -> TopicName {
+        TopicName::parse(name).expect("the test's topic is one")
+    }
+
+    #[test]
+    fn success_is_a_result_with_the_id() {
+        let (a, b) = (topic("a"), topic("b@c"));
+        let at = |offset| Position { epoch: Epoch::from_number(36), offset };
+        let id = &RequestId::NULL;
+        check(|out| null(out, id), r#"{"result":null,"id":null}"#);
+        check(
+            |out| subscribed(out, id, [(&a, at(0)), (&b, at(1 << 32))]),
+            r#"{"result":[{"stream":"a","epoch":"10","offset":0},{"stream":"b@c","epoch":"10","offset":4294967296}],"id":null}"#,
+        );
+        check(|out| positions(out, id, [(&a, at(7))]), r#"{"result":[{"stream":"a","epoch":"10","offset":7}],"id":null}"#);
+        check(|out| positions(out, id, []), r#"{"result":[],"id":null}"#);
+        check(|out| subscriptions(out, id, [&b, &a]), r#"{"result":["b@c","a"],"id":null}"#);
+        check(|out| subscriptions(out, id, []), r#"{"result":[],"id":null}"#);
+        check(|out| property(out, id, true), r#"{"result":true,"id":null}"#);
+        check(|out| property(out, id, false), r#"{"result":false,"id":null}"#);
+        check(|out| published(out, id, at(1)), r#"{"result":{"epoch":"10","offset":1},"id":null}"#);
+        check(|out| time(out, id, 1_700_000_000_000), r#"{"result":{"time":1700000000000},"id":null}"#);
+    }
+
+    #[test]
+    fn failure_is_an_error_with_code_message_and_the_id() {
+        let wrong = ClientError::new(ErrorCode::TooManyRequests, "slow \"down\"");
+        check(|out| error(out, &RequestId::NULL, &wrong), r#"{"error":{"code":8,"msg":"slow \"down\""},"id":null}"#);
+    }
+
+    #[test]
+    fn the_first_key_says_what_a_message_is() {
+        let wrong = ClientError::new(ErrorCode::Internal, "");
+        check(|out| error(out, &RequestId::NULL, &wrong), r#"{"error":{"code":10,"msg":""},"id":null}"#);
+        check(|out| super::super::event::server_shutdown(out, 5, 1000), r#"{"e":"serverShutdown","E":5,"in":1000}"#);
+    }
+}
