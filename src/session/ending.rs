@@ -1,0 +1,205 @@
+//! How a session ends, and what it is late with.
+//!
+//! Whoever ends first, the socket is closed only after our last bytes went and the peer ended too, or a deadline passed:
+//! closing with unread input would make the kernel send a reset that may overtake our close frame.
+
+use super::{Moment, Open, Phase, Rules, Session};
+use crate::metrics::{CloseClass, RefusalReason};
+use crate::ws::{CloseCode, frame};
+
+/// What a deadline that came up means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// Nothing is late; look again at this moment.
+    NotYet {
+        /// Monotonic, microseconds.
+        due_us: u64,
+    },
+    /// The session owes something new (a ping, a close frame); look again at this moment.
+    Owes {
+        /// Monotonic, microseconds.
+        due_us: u64,
+    },
+    /// The peer had its time: reset it.
+    Reset,
+}
+
+impl Session {
+    /// Sends a close frame after what is owed, and ends. Where the handshake is not done, just ends.
+    pub fn close(&mut self, code: CloseCode, reason: &str, class: CloseClass, now_us: u64) {
+        if matches!(self.phase, Phase::Open(_) | Phase::Receiving) {
+            frame::write_close(&mut self.owed, code, reason, None);
+        }
+        self.end(class, now_us);
+    }
+
+    /// Ends without a close frame: nothing more is owed than what stands there.
+    pub fn end(&mut self, class: CloseClass, now_us: u64) {
+        if matches!(self.phase, Phase::Ending) {
+            return;
+        }
+        self.phase = Phase::Ending;
+        self.pong = None;
+        self.began_us = now_us;
+        self.close_class = Some(class);
+    }
+
+    /// The peer sends no more. Between two requests that is how a connection ends; elsewhere it broke.
+    pub fn ended_by_peer(&mut self, now_us: u64) {
+        let class = if matches!(self.phase, Phase::Head { served: true, .. }) { CloseClass::Normal } else { CloseClass::Reset };
+        self.end(class, now_us);
+    }
+
+    /// Whether all is said; once the owed bytes are sent the sending side is shut.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Ending)
+    }
+
+    /// How the session ended, for the counters; a connection that broke counts as reset.
+    #[must_use]
+    pub fn close_class(&self) -> Option<CloseClass> {
+        self.close_class
+    }
+
+    /// When the session has to be looked at again.
+    #[must_use]
+    pub fn deadline_us(&self, rules: &Rules) -> u64 {
+        let limits = &rules.limits;
+        let after = |from_us: u64, ms: u32| from_us + u64::from(ms) * 1000;
+        match &self.phase {
+            Phase::Receiving => unreachable!("deadlines are looked at between receives"),
+            Phase::Head { .. } | Phase::Entering(_) => after(self.began_us, limits.handshake_timeout_ms),
+            Phase::Ending if self.close_class == Some(CloseClass::Lag) => after(self.began_us, limits.close_deadline_ms),
+            Phase::Ending => after(self.began_us, limits.close_timeout_ms),
+            Phase::Open(_) if self.pinged => after(self.began_us, limits.pong_timeout_ms),
+            Phase::Open(open) => {
+                let idle_us = self.idle_due_us(limits.idle_ping_ms);
+                if open.connection.inside_message() {
+                    idle_us.min(after(open.message_began_us, limits.message_timeout_ms))
+                } else {
+                    idle_us
+                }
+            }
+        }
+    }
+
+    /// A deadline came up; perhaps an old one.
+    pub fn expire(&mut self, rules: &Rules, moment: Moment) -> Expiry {
+        let due_us = self.deadline_us(rules);
+        if due_us > moment.now_us {
+            return Expiry::NotYet { due_us };
+        }
+        match &self.phase {
+            Phase::Receiving => unreachable!("deadlines are looked at between receives"),
+            Phase::Head { served: true, .. } => self.end(CloseClass::Normal, moment.now_us),
+            Phase::Head { .. } | Phase::Entering(_) => {
+                self.refuse(408, RefusalReason::Timeout, "the handshake took longer than handshake_timeout_ms", moment.now_us);
+            }
+            Phase::Ending => return Expiry::Reset,
+            Phase::Open(_) if self.pinged => {
+                self.close_class = Some(CloseClass::Timeout);
+                return Expiry::Reset;
+            }
+            Phase::Open(open) if open.message_is_late(rules, moment.now_us) => {
+                let reason = "the message took longer than message_timeout_ms";
+                self.close(CloseCode::POLICY, reason, CloseClass::Timeout, moment.now_us);
+            }
+            // RFC 6455 5.5.2: a Ping "may serve either as a keepalive or as a means to verify that the remote endpoint
+            // is still responsive".
+            Phase::Open(_) => {
+                frame::write(&mut self.owed, frame::Opcode::Ping, &[], None);
+                self.pinged = true;
+                self.began_us = moment.now_us;
+            }
+        }
+        Expiry::Owes { due_us: self.deadline_us(rules) }
+    }
+
+    /// The client's socket is full, so the ping may not have reached it: the pong's time begins anew. A client that takes
+    /// nothing at all is ended by `TCP_USER_TIMEOUT`.
+    pub fn postpone_pong(&mut self, now_us: u64) {
+        if self.pinged {
+            self.began_us = now_us;
+        }
+    }
+
+    /// The client's TCP took bytes of a backlog: it lives, whatever it says.
+    pub fn took_bytes(&mut self, now_us: u64) {
+        self.received_us = now_us;
+        if self.pinged {
+            self.began_us = now_us;
+        }
+    }
+
+    /// A fifth of the idle time either way, so that a thousand clients that came at once are not pinged at once. Taken
+    /// from the moment of the last byte: as good as random, and the same whenever it is asked.
+    fn idle_due_us(&self, idle_ping_ms: u32) -> u64 {
+        let mixed = self.received_us.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let least_us = u64::from(idle_ping_ms) * 800;
+        self.received_us + least_us + mixed % (least_us / 2).max(1)
+    }
+}
+
+impl Open {
+    fn message_is_late(&self, rules: &Rules, now_us: u64) -> bool {
+        let due_us = self.message_began_us + u64::from(rules.limits.message_timeout_ms) * 1000;
+        self.connection.inside_message() && due_us <= now_us
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::dialect::stream::RequestId;
+
+    fn asked(rules: &Rules, head: &str) -> Session {
+        let mut session = Session::new(rules, 0, true, 0);
+        let mut bytes = head.as_bytes().to_vec();
+        let moment = Moment { now_us: 4_000_000, unix_us: 0, ready: true };
+        assert!(session.receive(&mut &mut bytes[..], rules, moment).is_none(), "the session answers by itself");
+        session
+    }
+
+    fn rules() -> Rules {
+        Rules::new(&Config { listeners: vec![crate::config::Listener::default()], ..Config::default() })
+    }
+
+    #[test]
+    fn an_http_answer_ends_its_connection_as_normal_and_with_its_own_time() {
+        let rules = rules();
+        for path in ["/nothing", "/health/live"] {
+            let session = asked(&rules, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+            assert!(session.is_ending());
+            assert_eq!(session.close_class(), Some(CloseClass::Normal));
+            assert_eq!(session.deadline_us(&rules), 4_000_000 + u64::from(rules.limits.close_timeout_ms) * 1000);
+        }
+    }
+
+    #[test]
+    fn head_has_the_length_of_get_and_no_body() {
+        let rules = rules();
+        for path in ["/nothing", "/health/live"] {
+            let answer = |method: &str| {
+                let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+                String::from_utf8(asked(&rules, &head).owed().to_vec()).expect("these answers are text")
+            };
+            let (get, head) = (answer("GET"), answer("HEAD"));
+            assert!(head.ends_with("\r\n\r\n") && get.len() > head.len() && get.starts_with(&head), "{get}\n{head}");
+        }
+    }
+
+    #[test]
+    fn after_a_close_frame_nothing_more_is_owed() {
+        let rules = rules();
+        let upgrade = "GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let mut session = asked(&rules, upgrade);
+        session.close(CloseCode::GOING_AWAY, "", CloseClass::GoingAway, 5_000_000);
+        let owed = session.owed().to_vec();
+        session.done(&RequestId::NULL);
+        session.refuse(503, RefusalReason::Full, "too late", 6_000_000);
+        assert_eq!((session.owed(), session.close_class()), (&owed[..], Some(CloseClass::GoingAway)));
+    }
+}

@@ -1,0 +1,391 @@
+//! The door: what a request's head asks for, whether this client may have it, and the answer.
+//!
+//! Checks stand in the order of their cost to an attacker: size, host, method, path, origin, upgrade, permission.
+
+use std::collections::HashSet;
+
+use super::{Effect, ListenerRules, Moment, Open, Phase, Role, Rules, Session};
+use crate::config::PublishAllow;
+use crate::dialect::stream::{RequestId, Stream, Target, target};
+use crate::dialect::{ClientError, ErrorCode};
+use crate::http::{self, HeadError, HeadReader, Progress, Request};
+use crate::hub::{Position, TopicName};
+use crate::metrics::{CloseClass, RefusalReason};
+use crate::page;
+use crate::ws::{self, Assembler, Connection, handshake};
+
+/// A request that the shard has in hand.
+#[derive(Debug)]
+pub(super) struct Entering {
+    /// What the connection will be.
+    pub(super) role: Role,
+    upgrade: Option<Upgraded>,
+    keep_alive: bool,
+}
+
+#[derive(Debug)]
+struct Upgraded {
+    accept: [u8; 28],
+    /// The client offered `tidegate.v1`.
+    subprotocol: bool,
+    /// A stream of the URL had an option, so a combined connection begins with the reply.
+    reply: bool,
+}
+
+/// The subprotocol that names this dialect.
+const SUBPROTOCOL: &str = "tidegate.v1";
+
+/// What a head came to.
+enum Outcome {
+    Refuse(Refusal),
+    /// An answer that is whole; the connection may go on with another request.
+    Answer {
+        status: u16,
+        content_type: &'static str,
+        body: std::borrow::Cow<'static, [u8]>,
+    },
+    Topics,
+    Upgrade {
+        role: Role,
+        upgraded: Upgraded,
+        streams: Vec<Stream>,
+    },
+}
+
+struct Refusal {
+    status: u16,
+    reason: RefusalReason,
+    code: ErrorCode,
+    message: String,
+    headers: &'static [(&'static str, &'static str)],
+}
+
+impl Refusal {
+    fn new(status: u16, reason: RefusalReason, message: impl Into<String>) -> Refusal {
+        let code = match status {
+            401 => ErrorCode::TokenInvalid,
+            403 => ErrorCode::NotAllowed,
+            429 => ErrorCode::TooManyRequests,
+            503 => ErrorCode::Limit,
+            _ => ErrorCode::BadRequest,
+        };
+        Refusal { status, reason, code, message: message.into(), headers: &[] }
+    }
+}
+
+impl Session {
+    /// Takes bytes of a request's head.
+    pub(super) fn receive_head(&mut self, input: &mut &mut [u8], rules: &Rules, moment: Moment) -> Option<Effect> {
+        let Phase::Head { reader, .. } = &mut self.phase else { unreachable!("only called while a head is awaited") };
+        match reader.feed(input) {
+            Ok(Progress::Partial) => {
+                *input = &mut [];
+                return None;
+            }
+            Ok(Progress::Complete { consumed }) => *input = &mut std::mem::take(input)[consumed..],
+            Err(error) => {
+                self.refuse_head(&error, moment.now_us);
+                return None;
+            }
+        }
+        let Phase::Head { reader, .. } = std::mem::replace(&mut self.phase, Phase::Receiving) else {
+            unreachable!("it was a head above")
+        };
+        match reader.request() {
+            Ok(request) => self.enter(&request, rules, moment),
+            Err(error) => {
+                self.refuse_head(&error, moment.now_us);
+                None
+            }
+        }
+    }
+
+    fn enter(&mut self, request: &Request<'_>, rules: &Rules, moment: Moment) -> Option<Effect> {
+        let keep_alive = request.keep_alive();
+        self.bodiless = request.method == "HEAD";
+        let door = Door { request, rules, listener: &rules.listeners[usize::from(self.listener)], session: self };
+        match door.decide(moment) {
+            Outcome::Refuse(refusal) => {
+                self.write_refusal(&refusal, moment.now_us);
+                None
+            }
+            Outcome::Answer { status, content_type, body } => {
+                self.write_answer(status, content_type, &body, keep_alive, rules, moment.now_us);
+                None
+            }
+            Outcome::Topics => {
+                self.phase = Phase::Entering(Box::new(Entering { role: Role::Echo, upgrade: None, keep_alive }));
+                Some(Effect::Topics)
+            }
+            Outcome::Upgrade { role, upgraded, streams } => {
+                let subscriber = matches!(role, Role::Subscriber { .. });
+                self.phase = Phase::Entering(Box::new(Entering { role, upgrade: Some(upgraded), keep_alive: false }));
+                if subscriber && !streams.is_empty() {
+                    return Some(Effect::Admit { streams });
+                }
+                self.admit(&[], moment.now_us);
+                None
+            }
+        }
+    }
+
+    /// The streams of the URL are subscribed to: says 101, and on a combined connection their reply where one had an option.
+    pub fn admit(&mut self, positions: &[(TopicName, Position)], now_us: u64) {
+        let Phase::Entering(entering) = std::mem::replace(&mut self.phase, Phase::Receiving) else {
+            unreachable!("the shard admits whom it was asked to admit")
+        };
+        let upgraded = entering.upgrade.expect("an admission is of an upgrade");
+        let subprotocol = upgraded.subprotocol.then_some(SUBPROTOCOL);
+        handshake::write_accept(&mut self.owed, &upgraded.accept, subprotocol, &[]);
+        let combined = matches!(entering.role, Role::Subscriber { combined: true, .. });
+        self.phase = Phase::Open(Box::new(Open {
+            connection: Connection::new(ws::Role::Server),
+            assembler: Assembler::default(),
+            role: entering.role,
+            message_began_us: now_us,
+        }));
+        // The reply comes "with the handshake": before the first publication, with a null id.
+        if combined && upgraded.reply {
+            self.subscribed(&RequestId::NULL, Some(positions));
+        }
+    }
+
+    /// The answer to `GET /topics`.
+    pub fn answer_topics(&mut self, body: &[u8], rules: &Rules, now_us: u64) {
+        let Phase::Entering(entering) = std::mem::replace(&mut self.phase, Phase::Receiving) else {
+            unreachable!("the shard answers who asked")
+        };
+        self.write_answer(200, "application/json", body, entering.keep_alive, rules, now_us);
+    }
+
+    /// Refuses what the shard was asked to admit; nothing where it has ended meanwhile.
+    pub fn refuse_entering(&mut self, error: &ClientError, now_us: u64) {
+        let (status, reason) = match error.code {
+            ErrorCode::Limit => (503, RefusalReason::Full),
+            ErrorCode::NotAllowed => (403, RefusalReason::Forbidden),
+            _ => (400, RefusalReason::BadRequest),
+        };
+        let refusal = Refusal { code: error.code, ..Refusal::new(status, reason, error.message.clone()) };
+        if !self.is_ending() {
+            self.write_refusal(&refusal, now_us);
+        }
+    }
+
+    /// Refuses with a status and a sentence, and ends; nothing where it has ended meanwhile.
+    pub fn refuse(&mut self, status: u16, reason: RefusalReason, message: &str, now_us: u64) {
+        if self.is_ending() {
+            return;
+        }
+        self.write_refusal(&Refusal::new(status, reason, message), now_us);
+    }
+
+    /// Whether this client may publish to this topic.
+    pub(super) fn may_publish(&self, topic: &TopicName, rules: &Rules) -> bool {
+        self.publishes && rules.publish_topics.iter().any(|pattern| pattern.matches(topic.as_str()))
+    }
+
+    fn refuse_head(&mut self, error: &HeadError, now_us: u64) {
+        let reason = if error.status() == 431 { RefusalReason::HeadTooLarge } else { RefusalReason::BadRequest };
+        self.write_refusal(&Refusal::new(error.status(), reason, error.to_string()), now_us);
+    }
+
+    fn write_refusal(&mut self, refusal: &Refusal, now_us: u64) {
+        // What the shard had in hand was given up meanwhile, and that was told.
+        if self.is_ending() {
+            return;
+        }
+        let body = ClientError::new(refusal.code, refusal.message.as_str()).body();
+        let mut headers = vec![("Content-Type", "application/json"), ("Cache-Control", "no-store")];
+        headers.extend(refusal.headers);
+        self.respond(refusal.status, &headers, body.as_bytes(), false);
+        self.refusal = Some(refusal.reason);
+        self.end(CloseClass::Normal, now_us);
+    }
+
+    fn respond(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8], keep_alive: bool) {
+        http::write_response(&mut self.owed, status, headers, body, keep_alive);
+        if self.bodiless {
+            // RFC 9110 9.3.2: "The HEAD method is identical to GET except that the server MUST NOT send content in the
+            // response." 8.6: its Content-Length is that of the answer to GET.
+            self.owed.truncate(self.owed.len() - body.len());
+        }
+    }
+
+    fn write_answer(&mut self, status: u16, kind: &str, body: &[u8], keep_alive: bool, rules: &Rules, now_us: u64) {
+        let headers = [
+            ("Content-Type", kind),
+            ("Cache-Control", "no-cache"),
+            ("Content-Security-Policy", page::CONTENT_SECURITY_POLICY),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "no-referrer"),
+        ];
+        self.respond(status, &headers, body, keep_alive);
+        if keep_alive {
+            let limits = &rules.limits;
+            let reader = Box::new(HeadReader::new(limits.head_bytes_max, limits.headers_max));
+            self.phase = Phase::Head { reader, served: true };
+            self.began_us = now_us;
+        } else {
+            self.end(CloseClass::Normal, now_us);
+        }
+    }
+}
+
+/// One request at the door.
+struct Door<'a> {
+    request: &'a Request<'a>,
+    rules: &'a Rules,
+    listener: &'a ListenerRules,
+    session: &'a mut Session,
+}
+
+impl Door<'_> {
+    fn decide(mut self, moment: Moment) -> Outcome {
+        match self.check(moment) {
+            Ok(outcome) => outcome,
+            Err(refusal) => Outcome::Refuse(refusal),
+        }
+    }
+
+    fn check(&mut self, moment: Moment) -> Result<Outcome, Refusal> {
+        self.check_host()?;
+        let path = self.request.path();
+        if let Some(outcome) = self.plain(path, moment)? {
+            return Ok(outcome);
+        }
+        let wanted = target(path, self.request.query()).map_err(|error| Refusal {
+            code: error.error.code,
+            ..Refusal::new(error.status, RefusalReason::BadRequest, error.error.message)
+        })?;
+        let (role, streams) = match wanted {
+            Target::Subscriber { combined, streams } => (Role::Subscriber { combined, events: false }, streams),
+            Target::PublisherOne(topic) => (Role::PublisherOne(topic), Vec::new()),
+            Target::PublisherMany => (Role::PublisherMany, Vec::new()),
+            Target::Echo if self.rules.echo => (Role::Echo, Vec::new()),
+            Target::Echo | Target::Other => {
+                let message = format!("there is nothing at {path}; streams are at /stream and /ws");
+                return Err(Refusal::new(404, RefusalReason::NotFound, message));
+            }
+        };
+        self.check_method()?;
+        self.check_origin()?;
+        let upgrade = handshake::check_request(self.request).map_err(|refusal| Refusal {
+            headers: refusal.headers,
+            ..Refusal::new(refusal.status, refusal_reason(refusal.status), refusal.sentence)
+        })?;
+        self.check_permission(&role)?;
+        // The same stream twice is one subscription.
+        let distinct: HashSet<&str> = streams.iter().map(|stream| stream.topic.as_str()).collect();
+        if distinct.len() > self.rules.limits.subscriptions_max as usize {
+            let message = format!("more than subscriptions_max = {} streams", self.rules.limits.subscriptions_max);
+            return Err(Refusal { code: ErrorCode::Limit, ..Refusal::new(400, RefusalReason::BadRequest, message) });
+        }
+        let upgraded = Upgraded {
+            accept: upgrade.accept,
+            subprotocol: subprotocol(&upgrade)?,
+            reply: streams.iter().any(|stream| stream.options.given),
+        };
+        Ok(Outcome::Upgrade { role, upgraded, streams })
+    }
+
+    /// DNS rebinding: a page whose name resolves to loopback bears its own name in `Host`.
+    fn check_host(&self) -> Result<(), Refusal> {
+        if !self.listener.loopback {
+            return Ok(());
+        }
+        let host = self.request.host().unwrap_or("");
+        if http::is_loopback_host(host) || self.listener.hosts.iter().any(|known| known == &http::host_name(host)) {
+            return Ok(());
+        }
+        let message = format!("this listener is bound to loopback and does not serve the host {host:?}; add it to `hosts`");
+        Err(Refusal::new(421, RefusalReason::Misdirected, message))
+    }
+
+    fn check_method(&self) -> Result<(), Refusal> {
+        if matches!(self.request.method, "GET" | "HEAD") {
+            return Ok(());
+        }
+        let message = format!("{} is not served here; use GET", self.request.method.escape_default());
+        Err(Refusal { headers: &[("Allow", "GET, HEAD")], ..Refusal::new(405, RefusalReason::Method, message) })
+    }
+
+    /// What is answered without an upgrade.
+    fn plain(&self, path: &str, moment: Moment) -> Result<Option<Outcome>, Refusal> {
+        let json = |status, body: &'static str| Outcome::Answer {
+            status,
+            content_type: "application/json",
+            body: body.as_bytes().into(),
+        };
+        let outcome = match path {
+            "/health/live" => json(200, r#"{"live":true}"#),
+            "/health/ready" if moment.ready => json(200, r#"{"ready":true}"#),
+            "/health/ready" => json(503, r#"{"ready":false}"#),
+            "/topics" if self.rules.page => Outcome::Topics,
+            _ if self.rules.page => match page::asset(path) {
+                Some(asset) => Outcome::Answer { status: 200, content_type: asset.content_type, body: asset.body.into() },
+                None => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        self.check_method()?;
+        if self.request.has_body() {
+            return Err(Refusal::new(400, RefusalReason::BadRequest, "a GET request bears no body here"));
+        }
+        Ok(Some(outcome))
+    }
+
+    /// Cross-site WebSocket hijacking: only pages of the same host, or of a listed origin. No `Origin` is no browser.
+    fn check_origin(&self) -> Result<(), Refusal> {
+        let Some(origin) = self.request.header("origin") else { return Ok(()) };
+        let origin = std::str::from_utf8(origin).unwrap_or("");
+        let host = self.request.host().unwrap_or("");
+        if http::is_same_origin(origin, host) || self.listener.origins.iter().any(|known| known == origin) {
+            return Ok(());
+        }
+        let message = format!("pages of {origin:?} may not connect here; add the origin to `origins` of this listener");
+        Err(Refusal::new(403, RefusalReason::Forbidden, message))
+    }
+
+    fn check_permission(&mut self, role: &Role) -> Result<(), Refusal> {
+        let of_proxy = |(name, _): (&str, &[u8])| {
+            let name = name.to_ascii_lowercase();
+            name.starts_with("x-forwarded-") || ["origin", "forwarded", "x-real-ip", "via"].contains(&name.as_str())
+        };
+        let direct = self.session.from_loopback && !self.request.headers.iter().any(of_proxy);
+        self.session.publishes = self.rules.publish == PublishAllow::Loopback && direct;
+        let allowed = match role {
+            Role::PublisherOne(topic) => self.session.may_publish(topic, self.rules),
+            Role::PublisherMany => self.session.publishes,
+            Role::Subscriber { .. } | Role::Echo => true,
+        };
+        if allowed {
+            return Ok(());
+        }
+        let message = "publishing is not allowed here; see [publish] in the configuration";
+        Err(Refusal::new(403, RefusalReason::Forbidden, message))
+    }
+}
+
+/// A client may offer `tidegate.v1` beside `bearer.<token>`: the first is selected, a token never. A bearer alone would
+/// leave a browser without a selected subprotocol, which fails its connection: refused with a sentence.
+fn subprotocol(upgrade: &handshake::Upgrade<'_>) -> Result<bool, Refusal> {
+    let mut ours = false;
+    let mut bearer = false;
+    for protocol in upgrade.protocols() {
+        ours |= protocol == SUBPROTOCOL;
+        bearer |= protocol.starts_with("bearer.");
+    }
+    if bearer && !ours {
+        let message = "a bearer token in Sec-WebSocket-Protocol needs tidegate.v1 beside it: `tidegate.v1, bearer.<token>`";
+        return Err(Refusal::new(400, RefusalReason::BadRequest, message));
+    }
+    Ok(ours)
+}
+
+fn refusal_reason(status: u16) -> RefusalReason {
+    match status {
+        405 => RefusalReason::Method,
+        426 => RefusalReason::UpgradeRequired,
+        _ => RefusalReason::BadRequest,
+    }
+}

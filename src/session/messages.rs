@@ -1,0 +1,251 @@
+//! Frames of an open connection: what each message means to the connection's role.
+
+use bytes::Bytes;
+
+use super::{Effect, Moment, Open, Phase, Request, Role, Rules, Session};
+use crate::dialect::stream::{self, Command, Property, Published, PublisherMessage, payload_kind, reply};
+use crate::dialect::{ClientError, ErrorCode};
+use crate::hub::{NewPublication, Payload, PayloadKind};
+use crate::metrics::CloseClass;
+use crate::ws::{self, CloseCode, Event, Message, MessageKind, ProtocolError, frame};
+
+/// Pongs are put among the owed bytes up to here; beyond, only the newest is owed.
+const PONGS_BYTES_MAX: usize = 4096;
+
+impl Session {
+    /// Takes frames as far as the first effect.
+    pub(super) fn receive_frames(&mut self, input: &mut &mut [u8], rules: &Rules, moment: Moment) -> Option<Effect> {
+        let Phase::Open(mut open) = std::mem::replace(&mut self.phase, Phase::Receiving) else {
+            unreachable!("only open connections have frames")
+        };
+        let limits = open.limits(rules);
+        while matches!(self.phase, Phase::Receiving) {
+            let effect = match open.connection.next(&limits, input) {
+                Ok(Some(event)) => self.handle_event(event, &mut open, rules, moment),
+                Ok(None) => {
+                    self.phase = Phase::Open(open);
+                    return None;
+                }
+                Err(error) => {
+                    self.close_for(error, moment.now_us);
+                    None
+                }
+            };
+            if effect.is_some() {
+                self.phase = Phase::Open(open);
+                return effect;
+            }
+        }
+        None
+    }
+
+    fn handle_event(&mut self, event: Event<'_>, open: &mut Open, rules: &Rules, moment: Moment) -> Option<Effect> {
+        match event {
+            Event::Data { kind, bytes, first, last } => {
+                if first {
+                    open.message_began_us = moment.now_us;
+                }
+                let message = open.assembler.add(kind, bytes, first, last)?;
+                self.messages_in += 1;
+                self.handle_message(message, &mut open.role, rules, moment)
+            }
+            Event::Ping(payload) => {
+                if self.may_ask(rules, moment.now_us) {
+                    self.owe_pong(payload);
+                }
+                None
+            }
+            Event::Pong(_) => None,
+            Event::Close(body) => {
+                // RFC 6455 5.5.1: "If an endpoint receives a Close frame and did not previously send a Close frame, the
+                // endpoint MUST send a Close frame in response. [...] the endpoint typically echos the status code it
+                // received."
+                match body {
+                    Some((code, _)) => frame::write_close(&mut self.owed, code, "", None),
+                    None => frame::write(&mut self.owed, frame::Opcode::Close, &[], None),
+                }
+                self.end(CloseClass::Normal, moment.now_us);
+                None
+            }
+        }
+    }
+
+    fn handle_message(&mut self, message: Message<'_>, role: &mut Role, rules: &Rules, moment: Moment) -> Option<Effect> {
+        let now_us = moment.now_us;
+        match role {
+            Role::Subscriber { combined, events } => {
+                let mut properties = Properties { combined, events };
+                self.handle_request(message, &mut properties, rules, moment)
+            }
+            Role::Echo => {
+                if self.may_ask(rules, now_us) {
+                    let opcode = match message.kind {
+                        MessageKind::Text => frame::Opcode::Text,
+                        MessageKind::Binary => frame::Opcode::Binary,
+                    };
+                    frame::write(&mut self.owed, opcode, &message.bytes, None);
+                    self.messages_out += 1;
+                }
+                None
+            }
+            Role::PublisherOne(topic) => {
+                let payload = payload_of(message);
+                Some(Effect::Publish { id: None, publication: NewPublication { topic: topic.clone(), payload } })
+            }
+            Role::PublisherMany => self.handle_combined(message, rules, now_us),
+        }
+    }
+
+    fn handle_request(
+        &mut self,
+        message: Message<'_>,
+        properties: &mut Properties<'_>,
+        rules: &Rules,
+        moment: Moment,
+    ) -> Option<Effect> {
+        let now_us = moment.now_us;
+        if message.kind == MessageKind::Binary {
+            self.close(CloseCode::UNSUPPORTED, "requests are text messages", CloseClass::Policy, now_us);
+            return None;
+        }
+        // A request that cannot be read costs a token like a good one.
+        let within_rate = self.bucket.take(rules.limits.requests_per_second, rules.limits.requests_burst, now_us);
+        let request = match stream::request(&message.bytes) {
+            Ok(request) => request,
+            Err(failure) => {
+                self.failed(&failure.id, &failure.error, rules, now_us);
+                return None;
+            }
+        };
+        let id = request.id;
+        if !within_rate {
+            let message = format!("more than {} requests a second: slow down", rules.limits.requests_per_second);
+            self.failed(&id, &ClientError { code: ErrorCode::TooManyRequests, message }, rules, now_us);
+            return None;
+        }
+        match request.command {
+            Command::Publish { topic, data } if data.len() > rules.limits.publication_bytes_max as usize => {
+                let (bytes, max) = (data.len(), rules.limits.publication_bytes_max);
+                let message = format!("{}: the publication has {bytes} bytes, publication_bytes_max is {max}", topic.as_str());
+                self.failed(&id, &ClientError { code: ErrorCode::Limit, message }, rules, now_us);
+            }
+            Command::Publish { topic, data } if self.may_publish(&topic, rules) => {
+                let payload = Payload { bytes: Bytes::copy_from_slice(data), kind: PayloadKind::Json };
+                return Some(Effect::Publish { id: Some(id), publication: NewPublication { topic, payload } });
+            }
+            Command::Publish { topic, .. } => {
+                let message = format!("{}: publishing is not allowed here", topic.as_str());
+                self.failed(&id, &ClientError { code: ErrorCode::NotAllowed, message }, rules, now_us);
+            }
+            Command::Ping => self.answer(|out| reply::time(out, &id, moment.unix_us / 1000)),
+            Command::GetProperty(property) => {
+                let value = match property {
+                    Property::Combined => *properties.combined,
+                    Property::Events => *properties.events,
+                };
+                self.answer(|out| reply::property(out, &id, value));
+            }
+            Command::SetProperty(Property::Events, value) => {
+                *properties.events = value;
+                self.answer(|out| reply::null(out, &id));
+            }
+            Command::Subscribe(streams) => return Some(Effect::Request { id, request: Request::Subscribe(streams) }),
+            Command::Unsubscribe(topics) => return Some(Effect::Request { id, request: Request::Unsubscribe(topics) }),
+            Command::ListSubscriptions => return Some(Effect::Request { id, request: Request::List }),
+            Command::Positions(topics) => return Some(Effect::Request { id, request: Request::Positions(topics) }),
+            Command::SetProperty(Property::Combined, value) => {
+                return Some(Effect::Request { id, request: Request::SetCombined(value) });
+            }
+        }
+        None
+    }
+
+    fn handle_combined(&mut self, message: Message<'_>, rules: &Rules, now_us: u64) -> Option<Effect> {
+        let parsed = match message.kind {
+            MessageKind::Text => stream::publication(PublisherMessage::Text(&message.bytes)),
+            MessageKind::Binary => stream::publication(PublisherMessage::Binary(&message.bytes)),
+        };
+        // A publisher's connection has no replies, so what cannot be read or is not allowed can only close it.
+        match parsed {
+            // The message may be longer than its payload, by the envelope.
+            Ok(published) if published.payload.len() > rules.limits.publication_bytes_max as usize => {
+                let reason = format!("more than publication_bytes_max = {} bytes", rules.limits.publication_bytes_max);
+                self.close(CloseCode::TOO_BIG, &reason, CloseClass::TooBig, now_us);
+                None
+            }
+            Ok(published) if self.may_publish(&published.topic, rules) => {
+                let Published { topic, kind, payload } = published;
+                let payload = Payload { bytes: Bytes::copy_from_slice(payload), kind };
+                Some(Effect::Publish { id: None, publication: NewPublication { topic, payload } })
+            }
+            Ok(published) => {
+                let reason = format!("publishing to {} is not allowed here", published.topic.as_str());
+                self.close(CloseCode::POLICY, &reason, CloseClass::Policy, now_us);
+                None
+            }
+            Err(error) => {
+                self.close(CloseCode::POLICY, &error.message, CloseClass::Policy, now_us);
+                None
+            }
+        }
+    }
+
+    /// Takes a token for a ping or an echoed message; closes with 1008 where there is none.
+    fn may_ask(&mut self, rules: &Rules, now_us: u64) -> bool {
+        let limits = &rules.limits;
+        let may = self.bucket.take(limits.requests_per_second, limits.requests_burst, now_us);
+        if !may {
+            self.close(CloseCode::POLICY, "too many messages a second", CloseClass::Policy, now_us);
+        }
+        may
+    }
+
+    /// RFC 6455 5.5.3: "If an endpoint receives a Ping frame and has not yet sent Pong frame(s) in response to previous
+    /// Ping frame(s), the endpoint MAY elect to send a Pong frame for only the most recently processed Ping frame."
+    fn owe_pong(&mut self, payload: ws::Control) {
+        if self.pong.is_none() && self.owed.len() <= PONGS_BYTES_MAX {
+            frame::write(&mut self.owed, frame::Opcode::Pong, &payload, None);
+        } else {
+            self.pong = Some(Box::new(payload));
+        }
+    }
+
+    fn close_for(&mut self, error: ProtocolError, now_us: u64) {
+        let code = error.close_code();
+        let class = if code == CloseCode::INVALID_PAYLOAD {
+            CloseClass::Utf8
+        } else if code == CloseCode::TOO_BIG {
+            CloseClass::TooBig
+        } else {
+            CloseClass::Protocol
+        };
+        self.close(code, &error.to_string(), class, now_us);
+    }
+}
+
+/// A subscriber's properties, lent out of its role.
+struct Properties<'r> {
+    combined: &'r mut bool,
+    events: &'r mut bool,
+}
+
+impl Open {
+    /// A publisher's messages are bounded as publications, others as requests.
+    fn limits(&self, rules: &Rules) -> ws::Limits {
+        let message_bytes_max = match self.role {
+            Role::PublisherOne(_) => rules.limits.publication_bytes_max,
+            // The envelope comes on top: name, offset, time.
+            Role::PublisherMany => rules.limits.publication_bytes_max.saturating_add(1024),
+            Role::Subscriber { .. } | Role::Echo => rules.limits.message_bytes_max,
+        };
+        ws::Limits { message_bytes_max, fragments_max: rules.limits.fragments_max }
+    }
+}
+
+fn payload_of(message: Message<'_>) -> Payload {
+    let kind = match message.kind {
+        MessageKind::Text => payload_kind(&message.bytes),
+        MessageKind::Binary => PayloadKind::Binary,
+    };
+    Payload { bytes: Bytes::from(message.bytes.into_owned()), kind }
+}

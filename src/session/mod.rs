@@ -1,0 +1,324 @@
+//! One client's life, from its first byte to its close: head, handshake, frames, messages, and what is owed to it.
+//!
+//! Bytes go in, an [`Effect`] comes out where the shard has to act; what the session can answer by itself (a ping, a
+//! refusal, the page) it puts among the owed bytes. Without: sockets, clocks, topics' rings. Publications never pass
+//! through here; they go from the ring to the socket.
+//!
+//! Invariants:
+//! - after an effect the session takes no further input until the shard has answered it, so requests are answered in the
+//!   order they came;
+//! - owed bytes are whole frames, or a whole HTTP answer, but for the front one, which may be partly sent;
+//! - once it is [`Session::is_ending`], input is thrown away and nothing more is owed than what stands there.
+
+mod ending;
+mod entrance;
+mod messages;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+pub use ending::Expiry;
+pub use rules::{Bucket, ListenerRules, Moment, Rules};
+
+use crate::dialect::ClientError;
+use crate::dialect::stream::{RequestId, Stream, event, reply};
+use crate::http::HeadReader;
+use crate::hub::{Encoding, NewPublication, Position, TopicName};
+use crate::metrics::{CloseClass, RefusalReason};
+use crate::ws::{self, Assembler, CloseCode, Connection, frame};
+
+/// What the shard has to do for a client; the answer is one of the session's methods.
+#[derive(Debug)]
+pub enum Effect {
+    /// The handshake is valid: subscribe to these, then [`Session::admit`] or [`Session::refuse`].
+    Admit {
+        /// In the order asked for.
+        streams: Vec<Stream>,
+    },
+    /// `GET /topics`: [`Session::answer_topics`].
+    Topics,
+    /// A request of a subscriber that the session cannot answer by itself: one of the replies.
+    Request {
+        /// To be given back.
+        id: RequestId,
+        /// What is asked.
+        request: Request,
+    },
+    /// A publication. With an id it came as a request, which is answered with its position ([`Session::published`]); without, it
+    /// came from a publisher's connection, which hears nothing of it.
+    Publish {
+        /// The request.
+        id: Option<RequestId>,
+        /// What is published.
+        publication: NewPublication,
+    },
+}
+
+/// What a subscriber asks of the shard.
+#[derive(Debug)]
+pub enum Request {
+    /// [`Session::subscribed`].
+    Subscribe(Vec<Stream>),
+    /// [`Session::done`].
+    Unsubscribe(Vec<TopicName>),
+    /// [`Session::listed`].
+    List,
+    /// [`Session::positions`].
+    Positions(Option<Vec<TopicName>>),
+    /// [`Session::set_combined`], and the encoding of its subscriptions.
+    SetCombined(bool),
+}
+
+/// One client's state. Kept small: a gateway holds a quarter of a million of them idle.
+#[derive(Debug)]
+pub struct Session {
+    phase: Phase,
+    owed: Vec<u8>,
+    /// Bytes of `owed`'s front that are sent already.
+    owed_sent: u32,
+    listener: u16,
+    from_loopback: bool,
+    /// It may publish, on the topics that the rules allow.
+    publishes: bool,
+    /// A ping is out and nothing came since.
+    pinged: bool,
+    /// The request in hand is HEAD: its answer has no body.
+    bodiless: bool,
+    /// How many errors came in a row.
+    errors_in_a_row: u16,
+    bucket: Bucket,
+    /// When the last byte came, or the connection.
+    received_us: u64,
+    /// When what is now under way began: the handshake, the message, the ping, the close.
+    began_us: u64,
+    /// The newest pong that found no place among the owed bytes.
+    pong: Option<Box<ws::Control>>,
+    /// How it ended or is ending, for the counters.
+    close_class: Option<CloseClass>,
+    /// Whole messages that came and are not yet counted.
+    messages_in: u32,
+    /// Replies, events and echoes that were made and are not yet counted.
+    messages_out: u32,
+    /// The refusal to be counted.
+    refusal: Option<RefusalReason>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// A request's head is awaited. `served`: an earlier one on this connection was answered.
+    Head { reader: Box<HeadReader>, served: bool },
+    /// The shard has an [`Effect::Admit`] or [`Effect::Topics`] in hand.
+    Entering(Box<entrance::Entering>),
+    /// WebSocket frames go both ways.
+    Open(Box<Open>),
+    /// As the phase before, while its parts are lent to who moves it on.
+    Receiving,
+    /// Ours is said; what comes is thrown away until the peer ends too.
+    Ending,
+}
+
+/// An open WebSocket connection.
+#[derive(Debug)]
+struct Open {
+    connection: Connection,
+    assembler: Assembler,
+    role: Role,
+    /// When the first piece of the message came that is not whole yet.
+    message_began_us: u64,
+}
+
+/// What a connection is for, by its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Role {
+    /// `/ws`, `/stream`.
+    Subscriber { combined: bool, events: bool },
+    /// `/publish/<topic>`.
+    PublisherOne(TopicName),
+    /// `/publish`.
+    PublisherMany,
+    /// `/echo`.
+    Echo,
+}
+
+impl Session {
+    /// A client that was just accepted.
+    #[must_use]
+    pub fn new(rules: &Rules, listener: u16, from_loopback: bool, now_us: u64) -> Session {
+        let reader = Box::new(HeadReader::new(rules.limits.head_bytes_max, rules.limits.headers_max));
+        Session {
+            phase: Phase::Head { reader, served: false },
+            owed: Vec::new(),
+            owed_sent: 0,
+            listener,
+            from_loopback,
+            publishes: false,
+            pinged: false,
+            bodiless: false,
+            errors_in_a_row: 0,
+            bucket: Bucket::new(rules.limits.requests_burst, now_us),
+            received_us: now_us,
+            began_us: now_us,
+            pong: None,
+            close_class: None,
+            messages_in: 0,
+            messages_out: 0,
+            refusal: None,
+        }
+    }
+
+    /// Takes input, as far as it can: to the input's end, to the first effect, or until it [is
+    /// congested](Session::is_congested). Bytes are unmasked in place.
+    pub fn receive(&mut self, input: &mut &mut [u8], rules: &Rules, moment: Moment) -> Option<Effect> {
+        if !input.is_empty() {
+            self.received_us = moment.now_us;
+            self.pinged = false;
+        }
+        while !input.is_empty() {
+            let effect = match self.phase {
+                Phase::Head { .. } => self.receive_head(input, rules, moment),
+                Phase::Open(_) => self.receive_frames(input, rules, moment),
+                Phase::Entering(_) | Phase::Receiving => unreachable!("the shard holds input back until it has answered"),
+                Phase::Ending => {
+                    *input = &mut [];
+                    None
+                }
+            };
+            // Requests in one buffer may ask for a page each: answers are not made faster than they are taken.
+            if effect.is_some() || self.is_congested(rules) {
+                return effect;
+            }
+        }
+        None
+    }
+
+    /// The encoding that this client's publications have.
+    #[must_use]
+    pub fn encoding(&self) -> Encoding {
+        match &self.phase {
+            Phase::Open(open) if matches!(open.role, Role::Subscriber { combined: true, .. }) => Encoding::Combined,
+            Phase::Entering(entering) if matches!(entering.role, Role::Subscriber { combined: true, .. }) => Encoding::Combined,
+            _ => Encoding::Raw,
+        }
+    }
+
+    /// Whether this is an open connection that takes publications in.
+    #[must_use]
+    pub fn is_publisher(&self) -> bool {
+        matches!(&self.phase, Phase::Open(open) if matches!(open.role, Role::PublisherOne(_) | Role::PublisherMany))
+    }
+
+    /// Answers SUBSCRIBE.
+    pub fn subscribed(&mut self, id: &RequestId, positions: Option<&[(TopicName, Position)]>) {
+        self.answer(|out| match positions {
+            Some(positions) => reply::subscribed(out, id, positions.iter().map(|(topic, position)| (topic, *position))),
+            None => reply::null(out, id),
+        });
+    }
+
+    /// Answers a request that has nothing to tell.
+    pub fn done(&mut self, id: &RequestId) {
+        self.answer(|out| reply::null(out, id));
+    }
+
+    /// Answers SET_PROPERTY of `combined`; gives the encoding that holds from this reply on.
+    pub fn set_combined(&mut self, id: &RequestId, value: bool) -> Encoding {
+        if let Phase::Open(open) = &mut self.phase
+            && let Role::Subscriber { combined, .. } = &mut open.role
+        {
+            *combined = value;
+        }
+        self.done(id);
+        self.encoding()
+    }
+
+    /// Answers LIST_SUBSCRIPTIONS.
+    pub fn listed<'t>(&mut self, id: &RequestId, topics: impl Iterator<Item = &'t TopicName>) {
+        self.answer(|out| reply::subscriptions(out, id, topics));
+    }
+
+    /// Answers POSITIONS.
+    pub fn positions(&mut self, id: &RequestId, positions: &[(TopicName, Position)]) {
+        self.answer(|out| reply::positions(out, id, positions.iter().map(|(topic, position)| (topic, *position))));
+    }
+
+    /// Answers PUBLISH.
+    pub fn published(&mut self, id: &RequestId, position: Position) {
+        self.answer(|out| reply::published(out, id, position));
+    }
+
+    /// Answers a request with an error; closes with 1008 after too many in a row.
+    pub fn failed(&mut self, id: &RequestId, error: &ClientError, rules: &Rules, now_us: u64) {
+        self.reply(|out| reply::error(out, id, error));
+        self.errors_in_a_row += 1;
+        if self.errors_in_a_row >= rules.limits.errors_in_a_row_max {
+            self.close(CloseCode::POLICY, "too many errors in a row", CloseClass::Policy, now_us);
+        }
+    }
+
+    /// Tells a subscriber that this connection will be closed; only to those who can tell events from payloads.
+    pub fn announce_shutdown(&mut self, unix_ms: u64, in_ms: u64) {
+        if let Phase::Open(open) = &self.phase
+            && matches!(open.role, Role::Subscriber { combined, events } if combined || events)
+        {
+            self.reply(|out| event::server_shutdown(out, unix_ms, in_ms));
+        }
+    }
+
+    /// What is owed and not yet sent.
+    #[must_use]
+    pub fn owed(&self) -> &[u8] {
+        &self.owed[self.owed_sent as usize..]
+    }
+
+    /// So many of the owed bytes went.
+    pub fn owed_went(&mut self, bytes: usize) {
+        self.owed_sent += u32::try_from(bytes).expect("owed bytes are bounded by reply_bytes_max");
+        if self.owed_sent as usize == self.owed.len() {
+            // An idle client holds no buffer.
+            self.owed = Vec::new();
+            self.owed_sent = 0;
+            if let Some(pong) = self.pong.take() {
+                frame::write(&mut self.owed, frame::Opcode::Pong, &pong, None);
+            }
+        }
+    }
+
+    /// Whether so much is owed that no more requests may be read.
+    #[must_use]
+    pub fn is_congested(&self, rules: &Rules) -> bool {
+        self.owed().len() > rules.limits.reply_bytes_max as usize
+    }
+
+    /// The refusal that happened since this was last asked, for the counters.
+    pub fn take_refusal(&mut self) -> Option<RefusalReason> {
+        self.refusal.take()
+    }
+
+    /// Whole messages that came since this was last asked, for the counters.
+    pub fn take_messages_in(&mut self) -> u32 {
+        std::mem::take(&mut self.messages_in)
+    }
+
+    /// Replies, events and echoes made since this was last asked, for the counters.
+    pub fn take_messages_out(&mut self) -> u32 {
+        std::mem::take(&mut self.messages_out)
+    }
+
+    /// A reply that is no error.
+    fn answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.errors_in_a_row = 0;
+        self.reply(write);
+    }
+
+    fn reply(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        // RFC 6455 5.5.1: "The application MUST NOT send any more data frames after sending a Close frame." What the shard
+        // had in hand may be answered only now.
+        if self.is_ending() {
+            return;
+        }
+        let mut json = Vec::with_capacity(64);
+        write(&mut json);
+        frame::write(&mut self.owed, frame::Opcode::Text, &json, None);
+        self.messages_out += 1;
+    }
+}
