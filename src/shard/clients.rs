@@ -1,0 +1,126 @@
+//! A shard's clients, each at its slot.
+
+use crate::dialect::stream::RequestId;
+use crate::hub::NewPublication;
+use crate::reactor::ClientKey;
+use crate::session::{Effect, Rules, Session};
+
+/// One client as the shard sees it: the session, and what is armed for its socket.
+pub(super) struct Client {
+    pub(super) key: ClientKey,
+    pub(super) session: Session,
+    /// What the session waits for; input is held back until then.
+    pub(super) pending: Option<Box<Pending>>,
+    /// The earliest entry that the wheel has for it.
+    pub(super) scheduled_us: u64,
+    /// When its socket last took bytes, while it is blocked.
+    pub(super) progress_us: u64,
+    pub(super) receive: Receive,
+    /// It has had a subscription since it was last without any.
+    pub(super) subscribed: bool,
+    /// The peer sends no more.
+    pub(super) eof: bool,
+    /// Our sending side is shut.
+    pub(super) shut: bool,
+    /// The descriptor is being closed; the slot stays taken until that is done.
+    pub(super) closing: bool,
+    /// The socket said that it takes bytes and then took none.
+    pub(super) woke_full: bool,
+    /// It stands in the sweep's queue of those who are owed something.
+    pub(super) owing: bool,
+}
+
+/// What is armed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receive {
+    Armed,
+    /// A cancel is under way; bytes may still come.
+    Cancelling,
+    /// Not armed, as input is held back.
+    Paused,
+    /// Not armed, and in the queue to be armed again.
+    Queued,
+    /// The peer ended or failed.
+    Over,
+}
+
+/// Why a session takes no input now.
+pub(super) struct Pending {
+    pub(super) wait: Wait,
+    /// Input that came in the meantime, still masked.
+    pub(super) held: Vec<u8>,
+}
+
+/// What a session waits for.
+pub(super) enum Wait {
+    /// Replicas that an effect needs: so many are still to come; then it is tried again. The number tells this wait from
+    /// the client's earlier ones, which topics that came to nothing may still be told of.
+    Replicas { effect: Effect, number: u64, missing: u32 },
+    /// A credit or room in a mailbox for a publication; then it is tried again.
+    Credit { id: Option<RequestId>, publication: NewPublication },
+    /// The position of its publication.
+    Position { id: RequestId },
+    /// The list of topics.
+    Topics,
+    /// That it takes what it is owed.
+    Owed,
+}
+
+impl Wait {
+    /// Whether the effect may be tried again, or input taken; an answer that is awaited comes by itself.
+    pub(super) fn is_over(&self, session: &Session, rules: &Rules) -> bool {
+        match self {
+            Wait::Replicas { missing, .. } => *missing == 0,
+            Wait::Credit { .. } => true,
+            Wait::Owed => !session.is_congested(rules),
+            Wait::Position { .. } | Wait::Topics => false,
+        }
+    }
+}
+
+/// The slab: slots are the reactor's.
+#[derive(Default)]
+pub(super) struct Clients {
+    slots: Vec<Option<Box<Client>>>,
+    count: usize,
+}
+
+impl Clients {
+    pub(super) fn insert(&mut self, client: Client) {
+        let slot = client.key.slot as usize;
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        assert!(self.slots[slot].is_none(), "the reactor gives a slot out again only after Closed");
+        self.slots[slot] = Some(Box::new(client));
+        self.count += 1;
+    }
+
+    pub(super) fn remove(&mut self, key: ClientKey) -> Option<Box<Client>> {
+        self.get(key)?;
+        self.count -= 1;
+        self.slots[key.slot as usize].take()
+    }
+
+    /// The client, where this is still the same one.
+    pub(super) fn get(&mut self, key: ClientKey) -> Option<&mut Client> {
+        self.slots.get_mut(key.slot as usize)?.as_deref_mut().filter(|client| client.key == key)
+    }
+
+    pub(super) fn at(&mut self, slot: u32) -> Option<&mut Client> {
+        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    pub(super) fn peek(&self, slot: u32) -> Option<&Client> {
+        self.slots.get(slot as usize)?.as_deref()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// One more than the highest slot ever taken.
+    pub(super) fn slots(&self) -> u32 {
+        self.slots.len() as u32
+    }
+}

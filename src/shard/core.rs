@@ -1,0 +1,423 @@
+//! A shard without its reactor: what completions do to clients, and what the kernel is asked for.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::ShardContext;
+use super::clients::{Client, Clients, Receive, Wait as Awaiting};
+use super::exchange::Exchange;
+use super::mail::Outbox;
+use super::stopping::Stop;
+use super::sweep::{Sweep, Visited};
+use super::timer::{TICK_US, Wheel};
+use super::topics::Topics;
+use crate::config::Config;
+use crate::metrics::{CloseClass, ShardMetrics};
+use crate::reactor::{ClientKey, Now, Op, SendOutcome, Wait};
+use crate::session::{Expiry, Moment, Rules, Session};
+use crate::ws::CloseCode;
+
+/// Everything between two calls of the kernel.
+pub(super) struct Core {
+    pub(super) config: Arc<Config>,
+    pub(super) rules: Rules,
+    pub(super) metrics: Arc<ShardMetrics>,
+    pub(super) clients: Clients,
+    pub(super) topics: Topics,
+    pub(super) outbox: Outbox,
+    pub(super) exchange: Exchange,
+    pub(super) sweep: Sweep,
+    pub(super) now: Now,
+    /// For the kernel, in order.
+    pub(super) ops: VecDeque<Op>,
+    /// Clients that may go on: what they waited for is there.
+    pub(super) ready: Vec<ClientKey>,
+    /// Waits for replicas so far; each has its number.
+    pub(super) waits: u64,
+    pub(super) stop: Stop,
+    ready_flag: Arc<AtomicBool>,
+    wheel: Wheel<ClientKey>,
+    due: Vec<ClientKey>,
+    fallen: Vec<ClientKey>,
+    /// Receives that found no buffer, oldest first.
+    pub(super) unarmed: VecDeque<ClientKey>,
+    /// Input that is held back, over all clients.
+    pub(super) held_bytes: usize,
+    /// Clients whose socket says that it takes bytes and takes none; asked again at the next tick.
+    backing_off: Vec<ClientKey>,
+    connections_max: usize,
+    accepts_armed: u16,
+    housekeeping_us: u64,
+    /// When the next failed accept is worth a line in the log.
+    accept_warning_us: u64,
+}
+
+impl Core {
+    pub(super) fn new(context: ShardContext, now: Now) -> Core {
+        let ShardContext { place, config, post, metrics, ready } = context;
+        let shards = post.shards();
+        let mut core = Core {
+            rules: Rules::new(&config),
+            metrics,
+            clients: Clients::default(),
+            topics: Topics::new(place, &config, shards),
+            outbox: Outbox::new(post),
+            exchange: Exchange::new(place, shards, config.limits.publish_credits),
+            sweep: Sweep::new(config.shards.sends_per_turn, config.shards.turn_us, config.limits.visit_bytes_max),
+            now,
+            ops: VecDeque::new(),
+            ready: Vec::new(),
+            waits: 0,
+            stop: Stop::Running,
+            ready_flag: ready,
+            wheel: Wheel::new(now.monotonic_us),
+            due: Vec::new(),
+            fallen: Vec::new(),
+            unarmed: VecDeque::new(),
+            held_bytes: 0,
+            backing_off: Vec::new(),
+            connections_max: super::connections_max(&config, shards) as usize,
+            accepts_armed: 0,
+            housekeeping_us: now.monotonic_us,
+            accept_warning_us: 0,
+            config,
+        };
+        core.arm_accepts();
+        core
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        let ready = self.stop == Stop::Running && self.ready_flag.load(Ordering::Relaxed);
+        Moment { now_us: self.now.monotonic_us, unix_us: self.now.unix_us, ready }
+    }
+
+    // --- the turn's parts, in their order ---
+
+    pub(super) fn plan(&mut self) {
+        // Before anything is sent to them: they are inside a frame whose rest is gone.
+        self.reset_overflowed();
+        self.sweep.plan(&mut self.topics.hub, &mut self.clients, &mut self.fallen);
+        for client in std::mem::take(&mut self.fallen) {
+            self.close_fallen(client);
+        }
+    }
+
+    /// How long the kernel may wait: not at all while anything is to be done.
+    pub(super) fn wait(&self) -> Wait {
+        let busy = !self.sweep.visits().is_empty()
+            || self.topics.hub.due_count() > 0
+            || !self.ready.is_empty()
+            || matches!(self.stop, Stop::Announcing(_) | Stop::Closing { .. })
+            || matches!(self.stop, Stop::Leaving { .. }) && self.clients.count() == 0
+            || self.exchange.is_reporting();
+        if busy || !self.exchange.mailbox(&self.outbox).may_sleep() {
+            return Wait::Poll;
+        }
+        let tick_us = self.now.monotonic_us + TICK_US;
+        let mut until_us = self.wheel.next_us().unwrap_or(u64::MAX);
+        if self.needs_housekeeping() {
+            until_us = until_us.min(tick_us);
+        }
+        if let Stop::Leaving { deadline_us } = self.stop {
+            until_us = until_us.min(deadline_us);
+        }
+        if self.outbox.is_congested() {
+            // The receiver will make room within a turn of its own.
+            until_us = self.now.monotonic_us + 100;
+        }
+        Wait::Until { monotonic_us: until_us }
+    }
+
+    pub(super) fn begin(&mut self, now: Now) {
+        self.now = now;
+        self.exchange.mailbox(&self.outbox).wake_up();
+        self.metrics.turns.add(1);
+    }
+
+    pub(super) fn sent(&mut self, number: usize, outcome: SendOutcome) {
+        let (key, visited, progress) = self.sweep.sent(number, outcome, &mut self.topics.hub, &mut self.clients);
+        self.metrics.sends.add(1);
+        self.metrics.bytes_out.add(progress.bytes);
+        self.metrics.deliveries.add(progress.deliveries);
+        self.metrics.messages_out.add(progress.deliveries);
+        let now_us = self.now.monotonic_us;
+        match visited {
+            Visited::Failed => self.close(key, CloseClass::Reset, true),
+            Visited::Whole => {
+                self.client(key).woke_full = false;
+                self.settle(key);
+            }
+            Visited::Full => {
+                self.metrics.sends_short.add(1);
+                let client = self.client(key);
+                if progress.bytes > 0 {
+                    client.session.took_bytes(now_us);
+                    client.progress_us = now_us;
+                }
+                // POLLOUT said yes and the send took nothing: asking at once again would spin.
+                let spinning = progress.bytes == 0 && std::mem::replace(&mut client.woke_full, false);
+                self.topics.hub.due().block(key.slot);
+                if spinning {
+                    self.backing_off.push(key);
+                } else {
+                    self.ops.push_back(Op::PollOut(key));
+                }
+                self.settle(key);
+            }
+        }
+    }
+
+    /// After the turn's completions: what the sweep has completed, for the histogram.
+    pub(super) fn swept(&mut self, completions: usize) {
+        self.metrics.completions.add(completions as u64);
+        let nobody_due = self.topics.hub.due_count() == 0;
+        for unix_us in self.sweep.completed(nobody_due) {
+            self.metrics.publish_to_submit.record(self.now.unix_us.saturating_sub(unix_us));
+        }
+        self.metrics.torn_copies.add(self.topics.hub.take_torn_copies());
+    }
+
+    fn reset_overflowed(&mut self) {
+        for slot in self.topics.hub.take_overflowed().collect::<Vec<_>>() {
+            if let Some(client) = self.clients.at(slot) {
+                let key = client.key;
+                self.close(key, CloseClass::Lag, true);
+            }
+        }
+    }
+
+    pub(super) fn writable(&mut self, key: ClientKey) {
+        let now_us = self.now.monotonic_us;
+        let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
+        client.woke_full = true;
+        client.progress_us = now_us;
+        client.session.took_bytes(now_us);
+        self.topics.hub.due().unblock(key.slot);
+    }
+
+    pub(super) fn accepted(&mut self, key: ClientKey, peer: SocketAddr, listener: u16) {
+        let now_us = self.now.monotonic_us;
+        let session = Session::new(&self.rules, listener, peer.ip().to_canonical().is_loopback(), now_us);
+        self.clients.insert(Client {
+            key,
+            session,
+            pending: None,
+            scheduled_us: u64::MAX,
+            progress_us: now_us,
+            receive: Receive::Armed,
+            subscribed: false,
+            eof: false,
+            shut: false,
+            closing: false,
+            woke_full: false,
+            owing: false,
+        });
+        self.topics.hub.due().reserve(key.slot);
+        self.metrics.accepts.add(1);
+        self.metrics.connections.set(self.clients.count() as i64);
+        self.ops.push_back(Op::Receive(key));
+        self.accepts_armed = self.accepts_armed.saturating_sub(1);
+        if self.stop != Stop::Running {
+            self.close(key, CloseClass::GoingAway, false);
+            return;
+        }
+        self.settle(key);
+    }
+
+    pub(super) fn accept_failed(&mut self, errno: i32) {
+        self.metrics.accept_failures.add(1);
+        // All that are armed fail at once, and again after each pause: one line a second says it.
+        if self.now.monotonic_us >= self.accept_warning_us {
+            self.accept_warning_us = self.now.monotonic_us + 1_000_000;
+            tracing::warn!(error = %std::io::Error::from_raw_os_error(errno), "clients could not be accepted");
+        }
+    }
+
+    pub(super) fn closed(&mut self, key: ClientKey) {
+        self.clients.remove(key).expect("a descriptor is closed once");
+        self.metrics.connections.set(self.clients.count() as i64);
+    }
+
+    pub(super) fn woken(&mut self) {
+        self.metrics.wakes.add(1);
+    }
+
+    /// Deadlines that came up, and what is looked at once a tick.
+    pub(super) fn expire(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expire(self.now.monotonic_us, &mut due);
+        let moment = self.moment();
+        for key in due.drain(..) {
+            let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { continue };
+            // An entry that was overtaken by an earlier one, which filed its own: were it filed again, a client whose deadline
+            // moves to and fro would have ever more of them.
+            if client.scheduled_us > moment.now_us {
+                continue;
+            }
+            client.scheduled_us = u64::MAX;
+            if self.topics.hub.due().is_blocked(key.slot) {
+                client.session.postpone_pong(moment.now_us);
+            }
+            match client.session.expire(&self.rules, moment) {
+                Expiry::NotYet { due_us } | Expiry::Owes { due_us } => {
+                    client.scheduled_us = due_us;
+                    self.wheel.insert(due_us, key);
+                    self.settle(key);
+                }
+                Expiry::Reset => self.close(key, CloseClass::Timeout, true),
+            }
+        }
+        self.due = due;
+        if self.now.monotonic_us >= self.housekeeping_us {
+            self.housekeeping_us = self.now.monotonic_us + TICK_US;
+            self.keep_house();
+        }
+    }
+
+    fn needs_housekeeping(&self) -> bool {
+        self.topics.hub.blocked_count() > 0 || !self.backing_off.is_empty() || self.topics.is_lingering()
+    }
+
+    /// Once a tick: blocked clients that fell out of a ring are found without a visit, unused replicas are given up.
+    fn keep_house(&mut self) {
+        for key in std::mem::take(&mut self.backing_off) {
+            if self.clients.get(key).is_some_and(|client| !client.closing) {
+                self.ops.push_back(Op::PollOut(key));
+            }
+        }
+        let blocked: Vec<u32> = self.topics.hub.due().blocked().collect();
+        for slot in blocked {
+            if self.topics.hub.fallen(slot).is_some()
+                && let Some(client) = self.clients.at(slot)
+            {
+                let key = client.key;
+                self.close_fallen(key);
+            }
+        }
+        let linger_us = u64::from(self.config.limits.replica_linger_ms) * 1000;
+        self.topics.detach_unused(self.now, linger_us, &mut self.outbox);
+        self.metrics.topics.set(self.topics.hub.topic_count() as i64);
+    }
+
+    /// Arms receives that found no buffer, as many as there are buffers again, and accepts for the clients that there is room
+    /// for.
+    pub(super) fn arm_again(&mut self, buffers_free: usize) {
+        for _ in 0..buffers_free.min(self.unarmed.len()) {
+            let Some(key) = self.unarmed.pop_front() else { break };
+            let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { continue };
+            if client.receive == Receive::Queued {
+                client.receive = Receive::Armed;
+                self.ops.push_back(Op::Receive(key));
+            }
+        }
+        self.walk_to_stop();
+        self.arm_accepts();
+    }
+
+    // --- what happens to one client ---
+
+    fn client(&mut self, key: ClientKey) -> &mut Client {
+        self.clients.get(key).expect("a client stays until its close is confirmed")
+    }
+
+    /// After anything that moved a session: marks it due, shuts or closes what is over, files its deadline.
+    pub(super) fn settle(&mut self, key: ClientKey) {
+        let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
+        // What is held back was sent before the end, and is answered before the end counts.
+        if client.eof && client.pending.is_none() {
+            client.session.ended_by_peer(self.now.monotonic_us);
+        }
+        // Whoever is ending gets no further publications.
+        if client.session.is_ending() && client.subscribed {
+            self.forget_subscriptions(key);
+        }
+        let Some(client) = self.clients.get(key) else { return };
+        let session = &mut client.session;
+        self.metrics.messages_in.add(u64::from(session.take_messages_in()));
+        self.metrics.messages_out.add(u64::from(session.take_messages_out()));
+        if let Some(reason) = session.take_refusal() {
+            self.metrics.refusals.add(reason, 1);
+        }
+        let owes = !session.owed().is_empty();
+        if owes {
+            self.topics.hub.due().mark(key.slot);
+            if !std::mem::replace(&mut client.owing, true) {
+                self.sweep.owe(key);
+            }
+        }
+        if session.is_ending() && !owes && self.topics.hub.torn(key.slot).is_none() {
+            if client.eof {
+                let class = session.close_class().unwrap_or(CloseClass::Reset);
+                self.close(key, class, false);
+                return;
+            }
+            if !client.shut {
+                client.shut = true;
+                self.ops.push_back(Op::ShutdownSend(key));
+            }
+        }
+        let Some(client) = self.clients.get(key) else { return };
+        let waits_for_owed = client.pending.as_ref().is_some_and(|pending| matches!(pending.wait, Awaiting::Owed));
+        if waits_for_owed && !client.session.is_congested(&self.rules) {
+            self.ready.push(key);
+        }
+        let due_us = client.session.deadline_us(&self.rules);
+        if due_us < client.scheduled_us {
+            client.scheduled_us = due_us;
+            self.wheel.insert(due_us, key);
+        }
+    }
+
+    /// A subscriber is more than the ring behind: closed with 1013, after the rest of its unfinished frame.
+    fn close_fallen(&mut self, key: ClientKey) {
+        let now_us = self.now.monotonic_us;
+        let reason = "too slow: fell behind by more than the topic's ring holds";
+        self.client(key).session.close(CloseCode::TRY_AGAIN_LATER, reason, CloseClass::Lag, now_us);
+        self.settle(key);
+    }
+
+    /// Ends all subscriptions of a client.
+    pub(super) fn forget_subscriptions(&mut self, key: ClientKey) {
+        if let Some(client) = self.clients.get(key) {
+            client.subscribed = false;
+        }
+        let topics: Vec<_> = self.topics.hub.subscriptions(key.slot).map(|(topic, _)| topic).collect();
+        self.metrics.subscriptions.add(-(topics.len() as i64));
+        self.topics.hub.unsubscribe_all(key.slot);
+        for topic in topics {
+            self.topics.left(topic, self.now);
+        }
+    }
+
+    /// Closes the descriptor; the client is gone but for its slot.
+    pub(super) fn close(&mut self, key: ClientKey, class: CloseClass, reset: bool) {
+        let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
+        client.closing = true;
+        if let Some(pending) = client.pending.take() {
+            self.held_bytes -= pending.held.len();
+        }
+        let class = client.session.close_class().unwrap_or(class);
+        self.metrics.closes.add(class, 1);
+        self.forget_subscriptions(key);
+        self.topics.hub.leave(key.slot);
+        self.topics.hub.due().unmark(key.slot);
+        self.topics.hub.due().unblock(key.slot);
+        self.ops.push_back(Op::Close { client: key, reset });
+    }
+
+    pub(super) fn arm_accepts(&mut self) {
+        let room = self.connections_max.saturating_sub(self.clients.count());
+        let armed = if self.stop == Stop::Running { room.min(usize::from(self.config.shards.accepts_armed)) as u16 } else { 0 };
+        if armed != self.accepts_armed {
+            self.accepts_armed = armed;
+            self.ops.push_back(Op::Accept { armed });
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        // The other shards may have ended and take no mail any more; the control thread takes it to the end.
+        self.stop == Stop::Ended && !self.outbox.is_waiting(self.outbox.post().control())
+    }
+}

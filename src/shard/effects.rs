@@ -1,0 +1,317 @@
+//! What sessions ask for, done: subscriptions, positions, publications.
+//!
+//! An effect that needs another thread (a replica, a credit, a position) suspends its session; once that is there the
+//! effect is tried again from its beginning, so it either happens whole or not at all.
+
+use std::collections::{HashMap, HashSet};
+
+use super::clients::{Client, Pending, Receive, Wait};
+use super::core::Core;
+use super::mail::{Mail, Ticket};
+use super::stopping::Stop;
+use super::topics::{Waiter, Wanted};
+use crate::dialect::stream::{RequestId, Stream, StreamEncoder};
+use crate::dialect::{ClientError, ErrorCode};
+use crate::hub::{NewPublication, Position, Start, TopicId, TopicName};
+use crate::metrics::CloseClass;
+use crate::reactor::{ClientKey, Op};
+use crate::session::{Effect, Request};
+use crate::ws::CloseCode;
+
+/// Most entries of a POSITIONS answer.
+const POSITIONS_MAX: usize = 1024;
+
+/// Where the topics of a subscription stand.
+enum Asked {
+    /// All here, in the order of the streams.
+    Here(Vec<TopicId>),
+    /// So many are still to come, to this wait.
+    Awaited { number: u64, missing: u32 },
+}
+
+impl Core {
+    /// Does what a session asks.
+    pub(super) fn execute(&mut self, key: ClientKey, effect: Effect) {
+        match effect {
+            Effect::Admit { streams } => self.subscribe(key, None, streams),
+            Effect::Topics => {
+                self.suspend(key, Wait::Topics);
+                let control = self.outbox.post().control();
+                self.outbox.send(control, Mail::TopicsWanted { from: self.exchange.place(), client: key });
+            }
+            Effect::Publish { id, publication } => self.publish(key, id, publication),
+            Effect::Request { id, request } => match request {
+                Request::Subscribe(streams) => self.subscribe(key, Some(id), streams),
+                Request::Unsubscribe(topics) => self.unsubscribe(key, &id, &topics),
+                Request::List => self.list(key, &id),
+                Request::Positions(topics) => self.positions(key, &id, topics.as_deref()),
+                Request::SetCombined(combined) => {
+                    let encoding = self.session_mut(key).set_combined(&id, combined);
+                    self.topics.hub.set_encoding(key.slot, encoding, &StreamEncoder);
+                }
+            },
+        }
+    }
+
+    fn session_mut(&mut self, key: ClientKey) -> &mut crate::session::Session {
+        &mut self.clients.get(key).expect("effects come from clients that are there").session
+    }
+
+    fn fail(&mut self, key: ClientKey, id: Option<&RequestId>, error: &ClientError) {
+        let now_us = self.now.monotonic_us;
+        let client = self.clients.get(key).expect("effects come from clients that are there");
+        match id {
+            Some(id) => client.session.failed(id, error, &self.rules, now_us),
+            None => client.session.refuse_entering(error, now_us),
+        }
+    }
+
+    /// A subscription that cannot be had, refused as it was asked for.
+    pub(super) fn refuse_subscribe(&mut self, key: ClientKey, effect: &Effect, error: &ClientError) {
+        let id = match effect {
+            Effect::Request { id, .. } => Some(id),
+            _ => None,
+        };
+        self.fail(key, id, error);
+    }
+
+    fn suspend(&mut self, key: ClientKey, wait: Wait) {
+        let client = self.clients.get(key).expect("effects come from clients that are there");
+        client.pending = Some(Box::new(Pending { wait, held: Vec::new() }));
+    }
+
+    /// All or none. Without an id it came with the handshake.
+    fn subscribe(&mut self, key: ClientKey, id: Option<RequestId>, streams: Vec<Stream>) {
+        let topics = match self.wanted_topics(key, &streams) {
+            Ok(Asked::Here(topics)) => topics,
+            Ok(Asked::Awaited { number, missing }) => {
+                let effect = match id {
+                    Some(id) => Effect::Request { id, request: Request::Subscribe(streams) },
+                    None => Effect::Admit { streams },
+                };
+                return self.suspend(key, Wait::Replicas { effect, number, missing });
+            }
+            Err(error) => return self.fail(key, id.as_ref(), &error),
+        };
+        let encoding = self.session_mut(key).encoding();
+        let mut positions = Vec::with_capacity(streams.len());
+        for (stream, topic) in streams.iter().zip(topics) {
+            if !self.topics.hub.is_subscribed(key.slot, topic) {
+                let start = if stream.options.last { Start::Newest } else { Start::Live };
+                let subscribed = self.topics.hub.subscribe(key.slot, topic, encoding, start, &StreamEncoder);
+                subscribed.expect("the newest and the next publication are always held");
+                self.metrics.subscriptions.add(1);
+            }
+            positions.push((stream.topic.clone(), self.topics.hub.position(topic)));
+        }
+        let now_us = self.now.monotonic_us;
+        let client = self.clients.get(key).expect("effects come from clients that are there");
+        client.subscribed = true;
+        let session = &mut client.session;
+        match id {
+            // "`null`; if any has an option: one entry a stream, in order".
+            Some(id) => {
+                let told = streams.iter().any(|stream| stream.options.given).then_some(&positions[..]);
+                session.subscribed(&id, told);
+            }
+            None => session.admit(&positions, now_us),
+        }
+    }
+
+    fn wanted_topics(&mut self, key: ClientKey, streams: &[Stream]) -> Result<Asked, ClientError> {
+        let hub = &self.topics.hub;
+        let held = |name: &str| hub.find(name).is_some_and(|topic| hub.is_subscribed(key.slot, topic));
+        let new: HashSet<&str> = streams.iter().map(|stream| stream.topic.as_str()).filter(|name| !held(name)).collect();
+        let (count, max) = (hub.subscriptions(key.slot).count() + new.len(), self.rules.limits.subscriptions_max);
+        if count > max as usize {
+            let first = streams.iter().find(|stream| new.contains(stream.topic.as_str())).expect("some are new");
+            let message = format!("{}: more than {max} subscriptions on one connection", first.topic.as_str());
+            return Err(ClientError::new(ErrorCode::Limit, message));
+        }
+        let (mut topics, mut missing) = (Vec::with_capacity(streams.len()), 0);
+        self.waits += 1;
+        let waiter = Waiter { client: key, number: self.waits };
+        let mut refused = None;
+        for stream in streams {
+            match self.topics.want(&stream.topic, waiter, self.now, &mut self.outbox) {
+                Wanted::Here(topic) => topics.push(topic),
+                Wanted::Awaited => missing += 1,
+                Wanted::Refused(_) => {
+                    refused = Some(topics_max(&stream.topic));
+                    break;
+                }
+            }
+        }
+        if refused.is_some() || missing > 0 {
+            // Topics made for this request and not yet used are not kept for it; a name may stand there twice.
+            each_once(&mut topics);
+            topics.iter().for_each(|&topic| self.topics.left(topic, self.now));
+        }
+        match refused {
+            Some(error) => Err(error),
+            None if missing > 0 => Ok(Asked::Awaited { number: waiter.number, missing }),
+            None => Ok(Asked::Here(topics)),
+        }
+    }
+
+    fn unsubscribe(&mut self, key: ClientKey, id: &RequestId, names: &[TopicName]) {
+        let hub = &self.topics.hub;
+        let subscribed = |name: &&TopicName| hub.find(name.as_str()).filter(|&topic| hub.is_subscribed(key.slot, topic));
+        if let Some(name) = names.iter().find(|name| subscribed(name).is_none()) {
+            let error = ClientError::new(ErrorCode::NotSubscribed, format!("{}: not subscribed", name.as_str()));
+            return self.fail(key, Some(id), &error);
+        }
+        let mut topics: Vec<TopicId> = names.iter().filter_map(|name| subscribed(&name)).collect();
+        // A topic may be forgotten with its last subscriber, so a name that stands there twice is looked at once.
+        each_once(&mut topics);
+        for topic in topics {
+            self.topics.hub.unsubscribe(key.slot, topic);
+            self.metrics.subscriptions.add(-1);
+            self.topics.left(topic, self.now);
+        }
+        self.session_mut(key).done(id);
+    }
+
+    fn list(&mut self, key: ClientKey, id: &RequestId) {
+        let names = self.topics.hub.subscriptions(key.slot).map(|(topic, _)| self.topics.hub.name(topic));
+        let client = self.clients.get(key).expect("effects come from clients that are there");
+        client.session.listed(id, names);
+    }
+
+    /// How far this connection is, which is not how far its topics are.
+    fn positions(&mut self, key: ClientKey, id: &RequestId, names: Option<&[TopicName]>) {
+        if names.is_some_and(|names| names.len() > POSITIONS_MAX)
+            || self.topics.hub.positions(key.slot).count() > POSITIONS_MAX && names.is_none()
+        {
+            let message = format!("more than {POSITIONS_MAX} positions in one answer: name some topics");
+            return self.fail(key, Some(id), &ClientError::new(ErrorCode::Limit, message));
+        }
+        let hub = &self.topics.hub;
+        let all = hub
+            .positions(key.slot)
+            .map(|(topic, offset)| (hub.name(topic), Position { epoch: hub.position(topic).epoch, offset }));
+        let positions: Result<Vec<(TopicName, Position)>, &TopicName> = match names {
+            None => Ok(all.map(|(name, position)| (name.clone(), position)).collect()),
+            Some(names) => {
+                let known: HashMap<&TopicName, Position> = all.collect();
+                names.iter().map(|name| known.get(name).map(|&position| (name.clone(), position)).ok_or(name)).collect()
+            }
+        };
+        match positions {
+            Ok(positions) => self.session_mut(key).positions(id, &positions),
+            Err(name) => {
+                let error = ClientError::new(ErrorCode::NotSubscribed, format!("{}: not subscribed", name.as_str()));
+                self.fail(key, Some(id), &error);
+            }
+        }
+    }
+
+    /// Publishes on the topic's home: here, or by mail for a credit.
+    fn publish(&mut self, key: ClientKey, id: Option<RequestId>, publication: NewPublication) {
+        if self.stop != Stop::Running {
+            // A publisher's connection has no replies: that it is closed tells it what was not taken.
+            let now_us = self.now.monotonic_us;
+            match &id {
+                Some(id) => self.fail(key, Some(id), &ClientError::new(ErrorCode::Internal, "the gateway is stopping")),
+                None => {
+                    let session = self.session_mut(key);
+                    session.close(CloseCode::GOING_AWAY, "the gateway stops", CloseClass::GoingAway, now_us);
+                }
+            }
+            return;
+        }
+        let home = self.outbox.post().home(&publication.topic);
+        let here = home == self.exchange.place();
+        let may = if here { !self.outbox.is_congested() } else { self.exchange.take_credit(home) };
+        if !may {
+            self.metrics.publisher_pauses.add(1);
+            self.exchange.wait_for_credit(key);
+            return self.suspend(key, Wait::Credit { id, publication });
+        }
+        if here {
+            let result = self.publish_here(publication);
+            return self.published(key, id, result);
+        }
+        let (from, answer) = (self.exchange.place(), id.is_some());
+        self.outbox.send(home, Mail::Publish { from, ticket: Ticket::Client(key), answer, publication });
+        if let Some(id) = id {
+            self.suspend(key, Wait::Position { id });
+        }
+    }
+
+    /// A publication has its position, or cannot have one.
+    pub(super) fn published(&mut self, key: ClientKey, id: Option<RequestId>, result: Result<Position, super::mail::TopicsMax>) {
+        let now_us = self.now.monotonic_us;
+        let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
+        match (id, result) {
+            (Some(id), Ok(position)) => client.session.published(&id, position),
+            (Some(id), Err(_)) => {
+                let error = ClientError::new(ErrorCode::Limit, "the gateway holds topics_max topics already");
+                client.session.failed(&id, &error, &self.rules, now_us);
+            }
+            (None, Ok(_)) => {}
+            // A publisher's connection has no replies: what cannot be taken can only end it.
+            (None, Err(_)) => {
+                let reason = "the gateway holds topics_max topics already";
+                client.session.close(CloseCode::TRY_AGAIN_LATER, reason, CloseClass::Policy, now_us);
+            }
+        }
+    }
+
+    /// Lets clients go on whose waiting is over.
+    pub(super) fn resume(&mut self) {
+        for key in std::mem::take(&mut self.ready) {
+            let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { continue };
+            // A client may stand here twice, and wait for something else by its second turn.
+            let over = |pending: &mut Box<Pending>| pending.wait.is_over(&client.session, &self.rules);
+            let Some(pending) = client.pending.take_if(over) else { continue };
+            let Pending { wait, mut held } = *pending;
+            if !client.session.is_ending() {
+                match wait {
+                    Wait::Replicas { effect, .. } => self.execute(key, effect),
+                    Wait::Credit { id, publication } => self.publish(key, id, publication),
+                    Wait::Owed => {}
+                    Wait::Position { .. } | Wait::Topics => unreachable!("these are answered, not tried again"),
+                }
+            }
+            self.go_on(key, &mut held);
+        }
+    }
+
+    /// After an answer: the input that was held back, then the socket again.
+    pub(super) fn go_on(&mut self, key: ClientKey, held: &mut [u8]) {
+        self.held_bytes -= held.len();
+        self.feed(key, held);
+        let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
+        if client.pending.is_none() && client.receive == Receive::Paused {
+            self.arm_receive(key);
+        }
+    }
+
+    /// Takes a client out of its waiting to be answered; none where it is gone or waits for something else.
+    pub(super) fn take_pending(&mut self, key: ClientKey, is: impl FnOnce(&Wait) -> bool) -> Option<(&mut Client, Pending)> {
+        let client = self.clients.get(key).filter(|client| !client.closing)?;
+        if !is(&client.pending.as_ref()?.wait) {
+            return None;
+        }
+        let pending = *client.pending.take()?;
+        Some((client, pending))
+    }
+
+    fn arm_receive(&mut self, key: ClientKey) {
+        let client = self.clients.get(key).expect("it was looked up above");
+        client.receive = Receive::Armed;
+        self.ops.push_back(Op::Receive(key));
+    }
+}
+
+/// Drops repetitions, in order.
+fn each_once(topics: &mut Vec<TopicId>) {
+    let mut seen = HashSet::new();
+    topics.retain(|&topic| seen.insert(topic));
+}
+
+/// Too many topics, named by the one at fault.
+pub(super) fn topics_max(topic: &TopicName) -> ClientError {
+    ClientError::new(ErrorCode::Limit, format!("{}: the gateway holds topics_max topics already", topic.as_str()))
+}

@@ -1,0 +1,283 @@
+//! What comes by mail, and what is owed for it: publications for this home, replicas' feeds, credits, barriers, reports.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::clients::Wait;
+use super::core::Core;
+use super::effects::topics_max;
+use super::mail::{Mail, Outbox, Place, Ticket, TopicsMax};
+use super::mailbox::Mailbox;
+use super::topics::Waiter;
+use crate::hub::{NewPublication, Position};
+use crate::metrics::RefusalReason;
+use crate::reactor::ClientKey;
+
+/// Topics told in one turn of a report.
+const TOPICS_A_TURN: usize = 1024;
+
+/// The state of a shard's dealings with the others.
+pub(super) struct Exchange {
+    place: Place,
+    /// By home: publications that may still be sent there.
+    credits: Box<[u32]>,
+    /// By place: publications passed on whose credits are to be given back.
+    taken: Box<[u32]>,
+    /// Publications and barriers that wait for room in the others' mailboxes; bounded by the credits given out.
+    held: VecDeque<Mail>,
+    /// Publishers that wait for a credit or for room.
+    waiting: VecDeque<ClientKey>,
+    /// Something was given back since the waiting ones were last tried.
+    moved: bool,
+    /// By barrier: homes that have passed it.
+    barriers: HashMap<u64, u16>,
+    /// Barriers that all homes have passed, to be confirmed when the sweep has caught up.
+    draining: Vec<u64>,
+    /// Reports under way: token and the next topic.
+    reports: VecDeque<(u64, usize)>,
+}
+
+impl Exchange {
+    pub(super) fn new(place: Place, shards: u16, publish_credits: u32) -> Exchange {
+        Exchange {
+            place,
+            credits: vec![publish_credits; usize::from(shards)].into(),
+            taken: vec![0; usize::from(shards) + 1].into(),
+            held: VecDeque::new(),
+            waiting: VecDeque::new(),
+            moved: false,
+            barriers: HashMap::new(),
+            draining: Vec::new(),
+            reports: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    pub(super) fn mailbox<'p>(&self, outbox: &'p Outbox) -> &'p Mailbox<Mail> {
+        outbox.post().mailbox(self.place)
+    }
+
+    pub(super) fn take_credit(&mut self, home: Place) -> bool {
+        let credits = &mut self.credits[usize::from(home)];
+        let taken = *credits > 0;
+        *credits -= u32::from(taken);
+        taken
+    }
+
+    pub(super) fn wait_for_credit(&mut self, client: ClientKey) {
+        self.waiting.push_back(client);
+    }
+
+    pub(super) fn is_reporting(&self) -> bool {
+        !self.reports.is_empty()
+    }
+
+    /// Nothing is under way: no publication held, nobody waiting, all credits back.
+    #[cfg(test)]
+    pub(super) fn judge_rest(&self, publish_credits: u32) {
+        assert!(self.credits.iter().all(|&credits| credits == publish_credits), "credits are back: {:?}", self.credits);
+        assert!(self.taken.iter().all(|&taken| taken == 0), "credits are given back");
+        assert!(self.held.is_empty() && self.waiting.is_empty(), "nothing is held back");
+        assert!(self.barriers.is_empty() && self.draining.is_empty() && self.reports.is_empty(), "everything is answered");
+    }
+}
+
+impl Core {
+    /// The turn's mail.
+    pub(super) fn take_mail(&mut self) {
+        let was_congested = self.outbox.is_congested();
+        self.outbox.flush();
+        self.exchange.moved |= was_congested && !self.outbox.is_congested();
+        while !self.outbox.is_congested()
+            && let Some(mail) = self.exchange.held.pop_front()
+        {
+            self.pass_on(mail);
+        }
+        for _ in 0..self.config.shards.mail_max {
+            let Some(mail) = self.exchange.mailbox(&self.outbox).take() else { break };
+            self.handle(mail);
+        }
+        for place in 0..self.exchange.taken.len() {
+            let count = std::mem::take(&mut self.exchange.taken[place]);
+            if count > 0 {
+                self.outbox.send(place as Place, Mail::Taken { home: self.exchange.place, count });
+            }
+        }
+        if std::mem::take(&mut self.exchange.moved) {
+            self.ready.extend(self.exchange.waiting.drain(..));
+        }
+        self.confirm_drained();
+        self.report();
+        self.metrics.mailbox_full.add(self.outbox.take_full());
+    }
+
+    fn handle(&mut self, mail: Mail) {
+        match mail {
+            Mail::Publish { .. } | Mail::Barrier { .. } if self.outbox.is_congested() || !self.exchange.held.is_empty() => {
+                self.exchange.held.push_back(mail);
+            }
+            Mail::Publish { .. } | Mail::Barrier { .. } => self.pass_on(mail),
+            Mail::Published { ticket, result } => self.position_came(ticket, result),
+            Mail::Taken { home, count } => {
+                self.exchange.credits[usize::from(home)] += count;
+                self.exchange.moved = true;
+            }
+            Mail::Attach { from, replica, topic } => {
+                self.topics.attach_asked(from, replica, &topic, self.now, &mut self.outbox);
+            }
+            Mail::Attached { replica, position, newest } => {
+                let waiters = self.topics.attached(replica, position, newest.as_ref(), self.now);
+                waiters.into_iter().for_each(|waiter| self.replica_came(waiter));
+            }
+            Mail::AttachRefused { replica } => self.attach_refused(replica),
+            Mail::Append { replica, publication } => {
+                self.metrics.publications_replicated.add(1);
+                if self.topics.append(replica, &publication) > 0 {
+                    self.sweep.watch(publication.unix_us);
+                }
+            }
+            Mail::Detach { from, replica, topic } => self.topics.detach_asked(from, replica, &topic, &mut self.outbox),
+            Mail::Detached { replica } => {
+                // Clients that asked while it was being given up ask anew.
+                let waiters = self.topics.detached(replica);
+                waiters.into_iter().for_each(|waiter| self.replica_came(waiter));
+            }
+            Mail::BarrierPassed { token } => {
+                let passed = self.exchange.barriers.entry(token).or_insert(0);
+                *passed += 1;
+                if *passed == self.outbox.post().shards() {
+                    self.exchange.barriers.remove(&token);
+                    self.exchange.draining.push(token);
+                }
+            }
+            Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
+            Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
+            Mail::Pause => self.pause(),
+            Mail::Finish => self.finish(),
+            Mail::Drained { .. } | Mail::Reported { .. } | Mail::TopicsWanted { .. } | Mail::Finished => {
+                unreachable!("this mail is the control thread's")
+            }
+        }
+    }
+
+    /// As home: gives a publication its offset, or lets a barrier through behind all before it.
+    fn pass_on(&mut self, mail: Mail) {
+        match mail {
+            Mail::Publish { from, ticket, answer, publication } => {
+                let result = self.publish_here(publication);
+                self.exchange.taken[usize::from(from)] += 1;
+                if answer || result.is_err() {
+                    self.outbox.send(from, Mail::Published { ticket, result });
+                }
+            }
+            Mail::Barrier { token } => {
+                for shard in 0..self.outbox.post().shards() {
+                    self.outbox.send(shard, Mail::BarrierPassed { token });
+                }
+            }
+            other => unreachable!("only publications and barriers are passed on, not {other:?}"),
+        }
+    }
+
+    /// Publishes on a topic whose home this is.
+    pub(super) fn publish_here(&mut self, publication: NewPublication) -> Result<Position, TopicsMax> {
+        let (position, members) = self.topics.publish(publication, self.now, &mut self.outbox)?;
+        self.metrics.publications.add(1);
+        if members > 0 {
+            self.sweep.watch(self.now.unix_us);
+        }
+        Ok(position)
+    }
+
+    fn position_came(&mut self, ticket: Ticket, result: Result<Position, TopicsMax>) {
+        let Ticket::Client(key) = ticket else { unreachable!("the control thread's tickets come back to it") };
+        match self.take_pending(key, |wait| matches!(wait, Wait::Position { .. })) {
+            Some((_, pending)) => {
+                let Wait::Position { id } = pending.wait else { unreachable!("it was looked at above") };
+                self.published(key, Some(id), result);
+                let mut held = pending.held;
+                self.go_on(key, &mut held);
+            }
+            None => {
+                // A publisher without replies hears only of a refusal.
+                if result.is_err() {
+                    self.published(key, None, result);
+                    self.settle(key);
+                }
+            }
+        }
+    }
+
+    fn replica_came(&mut self, waiter: Waiter) {
+        let Some(client) = self.clients.get(waiter.client) else { return };
+        if let Some(pending) = &mut client.pending
+            && let Wait::Replicas { number, missing, .. } = &mut pending.wait
+            && *number == waiter.number
+        {
+            // Where an earlier request of it was refused before all its replicas came, one of those may come now.
+            *missing = missing.saturating_sub(1);
+            if *missing == 0 {
+                self.ready.push(waiter.client);
+            }
+        }
+    }
+
+    fn attach_refused(&mut self, replica: u32) {
+        let (topic, waiters) = self.topics.attach_refused(replica);
+        for Waiter { client: key, number } in waiters {
+            let awaited = |wait: &Wait| matches!(wait, Wait::Replicas { number: own, .. } if *own == number);
+            let Some((_, pending)) = self.take_pending(key, awaited) else { continue };
+            let Wait::Replicas { effect, .. } = pending.wait else { unreachable!("it was looked at above") };
+            self.refuse_subscribe(key, &effect, &topics_max(&topic));
+            let mut held = pending.held;
+            self.go_on(key, &mut held);
+        }
+    }
+
+    fn topics_came(&mut self, key: ClientKey, body: &[u8]) {
+        let now_us = self.now.monotonic_us;
+        let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
+        if !client.pending.as_ref().is_some_and(|pending| matches!(pending.wait, Wait::Topics)) {
+            return;
+        }
+        let pending = client.pending.take().expect("it was looked at above");
+        if body.is_empty() {
+            client.session.refuse(503, RefusalReason::Full, "the list of topics cannot be had now; try again", now_us);
+        } else if !client.session.is_ending() {
+            client.session.answer_topics(body, &self.rules, now_us);
+        }
+        let mut held = pending.held;
+        self.go_on(key, &mut held);
+    }
+
+    /// Tells the control thread of barriers behind which nobody who still takes bytes lacks anything.
+    fn confirm_drained(&mut self) {
+        if self.exchange.draining.is_empty() || self.topics.hub.due_count() > 0 {
+            return;
+        }
+        let stalled_us = u64::from(self.rules.limits.stalled_after_ms) * 1000;
+        let blocked: Vec<u32> = self.topics.hub.due().blocked().collect();
+        let moving = blocked.into_iter().any(|slot| {
+            let moves = |client: &super::clients::Client| client.progress_us + stalled_us > self.now.monotonic_us;
+            self.topics.hub.is_behind(slot) && self.clients.peek(slot).is_some_and(moves)
+        });
+        if !moving {
+            let control = self.outbox.post().control();
+            for token in self.exchange.draining.drain(..) {
+                self.outbox.send(control, Mail::Drained { token });
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        let Some((token, next)) = self.exchange.reports.pop_front() else { return };
+        let (topics, more) = self.topics.report(next, TOPICS_A_TURN, self.now);
+        if let Some(next) = more {
+            self.exchange.reports.push_front((token, next));
+        }
+        let control = self.outbox.post().control();
+        self.outbox.send(control, Mail::Reported { token, topics, last: more.is_none() });
+    }
+}

@@ -1,0 +1,295 @@
+//! What threads say to each other, and how it travels: one bounded mailbox a thread, an outbox for what found it full.
+//!
+//! A *place* is a thread's number: the shards in order, then the control thread.
+//!
+//! Flow: a publication goes to its topic's home, which gives the offset and passes it on to the replicas. Whoever sends to
+//! a home spends a credit, given back once the publication was passed on; so the mail that can wait anywhere is bounded, and
+//! since every thread always takes its own mail, two full mailboxes cannot lock each other.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::mailbox::Mailbox;
+use crate::hub::{NewPublication, Position, Publication, TopicName};
+use crate::reactor::ClientKey;
+
+/// A thread's number.
+pub type Place = u16;
+
+/// One thing said to another thread.
+#[derive(Debug)]
+pub enum Mail {
+    /// To a topic's home: publish this. Costs a credit.
+    Publish {
+        /// Who asks, and has its credit back.
+        from: Place,
+        /// Whom the answer is for.
+        ticket: Ticket,
+        /// Whether the position is wanted; a refusal is always told.
+        answer: bool,
+        /// What is published.
+        publication: NewPublication,
+    },
+    /// From the home: the answer to a ticket.
+    Published {
+        /// Whose.
+        ticket: Ticket,
+        /// Its position, or why it has none.
+        result: Result<Position, TopicsMax>,
+    },
+    /// From a home: so many credits back.
+    Taken {
+        /// Which home.
+        home: Place,
+        /// How many.
+        count: u32,
+    },
+    /// To a topic's home: send me its publications from now on.
+    Attach {
+        /// Who asks.
+        from: Place,
+        /// The asker's number for its replica, to be named in the answers.
+        replica: u32,
+        /// Which topic.
+        topic: TopicName,
+    },
+    /// From the home: where the topic stands; what follows comes as [`Mail::Append`].
+    Attached {
+        /// The asker's number.
+        replica: u32,
+        /// The newest position.
+        position: Position,
+        /// The newest publication, for `last`.
+        newest: Option<Publication>,
+    },
+    /// From the home: `topics_max` are there already.
+    AttachRefused {
+        /// The asker's number.
+        replica: u32,
+    },
+    /// From the home: the next publication.
+    Append {
+        /// The receiver's number.
+        replica: u32,
+        /// With its offset.
+        publication: Publication,
+    },
+    /// To the home: send no more.
+    Detach {
+        /// Who asks.
+        from: Place,
+        /// The asker's number.
+        replica: u32,
+        /// Which topic.
+        topic: TopicName,
+    },
+    /// From the home: nothing more comes for this number.
+    Detached {
+        /// The asker's number.
+        replica: u32,
+    },
+    /// From the control thread to each home: tell every shard when all before this was passed on.
+    Barrier {
+        /// Named in the answers.
+        token: u64,
+    },
+    /// From a home to every shard: all that came before the barrier is in your mailbox before this.
+    BarrierPassed {
+        /// Which.
+        token: u64,
+    },
+    /// To the control thread: all before the barrier has gone to every subscriber here that still takes bytes.
+    Drained {
+        /// Which.
+        token: u64,
+    },
+    /// From the control thread: tell your topics.
+    Report {
+        /// Named in the answers.
+        token: u64,
+    },
+    /// To the control thread: some topics, several times where there are many.
+    Reported {
+        /// Which report.
+        token: u64,
+        /// What this shard knows.
+        topics: Vec<TopicShare>,
+        /// Nothing more comes from this shard.
+        last: bool,
+    },
+    /// To the control thread: a client asked for the list of topics.
+    TopicsWanted {
+        /// Where the client is.
+        from: Place,
+        /// Which.
+        client: ClientKey,
+    },
+    /// From the control thread: the list, as JSON.
+    TopicsAnswer {
+        /// Who asked.
+        client: ClientKey,
+        /// The body.
+        body: Bytes,
+    },
+    /// From the control thread: take no more clients and publishers, announce the stop.
+    Pause,
+    /// From the control thread: close all clients and end.
+    Finish,
+    /// To the control thread: this shard has ended.
+    Finished,
+}
+
+/// Who waits for a publication's position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ticket {
+    /// A client of the asking shard.
+    Client(ClientKey),
+    /// The control thread, by its own count.
+    Control(u64),
+}
+
+/// The gateway holds `topics_max` topics already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicsMax;
+
+/// What one shard knows of a topic.
+#[derive(Clone, Debug)]
+pub struct TopicShare {
+    /// Which.
+    pub name: TopicName,
+    /// The newest position here.
+    pub position: Position,
+    /// At its home: publications a second.
+    pub rate: Option<f32>,
+    /// Subscribers on this shard.
+    pub subscribers: u32,
+}
+
+/// All mailboxes, and which shard is a topic's home. Shared by all threads.
+pub struct Post {
+    mailboxes: Box<[Mailbox<Mail>]>,
+    /// Hashed in front of each name: random, so that nobody outside can choose names that all live on one shard.
+    key: u64,
+}
+
+impl Post {
+    /// For so many shards and the control thread.
+    #[must_use]
+    pub fn new(shards: u16, mailbox_places: usize) -> Arc<Post> {
+        Post::with_key(shards, mailbox_places, RandomState::new().hash_one(shards))
+    }
+
+    /// As [`Post::new`], with homes that the caller's key decides.
+    pub(super) fn with_key(shards: u16, mailbox_places: usize, key: u64) -> Arc<Post> {
+        let mailboxes = (0..=shards).map(|_| Mailbox::new(mailbox_places)).collect();
+        Arc::new(Post { mailboxes, key })
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        self.control()
+    }
+
+    /// The control thread's place.
+    #[must_use]
+    pub fn control(&self) -> Place {
+        (self.mailboxes.len() - 1) as Place
+    }
+
+    /// The mailbox of a place.
+    #[must_use]
+    pub fn mailbox(&self, place: Place) -> &Mailbox<Mail> {
+        &self.mailboxes[usize::from(place)]
+    }
+
+    /// The shard that orders a topic's publications.
+    #[must_use]
+    pub fn home(&self, topic: &TopicName) -> Place {
+        let mut hasher = DefaultHasher::new();
+        (self.key, topic.as_str()).hash(&mut hasher);
+        (hasher.finish() % u64::from(self.shards())) as Place
+    }
+}
+
+/// One thread's way to send: straight into the mailbox, or behind what is waiting for it already.
+///
+/// Its length is bounded: a home that has anything waiting takes no more publications (credits bound those under way), and
+/// what else is sent answers something: one client's subscription in hand, or a report's part a turn.
+pub struct Outbox {
+    post: Arc<Post>,
+    waiting: Box<[VecDeque<Mail>]>,
+    waiting_count: usize,
+    /// Times that a mailbox was found full.
+    full: u64,
+}
+
+impl Outbox {
+    /// Of one thread.
+    #[must_use]
+    pub fn new(post: Arc<Post>) -> Outbox {
+        let waiting = (0..=post.shards()).map(|_| VecDeque::new()).collect();
+        Outbox { post, waiting, waiting_count: 0, full: 0 }
+    }
+
+    /// The mailboxes behind it.
+    #[must_use]
+    pub fn post(&self) -> &Post {
+        &self.post
+    }
+
+    /// The mailboxes, for whoever changes this while it looks at them.
+    #[must_use]
+    pub fn post_shared(&self) -> Arc<Post> {
+        self.post.clone()
+    }
+
+    /// Sends, now or by a later [`Outbox::flush`], in order.
+    pub fn send(&mut self, to: Place, mail: Mail) {
+        let waiting = &mut self.waiting[usize::from(to)];
+        if waiting.is_empty() {
+            let Err(back) = self.post.mailbox(to).send(mail) else { return };
+            self.full += 1;
+            waiting.push_back(back);
+        } else {
+            waiting.push_back(mail);
+        }
+        self.waiting_count += 1;
+    }
+
+    /// Sends what waits, as far as there is room.
+    pub fn flush(&mut self) {
+        if self.waiting_count == 0 {
+            return;
+        }
+        for (to, waiting) in self.waiting.iter_mut().enumerate() {
+            while let Some(mail) = waiting.pop_front() {
+                if let Err(back) = self.post.mailbox(to as Place).send(mail) {
+                    waiting.push_front(back);
+                    break;
+                }
+                self.waiting_count -= 1;
+            }
+        }
+    }
+
+    /// Whether anything waits for room: then this thread takes no more publications.
+    #[must_use]
+    pub fn is_congested(&self) -> bool {
+        self.waiting_count > 0
+    }
+
+    /// Whether anything waits for room in this place's mailbox.
+    #[must_use]
+    pub fn is_waiting(&self, place: Place) -> bool {
+        !self.waiting[usize::from(place)].is_empty()
+    }
+
+    /// Times that a mailbox was found full, since last asked.
+    pub fn take_full(&mut self) -> u64 {
+        std::mem::take(&mut self.full)
+    }
+}

@@ -1,0 +1,14 @@
+//! Whole shards on the simulated reactor, stepped in an order from a seed and judged by what each peer saw.
+//!
+//! A failing seed is named; `SEED=... cargo test <name of the test>` runs it alone.
+
+mod control;
+mod dice;
+mod house;
+mod peer;
+mod requests;
+mod scenarios;
+mod truth;
+mod turns;
+mod windows;
+mod wire;

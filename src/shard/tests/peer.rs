@@ -1,0 +1,462 @@
+//! A peer and its judge: it asks, and holds what comes against the protocol's rules and the truth.
+
+mod asking;
+
+use std::collections::VecDeque;
+
+pub(super) use self::asking::payload;
+use super::dice::Dice;
+use super::truth::Truth;
+use super::wire::{self, BINARY, CLOSE, Frame, Incoming, PING, PONG, TEXT};
+use crate::reactor::sim::{PeerEnd, PeerId, SimNet};
+use crate::ws::frame::Opcode;
+
+/// What a peer is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Subscriber,
+    /// On the topic of this number.
+    PublisherOne(usize),
+    PublisherMany,
+}
+
+/// A request whose reply is awaited.
+#[derive(Debug)]
+enum Asked {
+    Subscribe(Vec<(String, bool)>),
+    Unsubscribe(Vec<String>),
+    List,
+    Positions,
+    SetCombined(bool),
+    GetCombined,
+    Publish(Vec<u8>),
+    Time,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    topic: String,
+    /// The next offset must be this one, or (not yet known) at most this one.
+    next: u64,
+    known: bool,
+    /// What came up to it is old: only `last` brings it.
+    old: u64,
+}
+
+/// How far the connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Handshake,
+    Open,
+    /// A close frame came, with this code.
+    Closed(u16),
+}
+
+/// One connection.
+pub(super) struct Peer {
+    pub(super) place: usize,
+    pub(super) id: PeerId,
+    number: usize,
+    pub(super) role: Role,
+    net: SimNet,
+    outgoing: VecDeque<u8>,
+    incoming: Incoming,
+    pub(super) phase: Phase,
+    combined: bool,
+    /// With the handshake, whose reply has no id.
+    by_url: Option<Vec<(String, bool)>>,
+    asked: VecDeque<(u64, Asked)>,
+    ids: u64,
+    subscriptions: Vec<Subscription>,
+    pings: VecDeque<Vec<u8>>,
+    /// Its payloads in the order sent.
+    published: Vec<(String, Vec<u8>)>,
+    pub(super) said_close: bool,
+    pub(super) finished: bool,
+    pub(super) reset: bool,
+    pub(super) stalled: bool,
+    shutdowns_told: u32,
+}
+
+/// Topics of the tests.
+pub(super) fn topic(number: usize) -> String {
+    ["md.a", "md.b@x", "t", "md.c.d"][number].to_owned()
+}
+pub(super) const TOPICS: usize = 4;
+
+/// The gateway's serverShutdown is expected from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Expecting {
+    pub(super) stop: bool,
+    /// A ring holds so many publications; whoever falls behind may be closed.
+    pub(super) ring: Option<u64>,
+}
+
+impl Peer {
+    pub(super) fn connect(number: usize, place: usize, net: SimNet, role: Role, dice: &mut Dice) -> Peer {
+        let combined = !dice.once_in(2);
+        let mut by_url: Vec<(String, bool)> = Vec::new();
+        let path = match role {
+            Role::PublisherOne(number) => format!("/publish/{}", topic(number)),
+            Role::PublisherMany => "/publish".into(),
+            Role::Subscriber => {
+                let streams = if combined { dice.below(4) } else { dice.below(2) };
+                by_url.extend((0..streams).map(|_| (topic(dice.below(TOPICS)), dice.once_in(3))));
+                let list: Vec<String> = by_url.iter().map(|(topic, last)| stream(topic, *last)).collect();
+                match (combined, list.is_empty()) {
+                    (true, true) => "/stream".into(),
+                    (true, false) => format!("/stream?streams={}", list.join("/")),
+                    (false, true) => "/ws".into(),
+                    (false, false) => format!("/ws/{}", list[0]),
+                }
+            }
+        };
+        let combined = combined && role == Role::Subscriber;
+        Peer { number, by_url: Some(by_url), ..Peer::with_path(place, net, role, &path, combined) }
+    }
+
+    /// A subscriber of streams without options.
+    pub(super) fn subscriber(place: usize, net: SimNet, combined: bool, topics: &[String]) -> Peer {
+        let path = if combined { format!("/stream?streams={}", topics.join("/")) } else { format!("/ws/{}", topics[0]) };
+        let by_url = topics.iter().map(|topic| (topic.clone(), false)).collect();
+        Peer { by_url: Some(by_url), ..Peer::with_path(place, net, Role::Subscriber, &path, combined) }
+    }
+
+    fn with_path(place: usize, net: SimNet, role: Role, path: &str, combined: bool) -> Peer {
+        Peer {
+            place,
+            id: net.connect(0),
+            number: 0,
+            role,
+            net,
+            outgoing: wire::handshake(path).into(),
+            incoming: Incoming::default(),
+            phase: Phase::Handshake,
+            combined,
+            by_url: None,
+            asked: VecDeque::new(),
+            ids: 0,
+            subscriptions: Vec::new(),
+            pings: VecDeque::new(),
+            published: Vec::new(),
+            said_close: false,
+            finished: false,
+            reset: false,
+            stalled: false,
+            shutdowns_told: 0,
+        }
+    }
+
+    fn who(&self) -> String {
+        format!("peer {} ({:?}) on shard {}", self.number, self.role, self.place)
+    }
+
+    /// For the message of a failed assertion.
+    pub(super) fn state(&self) -> String {
+        let Peer { phase, stalled, subscriptions, asked, incoming, .. } = self;
+        format!("{}: {phase:?}, stalled {stalled}, {subscriptions:?}, {asked:?}, {incoming:?}", self.who())
+    }
+
+    // --- what it does ---
+
+    /// Whether it can still say anything.
+    pub(super) fn can_speak(&self) -> bool {
+        !self.said_close && !self.finished && !self.reset && !matches!(self.phase, Phase::Closed(_)) && self.end().is_none()
+    }
+
+    pub(super) fn end(&self) -> Option<PeerEnd> {
+        self.net.is_closed(self.id)
+    }
+
+    fn say(&mut self, opcode: Opcode, payload: &[u8]) {
+        self.outgoing.extend(wire::client_frame(opcode, payload));
+    }
+
+    /// Sends what is waiting to be sent, or a piece of it.
+    pub(super) fn write(&mut self, bytes_max: usize) {
+        let count = self.outgoing.len().min(bytes_max);
+        if count > 0 && !self.finished && !self.reset {
+            let bytes: Vec<u8> = self.outgoing.drain(..count).collect();
+            self.net.write(self.id, &bytes);
+        }
+    }
+
+    pub(super) fn close(&mut self) {
+        self.say(Opcode::Close, &1000u16.to_be_bytes());
+        self.said_close = true;
+    }
+
+    /// Ends its direction, perhaps in the middle of a frame.
+    pub(super) fn finish(&mut self) {
+        if !self.finished && !self.reset {
+            self.net.finish(self.id);
+            self.finished = true;
+        }
+    }
+
+    pub(super) fn break_off(&mut self) {
+        self.net.reset(self.id);
+        self.reset = true;
+    }
+
+    pub(super) fn window(&mut self, bytes: usize) {
+        self.net.window(self.id, bytes);
+        self.stalled = bytes == 0;
+    }
+
+    // --- what comes, judged ---
+
+    /// Reads what was delivered and judges it.
+    pub(super) fn read(&mut self, truth: &Truth, expecting: Expecting) {
+        let bytes = self.net.read(self.id);
+        self.incoming.extend(&bytes);
+        if self.phase == Phase::Handshake
+            && let Some(head) = self.incoming.head()
+        {
+            assert!(head.starts_with("HTTP/1.1 101 "), "{}: {head}", self.who());
+            self.phase = Phase::Open;
+            let streams = self.by_url.take().expect("there is one handshake");
+            // On a combined connection a reply follows where a stream had an option; it tells the positions.
+            if self.combined && streams.iter().any(|(_, last)| *last) {
+                self.asked.push_front((0, Asked::Subscribe(streams)));
+            } else {
+                self.subscribe(&streams, None, truth);
+            }
+        }
+        while self.phase != Phase::Handshake
+            && let Some(frame) = self.incoming.frame()
+        {
+            assert!(!matches!(self.phase, Phase::Closed(_)), "{}: {frame:?} behind a close frame", self.who());
+            self.judge(&frame, truth, expecting);
+        }
+        if let Phase::Closed(_) = self.phase {
+            assert!(self.incoming.is_empty(), "{}: half a frame behind a close frame", self.who());
+        }
+    }
+
+    fn judge(&mut self, frame: &Frame, truth: &Truth, expecting: Expecting) {
+        let text = std::str::from_utf8(&frame.payload).unwrap_or("");
+        match frame.first {
+            PING => self.say(Opcode::Pong, &frame.payload),
+            PONG => {
+                let place = self.pings.iter().position(|ping| *ping == frame.payload);
+                let place = place.unwrap_or_else(|| panic!("{}: a pong without its ping: {text}", self.who()));
+                self.pings.drain(..=place);
+            }
+            CLOSE => self.judge_close(&frame.payload, truth, expecting),
+            TEXT if text.starts_with("{\"result\":") || text.starts_with("{\"error\":") => {
+                self.judge_reply(text, truth, expecting)
+            }
+            TEXT if text.starts_with("{\"e\":\"serverShutdown\",") => {
+                self.shutdowns_told += 1;
+                assert!(expecting.stop && self.combined && self.shutdowns_told == 1, "{}: {text}", self.who());
+            }
+            TEXT | BINARY => {
+                let (topic, offset) = truth.identify(frame, self.combined);
+                let who = self.who();
+                let subscription = self.subscriptions.iter_mut().find(|subscription| subscription.topic == topic);
+                let subscription = subscription.unwrap_or_else(|| panic!("{who}: {topic} {offset}, not subscribed"));
+                let Subscription { next, known, .. } = subscription;
+                let fits = if *known { offset == *next } else { offset <= *next };
+                assert!(fits, "{who}: {topic} {offset} in place of {next} ({known})");
+                (*next, *known) = (offset + 1, true);
+            }
+            other => unreachable!("the reader knows no {other:#x}"),
+        }
+    }
+
+    fn judge_close(&mut self, body: &[u8], truth: &Truth, expecting: Expecting) {
+        let code = body.first_chunk().map_or(0, |code| u16::from_be_bytes(*code));
+        let reason = String::from_utf8_lossy(&body[2.min(body.len())..]).into_owned();
+        let behind = |subscription: &Subscription| truth.newest(&subscription.topic) + 1 - subscription.next;
+        let fits = match code {
+            1000 => self.said_close,
+            1001 => expecting.stop,
+            1013 => expecting.ring.is_some_and(|ring| {
+                self.subscriptions.iter().any(|subscription| !subscription.known || behind(subscription) >= ring)
+            }),
+            _ => false,
+        };
+        assert!(fits, "{}: closed with {code}: {reason}; {:?}", self.who(), self.subscriptions);
+        self.phase = Phase::Closed(code);
+        if !self.said_close && !self.finished && !self.reset {
+            self.outgoing.clear();
+            self.net.write(self.id, &wire::client_frame(Opcode::Close, &code.to_be_bytes()));
+        }
+    }
+
+    fn judge_reply(&mut self, text: &str, truth: &Truth, expecting: Expecting) {
+        let (id, asked) = self.asked.pop_front().unwrap_or_else(|| panic!("{}: a reply to nothing: {text}", self.who()));
+        let who = format!("{}, request {id} {asked:?}", self.who());
+        let id = if id == 0 { "null".into() } else { id.to_string() };
+        let is = |expected: &str| {
+            let whole = format!(r#"{{"result":{expected},"id":{id}}}"#);
+            assert_eq!(text, whole, "{who}");
+        };
+        let value: serde_json::Value = serde_json::from_str(text).unwrap_or_else(|_| panic!("{who}: {text}"));
+        assert!(text.ends_with(&format!(",\"id\":{id}}}")), "{who}: requests are answered in their order: {text}");
+        match asked {
+            Asked::Subscribe(streams) => {
+                if !streams.iter().any(|(_, last)| *last) {
+                    is("null");
+                    return self.subscribe(&streams, None, truth);
+                }
+                let entries = value["result"].as_array().unwrap_or_else(|| panic!("{who}: {text}"));
+                let names: Vec<_> = entries.iter().filter_map(|entry| entry["stream"].as_str()).collect();
+                assert!(names.iter().eq(streams.iter().map(|(name, _)| name)), "{who}: {text}");
+                let offsets: Vec<u64> = entries.iter().filter_map(|entry| entry["offset"].as_u64()).collect();
+                for ((name, offset), entry) in names.iter().zip(&offsets).zip(entries) {
+                    assert!(*offset <= truth.newest(name), "{who}: {text}");
+                    assert!(*offset == 0 || entry["epoch"] == truth.epoch(name), "{who}: {text}");
+                }
+                self.subscribe(&streams, Some(&offsets), truth);
+            }
+            Asked::Unsubscribe(names) => {
+                let has = |name: &String| self.subscriptions.iter().any(|subscription| subscription.topic == *name);
+                match names.iter().find(|name| !has(name)) {
+                    Some(name) => {
+                        assert_eq!(value["error"]["code"], 6, "{who}: {text}");
+                        assert!(
+                            value["error"]["msg"].as_str().is_some_and(|msg| msg.starts_with(name.as_str())),
+                            "{who}: {text}"
+                        );
+                    }
+                    None => {
+                        is("null");
+                        self.subscriptions.retain(|subscription| !names.contains(&subscription.topic));
+                    }
+                }
+            }
+            Asked::List => {
+                let names: Vec<String> = self.subscriptions.iter().map(|held| format!("{:?}", held.topic)).collect();
+                is(&format!("[{}]", names.join(",")));
+            }
+            Asked::Positions => self.judge_positions(&value, truth, &who),
+            Asked::SetCombined(combined) => {
+                is("null");
+                self.combined = combined;
+            }
+            Asked::GetCombined => is(if self.combined { "true" } else { "false" }),
+            Asked::Time => assert!(value["result"]["time"].is_u64(), "{who}: {text}"),
+            Asked::Publish(_) if value["error"]["code"] == 10 => assert!(expecting.stop, "{who}: {text}"),
+            Asked::Publish(payload) => {
+                let offset = value["result"]["offset"].as_u64().unwrap_or_else(|| panic!("{who}: {text}"));
+                if let Some((topic, known)) = truth.place_of(&payload) {
+                    assert_eq!((offset, value["result"]["epoch"].as_str()), (*known, Some(truth.epoch(topic))), "{who}");
+                }
+            }
+        }
+    }
+
+    /// The reply tells exactly how far this connection is where it stands.
+    fn judge_positions(&self, value: &serde_json::Value, truth: &Truth, who: &str) {
+        let entries = value["result"].as_array().unwrap_or_else(|| panic!("{who}: {value}"));
+        assert_eq!(entries.len(), self.subscriptions.len(), "{who}: {value}");
+        for (entry, Subscription { topic, next, known, .. }) in entries.iter().zip(&self.subscriptions) {
+            let offset = entry["offset"].as_u64().expect("it has an offset");
+            let fits = if *known { offset + 1 == *next } else { offset < *next };
+            assert!(fits && entry["stream"] == **topic, "{who}: {value}, expected {topic} before {next}");
+            assert!(offset == 0 || entry["epoch"] == truth.epoch(topic), "{who}: {value}");
+        }
+    }
+
+    /// A subscription begins: at a known position where the reply told it.
+    fn subscribe(&mut self, streams: &[(String, bool)], offsets: Option<&[u64]>, truth: &Truth) {
+        for (place, (topic, last)) in streams.iter().enumerate() {
+            if self.subscriptions.iter().any(|subscription| subscription.topic == *topic) {
+                continue;
+            }
+            let (next, known, old) = match offsets.map(|offsets| offsets[place]) {
+                Some(newest) => (if *last { newest.max(1) } else { newest + 1 }, true, newest),
+                None => (truth.newest(topic) + 1, false, truth.newest(topic)),
+            };
+            self.subscriptions.push(Subscription { topic: topic.clone(), next, known, old });
+        }
+    }
+
+    // --- what must have come in the end ---
+
+    /// What it still lacks, if it is open and takes all.
+    pub(super) fn lacks(&self, truth: &Truth) -> Option<String> {
+        if self.phase == Phase::Handshake {
+            return Some("the answer to its handshake".into());
+        }
+        if !self.outgoing.is_empty() || !self.asked.is_empty() || !self.pings.is_empty() {
+            return Some(format!("answers: {:?}, {:?}, {} bytes to send", self.asked, self.pings, self.outgoing.len()));
+        }
+        if truth.is_complete() && self.published.iter().any(|(_, payload)| truth.place_of(payload).is_none()) {
+            return Some("the taking of its publications".into());
+        }
+        self.lacks_publications(truth)
+    }
+
+    /// Whether it waits for no reply and has nothing more to say.
+    pub(super) fn is_answered(&self) -> bool {
+        self.outgoing.is_empty() && self.asked.is_empty()
+    }
+
+    pub(super) fn lacks_publications(&self, truth: &Truth) -> Option<String> {
+        let lacking = self.subscriptions.iter().find(|held| held.next <= truth.newest(&held.topic));
+        lacking.map(|held| format!("{} from {} to {}", held.topic, held.next, truth.newest(&held.topic)))
+    }
+
+    /// Whether a publication reached it, where it subscribed before and is not about to leave.
+    pub(super) fn has(&self, topic: &str, offset: u64) -> bool {
+        let leaves =
+            |(_, asked): &(u64, Asked)| matches!(asked, Asked::Unsubscribe(names) if names.iter().any(|name| name == topic));
+        if self.asked.iter().any(leaves) {
+            return true;
+        }
+        let held = self.subscriptions.iter().find(|held| held.topic == topic);
+        held.is_none_or(|held| held.next > offset || held.old >= offset)
+    }
+
+    /// Nothing that it published is lost, repeated or reordered: what was taken is all up to some message, and all of it
+    /// where the connection ended in order.
+    pub(super) fn judge_published(&self, truth: &Truth, all: bool) {
+        let places: Vec<_> = self.published.iter().map(|(_, payload)| truth.place_of(payload)).collect();
+        if truth.is_complete() {
+            let taken = places.iter().take_while(|place| place.is_some()).count();
+            assert!(places[taken..].iter().all(Option::is_none), "{}: a publication between others is lost", self.who());
+            assert!(!all || taken == places.len(), "{}: only {taken} of {} publications came", self.who(), places.len());
+        }
+        let mut before = std::collections::HashMap::new();
+        for ((topic, _), place) in self.published.iter().zip(places) {
+            let Some((known, offset)) = place else { continue };
+            assert_eq!(topic, known, "{}: published elsewhere", self.who());
+            let last = before.insert(topic, *offset).unwrap_or(0);
+            assert!(last < *offset, "{}: {topic} {offset} behind {last}", self.who());
+        }
+    }
+
+    pub(super) fn has_published_all(&self) -> bool {
+        self.outgoing.is_empty() && self.end() != Some(PeerEnd::Lost)
+    }
+
+    /// How its connection ended, which must be explained.
+    pub(super) fn judge_end(&self, lags: bool) {
+        let end = self.end();
+        match end {
+            Some(PeerEnd::Finished) => assert!(self.incoming.is_empty() || self.reset, "{}: a frame is cut off", self.who()),
+            Some(PeerEnd::Reset) => assert!(self.reset || lags, "{}: reset without need, {:?}", self.who(), self.phase),
+            Some(PeerEnd::Lost) => {}
+            None => panic!("{}: never closed, {:?}", self.who(), self.phase),
+        }
+        if self.said_close
+            && self.phase != Phase::Handshake
+            && end == Some(PeerEnd::Finished)
+            && self.has_published_all()
+            && !self.reset
+        {
+            assert!(matches!(self.phase, Phase::Closed(_)), "{}: its close frame was not answered", self.state());
+        }
+    }
+
+    pub(super) fn shutdowns_told(&self) -> (bool, u32) {
+        (self.combined, self.shutdowns_told)
+    }
+}
+
+fn stream(topic: &str, last: bool) -> String {
+    if last { format!("{topic};last") } else { topic.to_owned() }
+}

@@ -1,0 +1,309 @@
+//! The shard's topics: those it is home of, whose publications it orders, and replicas of other homes' topics.
+//!
+//! Without: clients' sessions and sockets. Invariant: a replica exists in the hub from [`Mail::Attached`] on, and is fed
+//! in the home's order, so its newest offset is always the one before the next [`Mail::Append`].
+
+use std::collections::HashMap;
+
+use super::mail::{Mail, Outbox, Place, TopicShare, TopicsMax};
+use crate::config;
+use crate::dialect::stream::StreamEncoder;
+use crate::hub::topic::Pattern;
+use crate::hub::{Epoch, Hub, NewPublication, Position, Publication, RingLimits, TopicId, TopicName};
+use crate::reactor::{ClientKey, Now};
+
+/// Topics, homes and replicas.
+pub(super) struct Topics {
+    pub(super) hub: Hub,
+    place: Place,
+    settings: Box<[(Pattern, RingLimits)]>,
+    fallback: RingLimits,
+    topics_max: usize,
+    homes: HashMap<TopicId, Home>,
+    replicas: Vec<Option<Replica>>,
+    replicas_free: Vec<u32>,
+    replica_of: HashMap<TopicName, u32>,
+    /// The last epoch given out, so that two topics made in one microsecond differ.
+    epoch_last: u64,
+    /// Replicas that have lost their last subscriber, and when.
+    lingering: Vec<(u64, u32)>,
+}
+
+#[derive(Default)]
+struct Home {
+    /// Who is told of each publication: place and number there.
+    replicas: Vec<(Place, u32)>,
+    rate: Rate,
+}
+
+struct Replica {
+    name: TopicName,
+    state: ReplicaState,
+    /// Clients that wait for it to be attached.
+    waiters: Vec<Waiter>,
+}
+
+/// A client that waits for replicas, and which of its waits it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Waiter {
+    pub(super) client: ClientKey,
+    pub(super) number: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ReplicaState {
+    Attaching,
+    Attached(TopicId),
+    /// Detach was sent; `Append`s that were under way are still taken.
+    Detaching(TopicId),
+}
+
+/// Publications a second over the last full second.
+#[derive(Default)]
+struct Rate {
+    window_us: u64,
+    window_offset: u64,
+    per_second: f32,
+}
+
+impl Rate {
+    fn tick(&mut self, now_us: u64, offset: u64) {
+        let elapsed_us = now_us.saturating_sub(self.window_us);
+        if elapsed_us >= 1_000_000 {
+            self.per_second = (offset - self.window_offset) as f32 * 1e6 / elapsed_us as f32;
+            self.window_us = now_us;
+            self.window_offset = offset;
+        }
+    }
+}
+
+/// Where a wanted topic stands.
+pub(super) enum Wanted {
+    Here(TopicId),
+    /// Its replica is on the way; the client is woken when it is there.
+    Awaited,
+    Refused(TopicsMax),
+}
+
+impl Topics {
+    pub(super) fn new(place: Place, config: &config::Config, shards: u16) -> Topics {
+        let limits = |topic: &config::Topic| RingLimits { publications: topic.ring_publications, bytes: topic.ring_bytes };
+        let settings = config
+            .topics
+            .iter()
+            .map(|topic| (Pattern::parse(&topic.pattern).expect("the configuration was validated"), limits(topic)));
+        Topics {
+            hub: Hub::new(config.limits.torn_bytes_max as usize),
+            place,
+            settings: settings.collect(),
+            fallback: limits(&config::Topic::default()),
+            // Homes are dealt out by a hash: an eighth more than the even share leaves the whole bound reachable.
+            topics_max: (config.limits.topics_max as usize).div_ceil(usize::from(shards)) * 9 / 8 + 1,
+            homes: HashMap::new(),
+            replicas: Vec::new(),
+            replicas_free: Vec::new(),
+            replica_of: HashMap::new(),
+            epoch_last: 0,
+            lingering: Vec::new(),
+        }
+    }
+
+    fn limits_of(&self, name: &TopicName) -> RingLimits {
+        let matching = self.settings.iter().find(|(pattern, _)| pattern.matches(name.as_str()));
+        matching.map_or(self.fallback, |(_, limits)| *limits)
+    }
+
+    /// Publishes on a topic whose home this is: gives the offset, tells the replicas. Also
+    /// gives how many hear it here.
+    pub(super) fn publish(&mut self, new: NewPublication, now: Now, outbox: &mut Outbox) -> Result<(Position, usize), TopicsMax> {
+        let topic = self.home_topic(&new.topic, now)?;
+        let Position { epoch, offset } = self.hub.position(topic);
+        let publication = Publication { offset: offset + 1, unix_us: now.unix_us, payload: new.payload };
+        self.hub.publish(topic, &publication, &StreamEncoder);
+        let home = self.homes.get_mut(&topic).expect("a home topic has its home's part");
+        home.rate.tick(now.monotonic_us, publication.offset);
+        for &(place, replica) in &home.replicas {
+            outbox.send(place, Mail::Append { replica, publication: publication.clone() });
+        }
+        Ok((Position { epoch, offset: publication.offset }, self.hub.members(topic)))
+    }
+
+    /// The topic of which this is the home, made where it is not there.
+    fn home_topic(&mut self, name: &TopicName, now: Now) -> Result<TopicId, TopicsMax> {
+        if let Some(topic) = self.hub.find(name.as_str()) {
+            return Ok(topic);
+        }
+        if self.homes.len() >= self.topics_max {
+            return Err(TopicsMax);
+        }
+        self.epoch_last = now.unix_us.max(self.epoch_last + 1);
+        let position = Position { epoch: Epoch::from_number(self.epoch_last), offset: 0 };
+        let topic = self.hub.open(name.clone(), self.limits_of(name), position);
+        let rate = Rate { window_us: now.monotonic_us, ..Rate::default() };
+        self.homes.insert(topic, Home { rate, ..Home::default() });
+        Ok(topic)
+    }
+
+    /// A topic that a client here wants to hear.
+    pub(super) fn want(&mut self, name: &TopicName, waiter: Waiter, now: Now, outbox: &mut Outbox) -> Wanted {
+        let home = outbox.post().home(name);
+        if home == self.place {
+            return self.home_topic(name, now).map_or_else(Wanted::Refused, Wanted::Here);
+        }
+        let number = match self.replica_of.get(name) {
+            Some(&number) => number,
+            None => self.attach(name, home, outbox),
+        };
+        let replica = self.replicas[number as usize].as_mut().expect("a named replica exists");
+        match replica.state {
+            ReplicaState::Attached(topic) => Wanted::Here(topic),
+            ReplicaState::Attaching | ReplicaState::Detaching(_) => {
+                replica.waiters.push(waiter);
+                Wanted::Awaited
+            }
+        }
+    }
+
+    fn attach(&mut self, name: &TopicName, home: Place, outbox: &mut Outbox) -> u32 {
+        let replica = Replica { name: name.clone(), state: ReplicaState::Attaching, waiters: Vec::new() };
+        let number = self.replicas_free.pop().unwrap_or_else(|| {
+            self.replicas.push(None);
+            (self.replicas.len() - 1) as u32
+        });
+        self.replicas[number as usize] = Some(replica);
+        self.replica_of.insert(name.clone(), number);
+        outbox.send(home, Mail::Attach { from: self.place, replica: number, topic: name.clone() });
+        number
+    }
+
+    /// At the home: another shard wants the topic.
+    pub(super) fn attach_asked(&mut self, from: Place, replica: u32, name: &TopicName, now: Now, outbox: &mut Outbox) {
+        let Ok(topic) = self.home_topic(name, now) else {
+            outbox.send(from, Mail::AttachRefused { replica });
+            return;
+        };
+        self.homes.get_mut(&topic).expect("a home topic has its home's part").replicas.push((from, replica));
+        let (position, newest) = (self.hub.position(topic), self.hub.newest(topic));
+        outbox.send(from, Mail::Attached { replica, position, newest });
+    }
+
+    /// At the home: another shard has no more use for the topic.
+    pub(super) fn detach_asked(&mut self, from: Place, replica: u32, name: &TopicName, outbox: &mut Outbox) {
+        let topic = self.hub.find(name.as_str()).expect("a topic with a replica is kept");
+        let home = self.homes.get_mut(&topic).expect("a home topic has its home's part");
+        home.replicas.retain(|entry| *entry != (from, replica));
+        outbox.send(from, Mail::Detached { replica });
+        self.forget_unused(topic);
+    }
+
+    /// A topic that nobody hears and nobody ever published on is given up: a client's invention costs nothing lasting.
+    fn forget_unused(&mut self, topic: TopicId) {
+        let unused = self.homes.get(&topic).is_some_and(|home| home.replicas.is_empty())
+            && self.hub.members(topic) == 0
+            && self.hub.position(topic).offset == 0;
+        if unused {
+            self.homes.remove(&topic);
+            self.hub.close(topic);
+        }
+    }
+
+    /// The home's answer; gives the clients that waited.
+    pub(super) fn attached(&mut self, number: u32, position: Position, newest: Option<&Publication>, now: Now) -> Vec<Waiter> {
+        let replica = self.replicas[number as usize].as_mut().expect("the home answers a number that is in use");
+        let name = replica.name.clone();
+        let waiters = std::mem::take(&mut replica.waiters);
+        let limits = self.limits_of(&name);
+        let topic = self.hub.open(name, limits, position);
+        if let Some(newest) = newest {
+            self.hub.seed(topic, newest, &StreamEncoder);
+        }
+        self.replicas[number as usize].as_mut().expect("it is there").state = ReplicaState::Attached(topic);
+        // Until somebody subscribes it is unused; the linger looks at it then.
+        self.lingering.push((now.monotonic_us, number));
+        waiters
+    }
+
+    /// The home refused; gives the topic and the clients that waited.
+    pub(super) fn attach_refused(&mut self, number: u32) -> (TopicName, Vec<Waiter>) {
+        let replica = self.free_replica(number);
+        (replica.name, replica.waiters)
+    }
+
+    /// The next publication of a replica; gives how many hear it here.
+    pub(super) fn append(&mut self, number: u32, publication: &Publication) -> usize {
+        let replica = self.replicas[number as usize].as_ref().expect("a number is freed after the home's last word");
+        match replica.state {
+            ReplicaState::Attached(topic) | ReplicaState::Detaching(topic) => {
+                self.hub.publish(topic, publication, &StreamEncoder);
+                self.hub.members(topic)
+            }
+            ReplicaState::Attaching => unreachable!("Attached comes before the first Append"),
+        }
+    }
+
+    /// Somebody left a topic: where nobody is left, it lingers (a replica) or may be forgotten (a home's).
+    pub(super) fn left(&mut self, topic: TopicId, now: Now) {
+        if self.hub.members(topic) > 0 {
+            return;
+        }
+        if self.homes.contains_key(&topic) {
+            self.forget_unused(topic);
+        } else if let Some(&number) = self.replica_of.get(self.hub.name(topic)) {
+            self.lingering.push((now.monotonic_us, number));
+        }
+    }
+
+    /// Gives up replicas that had no subscriber for `linger_us`.
+    pub(super) fn detach_unused(&mut self, now: Now, linger_us: u64, outbox: &mut Outbox) {
+        let due = self.lingering.iter().position(|(since, _)| since + linger_us > now.monotonic_us);
+        let ripe: Vec<u32> = self.lingering.drain(..due.unwrap_or(self.lingering.len())).map(|(_, number)| number).collect();
+        for number in ripe {
+            let Some(replica) = self.replicas[number as usize].as_mut() else { continue };
+            let ReplicaState::Attached(topic) = replica.state else { continue };
+            if self.hub.members(topic) == 0 {
+                replica.state = ReplicaState::Detaching(topic);
+                let home = outbox.post().home(&replica.name);
+                outbox.send(home, Mail::Detach { from: self.place, replica: number, topic: replica.name.clone() });
+            }
+        }
+    }
+
+    /// Whether replicas wait to be given up.
+    pub(super) fn is_lingering(&self) -> bool {
+        !self.lingering.is_empty()
+    }
+
+    /// The home's last word on a number. Clients that came meanwhile ask anew.
+    pub(super) fn detached(&mut self, number: u32) -> Vec<Waiter> {
+        let replica = self.free_replica(number);
+        let ReplicaState::Detaching(topic) = replica.state else { unreachable!("only what was given up is confirmed") };
+        self.hub.close(topic);
+        replica.waiters
+    }
+
+    fn free_replica(&mut self, number: u32) -> Replica {
+        let replica = self.replicas[number as usize].take().expect("the home answers a number that is in use");
+        self.replica_of.remove(&replica.name);
+        self.replicas_free.push(number);
+        replica
+    }
+
+    /// What this shard knows of its topics from number `next` on, at most `count_max`; and where to go on.
+    pub(super) fn report(&mut self, next: usize, count_max: usize, now: Now) -> (Vec<TopicShare>, Option<usize>) {
+        let mut shares = Vec::new();
+        let mut seen = 0;
+        for topic in self.hub.topics().skip(next).take(count_max) {
+            seen += 1;
+            let position = self.hub.position(topic);
+            let rate = self.homes.get_mut(&topic).map(|home| {
+                home.rate.tick(now.monotonic_us, position.offset);
+                home.rate.per_second
+            });
+            let subscribers = self.hub.members(topic) as u32;
+            if rate.is_some() || subscribers > 0 {
+                shares.push(TopicShare { name: self.hub.name(topic).clone(), position, rate, subscribers });
+            }
+        }
+        (shares, (seen == count_max).then_some(next + seen))
+    }
+}
