@@ -1,0 +1,114 @@
+//! The way in for feeds on the control thread: order and offsets are given by each topic's home.
+//!
+//! [`Handle`] is what sources and the admin API hold; [`memory`] is the embedded broker behind it, which keeps nothing and
+//! passes on to the shards.
+
+pub mod bell;
+pub mod memory;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::hub::{NewPublication, Position, TopicName};
+
+/// Clonable, sendable handle to the broker; all calls are for the control runtime.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+}
+
+/// Why a publication was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The gateway is stopping.
+    #[error("the gateway is stopping; publish to another one or after the restart")]
+    Stopping,
+    /// No place within `publish_wait_ms`.
+    #[error("the gateway could not take the publication within publish_wait_ms; try again later")]
+    Busy,
+    /// `topics_max` topics exist.
+    #[error("the gateway holds topics_max topics already")]
+    TopicsMax,
+}
+
+/// What is told of a topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicReport {
+    /// Its name.
+    pub name: TopicName,
+    /// Newest position.
+    pub position: Position,
+    /// Publications a second, over the last seconds.
+    pub rate: f64,
+    /// Subscribers over all shards.
+    pub subscribers: u64,
+}
+
+/// What a handle asks of the broker; taken one at a time, in order.
+#[derive(Debug)]
+enum Request {
+    Send(NewPublication),
+    Publish { batch: Vec<NewPublication>, answer: oneshot::Sender<Vec<Result<Position, PublishError>>> },
+    Drained(oneshot::Sender<()>),
+    Topics(oneshot::Sender<Arc<[TopicReport]>>),
+    Stop(oneshot::Sender<()>),
+}
+
+impl Handle {
+    /// A handle, and the queue that the broker serves; where it is full, whoever asks waits.
+    fn new(requests_max: u32) -> (Handle, mpsc::Receiver<Request>) {
+        let (requests, queue) = mpsc::channel(requests_max as usize);
+        (Handle { requests }, queue)
+    }
+
+    /// A handle whose broker is gone: every call finds the gateway stopping.
+    #[cfg(test)]
+    pub(crate) fn stopped() -> Handle {
+        Handle::new(1).0
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, PublishError> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(request(answer)).await.map_err(|_| PublishError::Stopping)?;
+        answered.await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// Hands one publication over, in order with this handle's earlier ones to the same topic; waits for a place, not for its position.
+    ///
+    /// # Errors
+    /// [`PublishError::Stopping`].
+    pub async fn send(&self, publication: NewPublication) -> Result<(), PublishError> {
+        self.requests.send(Request::Send(publication)).await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// Publishes a batch in order and waits for the positions, one result for each.
+    pub async fn publish(&self, batch: Vec<NewPublication>) -> Vec<Result<Position, PublishError>> {
+        let count = batch.len();
+        let answer = self.ask(|answer| Request::Publish { batch, answer }).await;
+        answer.unwrap_or_else(|error| vec![Err(error); count])
+    }
+
+    /// Returns when all that this handle sent before has reached every subscriber that still takes bytes.
+    ///
+    /// # Errors
+    /// [`PublishError::Stopping`].
+    pub async fn drained(&self) -> Result<(), PublishError> {
+        self.ask(Request::Drained).await
+    }
+
+    /// All topics of the gateway, sorted by name; perhaps some tenths of a second old.
+    ///
+    /// # Errors
+    /// [`PublishError::Stopping`].
+    pub async fn topics(&self) -> Result<Arc<[TopicReport]>, PublishError> {
+        self.ask(Request::Topics).await
+    }
+
+    /// Stops the shards: nothing more is taken, what was taken is delivered, clients are told and closed. Returns when all
+    /// shards have ended.
+    pub async fn stop(&self) {
+        // An error means that the broker has stopped already.
+        self.ask(Request::Stop).await.ok();
+    }
+}
