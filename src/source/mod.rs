@@ -1,0 +1,125 @@
+//! The feeds, one file each. A source gets everything in one value and runs on the control thread.
+//!
+//! [`run`] plays one source to its end; [`spawn`] starts all of a configuration. Without: threads and positions; a source
+//! hands publications to the broker and the topic's home gives the offset.
+
+mod complaints;
+pub mod lines;
+pub mod pointer;
+pub mod record;
+pub mod recording;
+mod replay;
+pub mod synthetic;
+pub mod template;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use crate::broker::{self, PublishError};
+use crate::config;
+use crate::hub::NewPublication;
+use crate::metrics::ControlMetrics;
+
+/// All that a source needs.
+#[derive(Clone, Debug)]
+pub struct SourceContext {
+    /// Where it publishes.
+    pub broker: broker::Handle,
+    /// Turns true when the gateway stops.
+    pub stopping: tokio::sync::watch::Receiver<bool>,
+    /// Largest publication.
+    pub publication_bytes_max: u32,
+    /// Settings of topics by pattern, as configured: what `speed = "max"` may send between two waits is a quarter of a ring.
+    pub topics: Arc<[config::Topic]>,
+    /// What sources count.
+    pub metrics: Arc<ControlMetrics>,
+}
+
+/// Why a source ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A topic template that is none.
+    #[error(transparent)]
+    Template(#[from] template::TemplateError),
+    /// A payload pointer that is none.
+    #[error(transparent)]
+    Pointer(#[from] pointer::PointerError),
+    /// A prefix that no topic can have.
+    #[error("the prefix {0:?} of the synthetic feed cannot begin a topic's name; write one like \"demo\"")]
+    Prefix(String),
+    /// The recording.
+    #[error(transparent)]
+    Recording(#[from] recording::RecordingError),
+    /// A recording without a message for the template.
+    #[error(
+        "the recording {path:?} holds no message with a topic by the template {topic:?} (and with a payload); compare the template with a line of the file"
+    )]
+    NothingToPublish {
+        /// The file.
+        path: PathBuf,
+        /// The template.
+        topic: String,
+    },
+}
+
+/// Where sources put publications: the broker, or a test's double.
+pub(crate) trait Outlet {
+    /// See [`broker::Handle::send`].
+    async fn send(&self, publication: NewPublication) -> Result<(), PublishError>;
+    /// See [`broker::Handle::drained`].
+    async fn drained(&self) -> Result<(), PublishError>;
+}
+
+impl Outlet for broker::Handle {
+    async fn send(&self, publication: NewPublication) -> Result<(), PublishError> {
+        broker::Handle::send(self, publication).await
+    }
+
+    async fn drained(&self) -> Result<(), PublishError> {
+        broker::Handle::drained(self).await
+    }
+}
+
+/// Starts every source as a task of this `tokio-uring` runtime. One that ends with an error says so in the log and leaves
+/// the others and the gateway running.
+pub fn spawn(sources: Vec<config::Source>, context: &SourceContext) -> Vec<JoinHandle<()>> {
+    let start = |source: config::Source| {
+        let context = context.clone();
+        tokio_uring::spawn(async move {
+            if let Err(error) = run(&source, &context).await {
+                context.metrics.source_errors.add(1);
+                tracing::error!("a source ended: {error}");
+            }
+        })
+    };
+    sources.into_iter().map(start).collect()
+}
+
+/// Runs one source until its end or until the gateway stops. Must run within `tokio-uring`.
+///
+/// # Errors
+/// [`SourceError`] where it cannot go on.
+pub async fn run(source: &config::Source, context: &SourceContext) -> Result<(), SourceError> {
+    match source {
+        config::Source::Synthetic(settings) => synthetic::run(settings, &context.broker, context).await,
+        config::Source::Replay(settings) => replay::run(settings, &context.broker, context).await,
+    }
+}
+
+/// Whether a source could start: its templates are read and its file is opened, so that a mistake is told before anything runs.
+///
+/// # Errors
+/// [`SourceError`] says what is wrong.
+pub fn check(source: &config::Source) -> Result<(), SourceError> {
+    match source {
+        config::Source::Synthetic(settings) => synthetic::topics(&settings.prefix).map(drop),
+        config::Source::Replay(settings) => {
+            replay::compile(settings)?;
+            let open = |error| recording::RecordingError::Open { path: settings.file.clone(), error };
+            std::fs::File::open(&settings.file).map_err(open)?;
+            Ok(())
+        }
+    }
+}
