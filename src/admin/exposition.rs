@@ -1,0 +1,181 @@
+//! The counters as text for Prometheus (OpenMetrics 1.0, which it reads as its own).
+//!
+//! Values are read when asked for; nothing is kept here. Labels are closed sets: the shard's number, a reason, a class.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use crate::metrics::{CloseClass, ControlMetrics, Histogram, Label, RefusalReason, ShardMetrics};
+
+/// The form of [`text`].
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics of the process.
+pub(super) fn text(shards: &Arc<[Arc<ShardMetrics>]>, control: &Arc<ControlMetrics>) -> String {
+    let mut registry = Registry::with_prefix("tidegate");
+    registry.register_collector(Box::new(Gathered { shards: shards.clone(), control: control.clone() }));
+    let mut text = String::new();
+    encode(&mut text, &registry).expect("a String takes every write");
+    text
+}
+
+#[derive(Debug)]
+struct Gathered {
+    shards: Arc<[Arc<ShardMetrics>]>,
+    control: Arc<ControlMetrics>,
+}
+
+/// A metric without labels of its own: name, help, value.
+type Row<M, T> = (&'static str, &'static str, fn(&M) -> T);
+
+/// Gauges of a shard.
+const GAUGES: &[Row<ShardMetrics, i64>] = &[
+    ("connections", "Clients connected", |m| m.connections.get()),
+    ("subscriptions", "Subscriptions of connected clients", |m| m.subscriptions.get()),
+    ("topics", "Topics that the shard knows, at home or as replica", |m| m.topics.get()),
+];
+
+/// Counters of a shard; `_total` is appended to the name.
+const COUNTERS: &[Row<ShardMetrics, u64>] = &[
+    ("accepts", "Connections accepted", |m| m.accepts.get()),
+    ("accept_failures", "Accepts that failed", |m| m.accept_failures.get()),
+    ("messages_in", "Whole messages received from clients", |m| m.messages_in.get()),
+    ("bytes_in", "Bytes received from clients", |m| m.bytes_in.get()),
+    ("messages_out", "Whole messages sent to clients", |m| m.messages_out.get()),
+    ("bytes_out", "Bytes that the kernel took for clients", |m| m.bytes_out.get()),
+    ("sends", "Send operations", |m| m.sends.get()),
+    ("sends_short", "Sends of which the kernel took a part or nothing", |m| m.sends_short.get()),
+    ("publications", "Publications given their offset by this shard", |m| m.publications.get()),
+    ("publications_replicated", "Publications taken in from other homes", |m| m.publications_replicated.get()),
+    ("deliveries", "Publications sent whole, once for each subscriber", |m| m.deliveries.get()),
+    ("buffer_shortages", "Times that the kernel found no receive buffer", |m| m.buffer_shortages.get()),
+    ("receives_ended", "Multishot receives that ended", |m| m.receives_ended.get()),
+    ("turns", "Turns of the shard's loop", |m| m.turns.get()),
+    ("completions", "Completions taken from the kernel", |m| m.completions.get()),
+    ("wakes", "Times that another thread woke the shard", |m| m.wakes.get()),
+    ("mailbox_full", "Times that another shard's mailbox had no place", |m| m.mailbox_full.get()),
+    ("publisher_pauses", "Times that a publisher was not read for want of credits", |m| m.publisher_pauses.get()),
+    ("torn_copies", "Rests of frames copied because their ring gave them up", |m| m.torn_copies.get()),
+];
+
+/// Counters of the control thread.
+const CONTROL_COUNTERS: &[Row<ControlMetrics, u64>] = &[
+    ("replay_lines", "Lines read from recordings", |m| m.replay_lines.get()),
+    ("replay_skipped", "Lines without a message, and messages without a topic or payload", |m| m.replay_skipped.get()),
+    ("replay_unparsable", "Lines that should hold a message and do not parse", |m| m.replay_unparsable.get()),
+    ("replay_refused", "Recorded messages that were too large or that the broker refused", |m| m.replay_refused.get()),
+    ("source_publications", "Publications handed over by sources", |m| m.source_publications.get()),
+    ("source_errors", "Sources that ended with an error", |m| m.source_errors.get()),
+    ("admin_requests", "Requests on the admin port", |m| m.http_requests.get()),
+    ("admin_errors", "Requests on the admin port answered with an error", |m| m.http_errors.get()),
+    ("http_publications", "Publications taken over HTTP", |m| m.http_publications.get()),
+    ("http_publication_errors", "Publications refused over HTTP", |m| m.http_publication_errors.get()),
+];
+
+impl Collector for Gathered {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        for &(name, help, read) in GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (shard, metrics) in self.numbered() {
+                family.encode_family(&[("shard", shard)])?.encode_gauge(&read(metrics))?;
+            }
+        }
+        for &(name, help, read) in COUNTERS {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (shard, metrics) in self.numbered() {
+                counter(family.encode_family(&[("shard", shard)])?, read(metrics))?;
+            }
+        }
+        let refusals =
+            encoder.encode_descriptor("refusals", "Connections and requests turned away", None, MetricType::Counter)?;
+        self.encode_labelled(refusals, "reason", |metrics, reason: RefusalReason| metrics.refusals.get(reason))?;
+        let closes = encoder.encode_descriptor("closes", "Connections that ended", None, MetricType::Counter)?;
+        self.encode_labelled(closes, "class", |metrics, class: CloseClass| metrics.closes.get(class))?;
+        let help = "From a publication's ingest to its last submission on the shard";
+        let mut family = encoder.encode_descriptor("publish_to_submit_seconds", help, None, MetricType::Histogram)?;
+        for (shard, metrics) in self.numbered() {
+            histogram(family.encode_family(&[("shard", shard)])?, &metrics.publish_to_submit)?;
+        }
+        for &(name, help, read) in CONTROL_COUNTERS {
+            counter(encoder.encode_descriptor(name, help, None, MetricType::Counter)?, read(&self.control))?;
+        }
+        Ok(())
+    }
+}
+
+impl Gathered {
+    fn numbered(&self) -> impl Iterator<Item = (u64, &ShardMetrics)> {
+        (0..).zip(self.shards.iter().map(|metrics| &**metrics))
+    }
+
+    fn encode_labelled<L: Label>(
+        &self,
+        mut family: MetricEncoder<'_>,
+        label: &'static str,
+        read: impl Fn(&ShardMetrics, L) -> u64,
+    ) -> fmt::Result {
+        for (shard, metrics) in self.numbered() {
+            for &value in L::ALL {
+                let labels = [("shard", shard.to_string()), (label, value.name().to_owned())];
+                counter(family.encode_family(&labels)?, read(metrics, value))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn counter(mut encoder: MetricEncoder<'_>, value: u64) -> fmt::Result {
+    encoder.encode_counter::<NoLabelSet, u64, f64>(&value, None)
+}
+
+fn histogram(mut encoder: MetricEncoder<'_>, histogram: &Histogram) -> fmt::Result {
+    let counts = histogram.buckets();
+    let bound_s = |bucket| Histogram::bound_us(bucket).map_or(f64::INFINITY, |us| us as f64 / 1e6);
+    let buckets: Vec<(f64, u64)> = counts.iter().enumerate().map(|(bucket, &count)| (bound_s(bucket), count)).collect();
+    encoder.encode_histogram::<NoLabelSet>(histogram.sum_us() as f64 / 1e6, counts.iter().sum(), &buckets, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_told_for_each_shard_with_its_value() {
+        let shards: Arc<[Arc<ShardMetrics>]> = (0..2).map(|_| Arc::new(ShardMetrics::default())).collect();
+        shards[0].connections.add(3);
+        shards[1].accepts.add(5);
+        shards[1].refusals.add(RefusalReason::NotFound, 7);
+        shards[0].closes.add(CloseClass::Lag, 2);
+        for us in [5, 10, 11, 40_000_000] {
+            shards[0].publish_to_submit.record(us);
+        }
+        let control = Arc::new(ControlMetrics::default());
+        control.replay_lines.add(9);
+        let text = text(&shards, &control);
+        for line in [
+            "# TYPE tidegate_connections gauge",
+            "tidegate_connections{shard=\"0\"} 3",
+            "tidegate_connections{shard=\"1\"} 0",
+            "# TYPE tidegate_accepts counter",
+            "tidegate_accepts_total{shard=\"1\"} 5",
+            "tidegate_refusals_total{shard=\"1\",reason=\"not_found\"} 7",
+            "tidegate_refusals_total{shard=\"0\",reason=\"not_found\"} 0",
+            "tidegate_closes_total{shard=\"0\",class=\"lag\"} 2",
+            "tidegate_publish_to_submit_seconds_bucket{le=\"0.00001\",shard=\"0\"} 2",
+            "tidegate_publish_to_submit_seconds_bucket{le=\"0.00002\",shard=\"0\"} 3",
+            "tidegate_publish_to_submit_seconds_bucket{le=\"+Inf\",shard=\"0\"} 4",
+            "tidegate_publish_to_submit_seconds_count{shard=\"0\"} 4",
+            "tidegate_publish_to_submit_seconds_sum{shard=\"0\"} 40.000026",
+            "tidegate_replay_lines_total 9",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The admin port: publishing over HTTP, topics, metrics, health.
+//!
+//! Ordinary `axum` on the control thread. Without: authentication, so the configuration lets it listen on loopback only,
+//! and `guard` turns away what a browser was tricked into sending. Invariants: every answer that is not 2xx says why as
+//! `{"error":{"code","msg"}}`; a publication is answered with its position or with why it has none, never not at all.
+
+mod answer;
+mod batch;
+mod exposition;
+mod guard;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, RawQuery, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use self::answer::Refused;
+use crate::broker;
+use crate::config;
+use crate::dialect::ErrorCode;
+use crate::metrics::{ControlMetrics, ShardMetrics};
+
+/// All that the admin port needs.
+#[derive(Clone, Debug)]
+pub struct AdminContext {
+    /// Where publications go and topics are known.
+    pub broker: broker::Handle,
+    /// What the shards count.
+    pub shards: Arc<[Arc<ShardMetrics>]>,
+    /// What the control thread counts; this port adds to it.
+    pub control: Arc<ControlMetrics>,
+    /// `[admin]`.
+    pub settings: Arc<config::Admin>,
+    /// Largest publication, bytes.
+    pub publication_bytes_max: u32,
+    /// Whether the gateway serves clients; `/health/ready` tells it.
+    pub ready: Arc<AtomicBool>,
+    /// Turns true when the gateway stops: from then on publishing is answered with 503.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// Binds the admin port. Must run within the control thread's runtime.
+///
+/// # Errors
+/// [`io::Error`] where the address is taken or not this machine's.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Serves until `end` completes; then takes no new connection, answers what it has begun and returns.
+pub async fn serve(listener: TcpListener, context: AdminContext, end: impl Future<Output = ()> + Send + 'static) {
+    let served = axum::serve(listener, router(context)).with_graceful_shutdown(end).await;
+    served.expect("axum's serve handles every error of the listener by itself");
+}
+
+fn router(context: AdminContext) -> Router {
+    Router::new()
+        .route("/api/publish", post(publish_batch))
+        .route("/api/topics", get(topics))
+        .route("/api/topics/{topic}", post(publish_body))
+        .route("/metrics", get(metrics))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(context.settings.body_bytes_max))
+        .layer(middleware::from_fn_with_state(context.clone(), admit))
+        .with_state(context)
+}
+
+/// Before every handler: who may ask, and the count of what was asked.
+async fn admit(State(context): State<AdminContext>, request: Request, next: Next) -> Response {
+    context.control.http_requests.add(1);
+    let admitted = guard::check(request.method(), request.uri(), request.headers(), &context.settings.hosts);
+    let response = match admitted {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    };
+    if response.status().is_client_error() || response.status().is_server_error() {
+        context.control.http_errors.add(1);
+    }
+    response
+}
+
+async fn publish_batch(State(context): State<AdminContext>, request: Request) -> Result<Response, Refused> {
+    refuse_when_stopping(&context)?;
+    let body = read_body(&context, request).await?;
+    let batch = batch::Batch::read(&body, context.publication_bytes_max)?;
+    let results = context.broker.publish(batch.publications()).await;
+    count(&context, &results, batch.errors());
+    batch.answer(&results)
+}
+
+async fn publish_body(
+    State(context): State<AdminContext>,
+    topic: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Result<Response, Refused> {
+    refuse_when_stopping(&context)?;
+    let Path(topic) = topic.map_err(|error| Refused::bad_request(ErrorCode::BadTopic, error.body_text()))?;
+    let binary = is_binary(request.headers());
+    let body = read_body(&context, request).await?;
+    let publication = batch::whole_body(&topic, query.as_deref(), binary, body, context.publication_bytes_max)?;
+    let results = context.broker.publish(vec![publication]).await;
+    count(&context, &results, 0);
+    answer::single(&results)
+}
+
+/// A binary publication is asked for by name; parameters behind `;` do not matter.
+fn is_binary(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/octet-stream"))
+}
+
+fn refuse_when_stopping(context: &AdminContext) -> Result<(), Refused> {
+    if *context.stopping.borrow() { Err(Refused::from(broker::PublishError::Stopping)) } else { Ok(()) }
+}
+
+/// Reads the body up to `body_bytes_max`; a length announced above it is refused before a byte is read.
+async fn read_body(context: &AdminContext, request: Request) -> Result<Bytes, Refused> {
+    let bytes_max = context.settings.body_bytes_max;
+    let too_large = || Refused {
+        status: StatusCode::PAYLOAD_TOO_LARGE,
+        code: ErrorCode::Limit,
+        msg: format!("the body is larger than body_bytes_max, {bytes_max} bytes; send smaller batches"),
+    };
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|announced| announced > bytes_max as u64) {
+        return Err(too_large());
+    }
+    // The router's DefaultBodyLimit holds for a body that announces no length.
+    Bytes::from_request(request, &()).await.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        _ => Refused::bad_request(ErrorCode::BadRequest, format!("the body could not be read to its end: {}", error.body_text())),
+    })
+}
+
+fn count(context: &AdminContext, results: &[Result<crate::hub::Position, broker::PublishError>], unreadable: usize) {
+    let published = results.iter().filter(|result| result.is_ok()).count();
+    context.control.http_publications.add(published as u64);
+    context.control.http_publication_errors.add((results.len() - published + unreadable) as u64);
+}
+
+/// One topic as `GET /api/topics` lists it.
+#[derive(Serialize)]
+struct TopicEntry<'r> {
+    topic: &'r str,
+    epoch: &'r str,
+    offset: u64,
+    /// Publications a second.
+    rate: f64,
+    subscribers: u64,
+}
+
+impl TopicEntry<'_> {
+    fn new(report: &broker::TopicReport) -> TopicEntry<'_> {
+        TopicEntry {
+            topic: report.name.as_str(),
+            epoch: report.position.epoch.as_str(),
+            offset: report.position.offset,
+            rate: report.rate,
+            subscribers: report.subscribers,
+        }
+    }
+}
+
+async fn topics(State(context): State<AdminContext>) -> Result<Response, Refused> {
+    let reports = context.broker.topics().await?;
+    let entries: Vec<TopicEntry<'_>> = reports.iter().map(TopicEntry::new).collect();
+    Ok(axum::Json(entries).into_response())
+}
+
+async fn metrics(State(context): State<AdminContext>) -> Response {
+    let text = exposition::text(&context.shards, &context.control);
+    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
+}
+
+/// This thread answers, so it lives.
+async fn live() -> &'static str {
+    "live\n"
+}
+
+async fn ready(State(context): State<AdminContext>) -> Response {
+    let stopping = *context.stopping.borrow();
+    if context.ready.load(Relaxed) && !stopping {
+        return "ready\n".into_response();
+    }
+    let msg = if stopping { "the gateway is stopping" } else { "the gateway does not serve clients yet" };
+    Refused { status: StatusCode::SERVICE_UNAVAILABLE, code: ErrorCode::Internal, msg: msg.to_owned() }.into_response()
+}
+
+async fn unknown_path(request: Request) -> Refused {
+    let msg = format!(
+        "there is no {:?} here; try /api/publish, /api/topics, /api/topics/<topic>, /metrics, /health/live or /health/ready",
+        request.uri().path()
+    );
+    Refused { status: StatusCode::NOT_FOUND, code: ErrorCode::BadRequest, msg }
+}
+
+async fn wrong_method(request: Request) -> Refused {
+    let msg = format!("{} is not for {:?}; see the Allow header", request.method(), request.uri().path());
+    Refused { status: StatusCode::METHOD_NOT_ALLOWED, code: ErrorCode::BadRequest, msg }
+}
+
+#[cfg(test)]
+mod tests;
