@@ -1,0 +1,122 @@
+//! The address of a gateway as its clients write it: `ws://host[:port][/prefix]`.
+
+use std::fmt;
+
+/// Where a gateway is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    /// Host and port as they stand in the URL, for the `Host` field.
+    pub(super) host: String,
+    /// Host and port to connect to.
+    pub(super) address: String,
+    /// Path before `/stream` and `/publish`, as behind some proxies; empty or beginning with `/`.
+    prefix: String,
+}
+
+impl Endpoint {
+    /// Where demo mode listens.
+    pub(super) const DEFAULT: &str = "ws://127.0.0.1:8080";
+
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a few words.
+    pub(super) fn parse(url: &str) -> Result<Endpoint, String> {
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return Err("a URL begins with ws://".into());
+        };
+        match scheme.to_ascii_lowercase().as_str() {
+            "ws" => {}
+            "wss" => return Err("TLS is not spoken here yet; use websocat, or a ws:// address of the gateway".into()),
+            _ => return Err("a URL begins with ws://".into()),
+        }
+        if rest.contains(['?', '#']) {
+            return Err("a URL here is only the gateway's address; streams are arguments of their own".into());
+        }
+        if rest.contains('@') || !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("it holds a character that no address of a gateway has".into());
+        }
+        let (host, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        let (name, port) = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).unwrap_or((host, "80"));
+        if name.is_empty() {
+            return Err("it names no host".into());
+        }
+        if port.parse::<u16>().is_err() {
+            return Err(format!("its port {port:?} is not a number up to 65535"));
+        }
+        let prefix = path.trim_end_matches('/').to_owned();
+        Ok(Endpoint { host: host.into(), address: format!("{name}:{port}"), prefix })
+    }
+
+    /// The target of a request to `path`.
+    pub(super) fn target(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ws://{}{}", self.host, self.prefix)
+    }
+}
+
+/// Percent-encodes what stands in a path or a list of streams. What a topic's name commonly has stays readable.
+pub(super) fn push_encoded(out: &mut String, text: &str) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~@:;=,*".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read() {
+        for (url, host, address, target) in [
+            (Endpoint::DEFAULT, "127.0.0.1:8080", "127.0.0.1:8080", "/stream"),
+            ("WS://localhost", "localhost", "localhost:80", "/stream"),
+            ("ws://[::1]:9/", "[::1]:9", "[::1]:9", "/stream"),
+            ("ws://[::1]", "[::1]", "[::1]:80", "/stream"),
+            ("ws://a.example:81/feeds/md/", "a.example:81", "a.example:81", "/feeds/md/stream"),
+        ] {
+            let endpoint = Endpoint::parse(url).expect(url);
+            assert_eq!((endpoint.host.as_str(), endpoint.address.as_str()), (host, address), "{url}");
+            assert_eq!(endpoint.target("/stream"), target, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_of_a_gateway_is_told() {
+        for (url, part) in [
+            ("127.0.0.1:8080", "begins with ws://"),
+            ("http://a", "begins with ws://"),
+            ("wss://a", "TLS"),
+            ("ws://a?x=1", "streams are arguments"),
+            ("ws://", "no host"),
+            ("ws://:80", "no host"),
+            ("ws://a:b", "port"),
+            ("ws://a:70000", "port"),
+            ("ws://u@a", "character"),
+            ("ws://a/ b", "character"),
+        ] {
+            let reason = Endpoint::parse(url).expect_err(url);
+            assert!(reason.contains(part), "{url}: {reason}");
+        }
+    }
+
+    #[test]
+    fn streams_are_encoded() {
+        for (text, encoded) in
+            [("btcusdt@depth@0ms", "btcusdt@depth@0ms"), ("a.>", "a.%3E"), ("a+b;last", "a%2Bb;last"), ("é/", "%C3%A9%2F")]
+        {
+            let mut out = String::new();
+            push_encoded(&mut out, text);
+            assert_eq!(out, encoded);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Threads, pinning, wiring, stopping.
+//!
+//! The calling thread becomes the control thread; each shard has a thread of its own. A panic anywhere ends the process with
+//! its reason in the log: a gateway that half works is worse than one that is restarted.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::admin::{self, AdminContext};
+use crate::broker::memory::Memory;
+use crate::config::{self, Config};
+use crate::metrics::{ControlMetrics, ShardMetrics};
+use crate::reactor::listener::{ListenSettings, Listener};
+use crate::reactor::probe::{Capabilities, ProbeError, probe, raise_descriptors_max};
+use crate::reactor::uring::{Uring, UringSettings};
+use crate::shard::mail::Post;
+use crate::shard::{Shard, ShardContext};
+use crate::source::{self, SourceContext, SourceError};
+
+mod greeting;
+
+/// Why the gateway could not start, with what to try.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The machine lacks what the reactor needs.
+    #[error(transparent)]
+    Machine(#[from] ProbeError),
+    /// An address is taken.
+    #[error(
+        "{what} cannot listen on {address}: the port is in use. Choose another with {flag} (port 0 takes a free one), or see \
+         who has it: ss -ltnp 'sport = :{port}'",
+        port = address.port()
+    )]
+    InUse {
+        /// Clients' or admin.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// The flag that changes it.
+        flag: &'static str,
+    },
+    /// An address cannot be had.
+    #[error("{what} cannot listen on {address}: {error}. Choose another address with {flag}")]
+    Listen {
+        /// Clients' or admin.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// The flag that changes it.
+        flag: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+    /// A feed cannot be played.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A shard's ring or the control runtime.
+    #[error("{what} could not be made: {error}")]
+    Thread {
+        /// Which part.
+        what: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// [`StartError`]: nothing was served then.
+pub fn run(config: Config) -> Result<(), StartError> {
+    // Where it cannot be raised the check below says what is missing.
+    raise_descriptors_max().ok();
+    let capabilities = probe()?;
+    for source in &config.sources {
+        source::check(source)?;
+    }
+    let shards = config.shards.count.unwrap_or_else(|| thread::available_parallelism().map_or(1, |cores| cores.get() as u16));
+    let config = Arc::new(within_machine(config, capabilities, shards)?);
+    let listeners = listen(&config, shards)?;
+    let addresses: Vec<SocketAddr> = listeners[0].iter().map(Listener::address).collect();
+    let post = Post::new(shards, config.shards.mailbox_places as usize);
+    let metrics: Arc<[Arc<ShardMetrics>]> = (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect();
+    let ready = Arc::new(AtomicBool::new(false));
+    end_process_on_panic();
+    let mut threads = Vec::new();
+    for (place, listeners) in listeners.into_iter().enumerate() {
+        let context = ShardContext {
+            place: place as u16,
+            config: config.clone(),
+            post: post.clone(),
+            metrics: metrics[place].clone(),
+            ready: ready.clone(),
+        };
+        threads.push(start_shard(context, listeners, capabilities)?);
+    }
+    let control = Control { config, post, shards: metrics, ready, addresses };
+    tokio_uring::start(control.run())?;
+    for thread in threads {
+        thread.join().expect("a panic ends the process before it gets here");
+    }
+    Ok(())
+}
+
+/// Whether the machine gives a descriptor for each client. Demo mode makes do with what there is.
+fn within_machine(mut config: Config, capabilities: Capabilities, shards: u16) -> Result<Config, StartError> {
+    while let Err(error) =
+        capabilities.check_clients(crate::shard::connections_max(&config, shards).saturating_mul(shards.into()), shards)
+    {
+        if !config.demo || config.limits.connections_max < 64 {
+            return Err(error.into());
+        }
+        config.limits.connections_max /= 2;
+    }
+    Ok(config)
+}
+
+/// Every shard's listening sockets: for each address one of a group.
+fn listen(config: &Config, shards: u16) -> Result<Vec<Vec<Listener>>, StartError> {
+    let settings = ListenSettings {
+        backlog: config.limits.accept_backlog,
+        send_unsent_bytes_max: config.limits.send_unsent_bytes_max,
+        send_timeout_ms: config.limits.send_timeout_ms,
+        nodelay: true,
+    };
+    let mut listeners: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
+    for listener in &config.listeners {
+        let address = listener.address;
+        let refused = |error| listen_error("the clients' listener", "--listen", address, error);
+        let first = Listener::bind(address, &settings).map_err(refused)?;
+        for others in &mut listeners[1..] {
+            others.push(first.sibling().map_err(refused)?);
+        }
+        listeners[0].push(first);
+    }
+    Ok(listeners)
+}
+
+fn listen_error(what: &'static str, flag: &'static str, address: SocketAddr, error: io::Error) -> StartError {
+    if error.kind() == io::ErrorKind::AddrInUse {
+        StartError::InUse { what, address, flag }
+    } else {
+        StartError::Listen { what, address, flag, error }
+    }
+}
+
+/// Starts a shard's thread; returns once its ring is made, as it can be made only there.
+fn start_shard(
+    context: ShardContext,
+    listeners: Vec<Listener>,
+    capabilities: Capabilities,
+) -> Result<thread::JoinHandle<()>, StartError> {
+    let place = context.place;
+    let refused = |error| StartError::Thread { what: format!("shard {place}"), error };
+    let (made, is_made) = mpsc::sync_channel(1);
+    let body = move || {
+        let shards = &context.config.shards;
+        if shards.pin {
+            pin(usize::from(place));
+        }
+        let settings = UringSettings {
+            entries: shards.ring_entries,
+            connections_max: crate::shard::connections_max(&context.config, context.post.shards()),
+            accepts_max: shards.accepts_armed,
+            receive_buffers: shards.receive_buffers,
+            receive_buffer_bytes: shards.receive_buffer_bytes,
+            direct: capabilities.direct,
+        };
+        let shard = Uring::new(settings, listeners).and_then(|reactor| Shard::new(reactor, context));
+        let mut shard = match shard {
+            Ok(shard) => shard,
+            Err(error) => return made.send(Err(error)).expect("the starting thread waits for this"),
+        };
+        made.send(Ok(())).expect("the starting thread waits for this");
+        if let Err(error) = shard.run() {
+            panic!("shard {place} lost its ring: {error}");
+        }
+    };
+    let thread = thread::Builder::new().name(format!("shard-{place}")).spawn(body).map_err(refused)?;
+    is_made.recv().expect("the shard's thread says how it went").map_err(refused)?;
+    Ok(thread)
+}
+
+/// Pins the calling thread to the `number`-th of the processors that this process may use.
+fn pin(number: usize) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let pinned = sched_getaffinity(None).and_then(|allowed| {
+        let processors: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
+        let mut one = CpuSet::new();
+        one.set(processors[number % processors.len()]);
+        sched_setaffinity(None, &one)
+    });
+    if let Err(error) = pinned {
+        tracing::warn!("shard {number} is not pinned to a core: {error}");
+    }
+}
+
+/// A panic on any thread ends the process.
+fn end_process_on_panic() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        tracing::error!("the gateway ends: {info}");
+        told(info);
+        std::process::abort();
+    }));
+}
+
+/// What the control thread has.
+struct Control {
+    config: Arc<Config>,
+    post: Arc<Post>,
+    shards: Arc<[Arc<ShardMetrics>]>,
+    ready: Arc<AtomicBool>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Control {
+    async fn run(self) -> Result<(), StartError> {
+        let refused = |what: &str| {
+            let what = what.to_owned();
+            move |error| StartError::Thread { what, error }
+        };
+        let (memory, broker) = Memory::new(self.post.clone(), &self.config.limits).map_err(refused("the broker"))?;
+        let metrics = Arc::new(ControlMetrics::default());
+        let (stop, stopping) = watch::channel(false);
+        let mut terminate = signal(SignalKind::terminate()).map_err(refused("the signal handler"))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(refused("the signal handler"))?;
+
+        let admin = match self.config.admin.enabled {
+            true => Some(self.listen_admin().await?),
+            false => None,
+        };
+        let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let Some(listener) = admin {
+            let context = AdminContext {
+                broker: broker.clone(),
+                shards: self.shards.clone(),
+                control: metrics.clone(),
+                settings: Arc::new(self.config.admin.clone()),
+                publication_bytes_max: self.config.limits.publication_bytes_max,
+                ready: self.ready.clone(),
+                stopping: stopping.clone(),
+            };
+            // Served to the end, so that whoever publishes while the gateway stops is told.
+            tokio_uring::spawn(admin::serve(listener, context, std::future::pending()));
+        }
+        let context = SourceContext {
+            broker: broker.clone(),
+            stopping,
+            publication_bytes_max: self.config.limits.publication_bytes_max,
+            topics: self.config.topics.iter().cloned().chain([config::Topic::default()]).collect(),
+            metrics,
+        };
+        source::spawn(self.config.sources.clone(), &context);
+        self.ready.store(true, Ordering::Relaxed);
+        // Whoever reads the addresses finds a gateway that is ready.
+        greeting::print(&self.config, &self.addresses, admin_address);
+
+        let serving = tokio_uring::spawn(memory.run());
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        self.ready.store(false, Ordering::Relaxed);
+        stop.send_replace(true);
+        tracing::info!("stopping: clients are told and closed; once more to stop at once");
+        tokio::select! {
+            () = broker.stop() => {}
+            _ = terminate.recv() => std::process::exit(1),
+            _ = interrupt.recv() => std::process::exit(1),
+        }
+        serving.await.expect("a panic ends the process before it gets here").map_err(refused("the broker"))
+    }
+
+    async fn listen_admin(&self) -> Result<tokio::net::TcpListener, StartError> {
+        let address = self.config.admin.address;
+        let refused = |error| listen_error("the admin port", "--admin", address, error);
+        admin::bind(address).await.map_err(refused)
+    }
+}

@@ -1,0 +1,84 @@
+//! What a person sees at the start: where things are, and what to type first.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use crate::config::{Config, Source};
+
+/// Prints it to standard output, which may be closed.
+pub(super) fn print(config: &Config, clients: &[SocketAddr], admin: Option<SocketAddr>) {
+    let text = greeting(config, clients, admin);
+    // A closed standard output is no reason not to serve.
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
+}
+
+fn greeting(config: &Config, clients: &[SocketAddr], admin: Option<SocketAddr>) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut lines = Vec::new();
+    lines.push(match config.demo {
+        true if clients.iter().all(|address| address.ip().is_loopback()) => {
+            format!("tidegate {version}, demo mode: no configuration, reachable from this machine only")
+        }
+        true => format!("tidegate {version}, demo mode: no configuration, REACHABLE FROM OTHER MACHINES"),
+        false => format!("tidegate {version}"),
+    });
+    for address in clients {
+        lines.push(format!("  clients  ws://{address}"));
+    }
+    if let Some(address) = admin {
+        lines.push(format!("  admin    http://{address}"));
+    }
+    let first = clients[0];
+    if config.demo {
+        let sample = sample_topic(config);
+        let url = if first.port() == 8080 { String::new() } else { format!(" ws://{first}") };
+        lines.push(String::new());
+        lines.push("Try, in another terminal:".to_owned());
+        lines.push(format!("  tidegate tail{url} {sample}"));
+        lines.push(format!("  echo '{{\"hello\":1}}' | tidegate publish demo.hello --url ws://{first}"));
+        lines.push(format!("  page      http://{first}/"));
+        lines.push(format!("  websocat 'ws://{first}/stream?streams={sample}'"));
+        if sample == TOPIC_UNKNOWN {
+            lines.push(format!("  curl http://{first}/topics      (which topics there are)"));
+        }
+        if let Some(admin) = admin {
+            lines.push(format!("  curl -d '{{\"hello\":2}}' http://{admin}/api/topics/demo.hello"));
+        }
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// Stands for a topic that only the recording knows.
+const TOPIC_UNKNOWN: &str = "TOPIC";
+
+/// A topic that will have publications soon.
+fn sample_topic(config: &Config) -> String {
+    match config.sources.first() {
+        Some(Source::Synthetic(settings)) => format!("{}.trades.BTC-USD", settings.prefix),
+        _ => TOPIC_UNKNOWN.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn demo_mode_is_said_first_and_the_commands_name_the_chosen_port() {
+        let address = "127.0.0.1:4711".parse().expect("an address");
+        let text = greeting(&config::demo(), &[address], Some(address));
+        assert!(text.lines().next().is_some_and(|line| line.contains("demo mode")), "{text}");
+        assert!(text.contains("tidegate tail ws://127.0.0.1:4711 demo.trades.BTC-USD"), "{text}");
+        assert!(text.contains("  admin    http://127.0.0.1:4711"), "{text}");
+    }
+
+    #[test]
+    fn with_a_configuration_only_the_addresses_are_told() {
+        let address = "127.0.0.1:4711".parse().expect("an address");
+        let text = greeting(&Config::default(), &[address], None);
+        assert_eq!(text.lines().count(), 2, "{text}");
+    }
+}
