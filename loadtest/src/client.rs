@@ -1,0 +1,168 @@
+//! One WebSocket connection of the load generator: handshake while blocking, frames without.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use tidegate::http::{HeadReader, Progress};
+use tidegate::ws::handshake::{self, ClientRequest};
+use tidegate::ws::{Assembler, Connection, Event, Limits, Opcode, Role, frame};
+
+/// What a server may send in one message.
+const LIMITS: Limits = Limits { message_bytes_max: 16 << 20, fragments_max: 1024 };
+
+/// How long connecting and a handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `ws://host:port/path`, taken apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Url {
+    /// Host and port.
+    pub(crate) authority: String,
+    /// Path and query.
+    pub(crate) target: String,
+}
+
+impl std::str::FromStr for Url {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Url, String> {
+        let rest = text.strip_prefix("ws://").ok_or_else(|| format!("{text:?} does not begin with ws://"))?;
+        let (authority, target) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+        if !authority.contains(':') {
+            return Err(format!("{text:?} has no port; write ws://127.0.0.1:8080/ws"));
+        }
+        if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!("{text:?} has characters that a URL cannot hold; write them with percent signs"));
+        }
+        Ok(Url { authority: authority.to_owned(), target: target.to_owned() })
+    }
+}
+
+/// A connection after its handshake; its socket does not block.
+pub(crate) struct Client {
+    /// The socket, for the poller.
+    pub(crate) stream: TcpStream,
+    connection: Connection,
+    assembler: Assembler,
+    /// What came behind the handshake's answer.
+    early: Vec<u8>,
+    /// What the socket did not take yet.
+    unsent: Vec<u8>,
+    pongs: u64,
+}
+
+impl Client {
+    /// Connects and becomes a WebSocket.
+    pub(crate) fn connect(url: &Url, keys: &mut Keys) -> io::Result<Client> {
+        let address = url.authority.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the host has no address"))?;
+        let mut stream = TcpStream::connect_timeout(&address, HANDSHAKE_TIMEOUT)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
+        let mut request = Vec::new();
+        let nonce: [u8; 16] = std::array::from_fn(|_| keys.next()[0]);
+        let upgrade = ClientRequest { host: &url.authority, target: &url.target, nonce, protocols: &[], headers: &[] };
+        let expected = handshake::write_request(&mut request, &upgrade);
+        stream.write_all(&request)?;
+        let mut head = HeadReader::new(16 << 10, 64);
+        let mut bytes = [0; 4096];
+        let early = loop {
+            let length = stream.read(&mut bytes)?;
+            if length == 0 {
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed during the handshake"));
+            }
+            if let Progress::Complete { consumed } = head.feed(&bytes[..length]).map_err(io::Error::other)? {
+                break bytes[consumed..length].to_vec();
+            }
+        };
+        let response = head.response().map_err(io::Error::other)?;
+        handshake::check_response(&response, &expected, &[]).map_err(io::Error::other)?;
+        stream.set_nonblocking(true)?;
+        let connection = Connection::new(Role::Client);
+        Ok(Client { stream, connection, assembler: Assembler::default(), early, unsent: Vec::new(), pongs: 0 })
+    }
+
+    /// Sends text messages at once; what the socket does not take goes with [`flush`](Self::flush).
+    pub(crate) fn send_text(&mut self, payload: &[u8], keys: &mut Keys) {
+        frame::write(&mut self.unsent, Opcode::Text, payload, Some(keys.next()));
+    }
+
+    /// Sends an empty ping.
+    pub(crate) fn send_ping(&mut self, keys: &mut Keys) -> io::Result<()> {
+        frame::write(&mut self.unsent, Opcode::Ping, &[], Some(keys.next()));
+        self.flush().map(drop)
+    }
+
+    /// How many pings were answered.
+    pub(crate) fn pongs(&self) -> u64 {
+        self.pongs
+    }
+
+    /// Sends what waits; true when nothing is left.
+    pub(crate) fn flush(&mut self) -> io::Result<bool> {
+        while !self.unsent.is_empty() {
+            match self.stream.write(&self.unsent) {
+                Ok(length) => drop(self.unsent.drain(..length)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads once and hands over every message that is whole. Pings are answered.
+    pub(crate) fn receive(&mut self, buffer: &mut [u8], keys: &mut Keys, mut message: impl FnMut(&[u8])) -> io::Result<()> {
+        if !self.early.is_empty() {
+            let mut early = std::mem::take(&mut self.early);
+            self.take(&mut early, keys, &mut message)?;
+        }
+        match self.stream.read(buffer) {
+            Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed a connection")),
+            Ok(length) => self.take(&mut buffer[..length], keys, &mut message),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn take(&mut self, mut input: &mut [u8], keys: &mut Keys, message: &mut impl FnMut(&[u8])) -> io::Result<()> {
+        while let Some(event) = self.connection.next(&LIMITS, &mut input).map_err(io::Error::other)? {
+            match event {
+                Event::Data { kind, bytes, first, last } => {
+                    if let Some(whole) = self.assembler.add(kind, bytes, first, last) {
+                        message(&whole.bytes);
+                    }
+                }
+                Event::Ping(payload) => {
+                    frame::write(&mut self.unsent, Opcode::Pong, &payload, Some(keys.next()));
+                    self.flush()?;
+                }
+                Event::Pong(_) => self.pongs += 1,
+                Event::Close(why) => {
+                    let why =
+                        why.map_or(String::from("no code"), |(code, reason)| format!("{} {}", code.0, reason.escape_ascii()));
+                    return Err(io::Error::other(format!("the server closed a connection: {why}")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Masking keys. Random enough that servers unmask for real; a load generator has no proxy to protect (RFC 6455 10.3).
+pub(crate) struct Keys(u64);
+
+impl Keys {
+    pub(crate) fn new() -> Keys {
+        Keys(RandomState::new().hash_one("keys") | 1)
+    }
+
+    fn next(&mut self) -> [u8; 4] {
+        // xorshift64* (Vigna 2016).
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let [a, b, c, d, ..] = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D).to_be_bytes();
+        [a, b, c, d]
+    }
+}
