@@ -1,0 +1,196 @@
+//! The real binary: started, asked for its addresses, stopped.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{PATIENCE, Response, http};
+
+/// The part of a configuration that lets clients on this machine publish anything.
+pub(crate) const PUBLISHING: &str = "[publish]\nallow = \"loopback\"\ntopics = [\">\"]\n";
+
+/// A running gateway; killed when dropped.
+pub(crate) struct Gateway {
+    /// Where clients connect.
+    pub(crate) clients: SocketAddr,
+    /// The admin port.
+    pub(crate) admin: SocketAddr,
+    child: Child,
+    /// It was asked to stop; a second time would mean at once.
+    terminated: bool,
+    stderr: Arc<Mutex<String>>,
+    _directory: TempDir,
+}
+
+impl Gateway {
+    /// In demo mode, with more flags.
+    pub(crate) fn demo(flags: &[&str]) -> Gateway {
+        Gateway::demo_at("127.0.0.1:0", flags)
+    }
+
+    /// In demo mode where clients find it, as an earlier one's address.
+    pub(crate) fn demo_at(clients: &str, flags: &[&str]) -> Gateway {
+        let directory = TempDir::new().expect("a temporary directory can be made");
+        let flags: Vec<&str> = ["--listen", clients, "--admin", "127.0.0.1:0"].into_iter().chain(flags.iter().copied()).collect();
+        Gateway::start(&flags, directory)
+    }
+
+    /// Two shards, publishing allowed, and nothing else.
+    pub(crate) fn publishing() -> Gateway {
+        Gateway::configured(PUBLISHING)
+    }
+
+    /// Two shards with a configuration file that begins with the addresses and goes on with `toml`.
+    pub(crate) fn configured(toml: &str) -> Gateway {
+        let directory = TempDir::new().expect("a temporary directory can be made");
+        let file = directory.path().join("tidegate.toml");
+        let addresses = "[[listener]]\naddress = \"127.0.0.1:0\"\n\n[admin]\naddress = \"127.0.0.1:0\"\n\n";
+        std::fs::write(&file, format!("{addresses}{toml}")).expect("a temporary file can be written");
+        Gateway::start(&["--config", &file.to_string_lossy(), "--shards", "2"], directory)
+    }
+
+    fn start(flags: &[&str], directory: TempDir) -> Gateway {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let errors = child.stderr.take().expect("stderr is piped");
+        let keep = Arc::clone(&stderr);
+        std::thread::spawn(move || {
+            keep_lines(errors, |line| keep.lock().expect("no test panics with it").push_str(&(line + "\n")))
+        });
+        let (sender, lines) = mpsc::channel();
+        let output = child.stdout.take().expect("stdout is piped");
+        std::thread::spawn(move || keep_lines(output, |line| drop(sender.send(line))));
+        match addresses(&lines) {
+            Ok((clients, admin)) => Gateway { clients, admin, child, terminated: false, stderr, _directory: directory },
+            Err(said) => {
+                drop(child.kill());
+                drop(child.wait());
+                panic!("{flags:?} did not start; it said:\n{said}\n{}", stderr.lock().expect("no test panics with it"));
+            }
+        }
+    }
+
+    /// The process, for its figures under `/proc`.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Publishes JSON by the admin port and returns its position.
+    pub(crate) fn publish(&self, topic: &str, data: &str) -> (String, u64) {
+        let answer = self.post("/api/publish", "application/json", format!("{{\"topic\":\"{topic}\",\"data\":{data}}}"));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let position: Value = serde_json::from_slice(&answer.body).expect("a position is JSON");
+        position_of(&position)
+    }
+
+    /// A POST to the admin port.
+    pub(crate) fn post(&self, path: &str, content_type: &str, body: impl AsRef<[u8]>) -> Response {
+        http(self.admin, "POST", path, &[("Content-Type", content_type)], body.as_ref())
+    }
+
+    /// A GET from the admin port.
+    pub(crate) fn get(&self, path: &str) -> Response {
+        http(self.admin, "GET", path, &[], &[])
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn terminate(&mut self) {
+        self.terminated = true;
+        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a child has a pid");
+        kill_process(pid, Signal::TERM).expect("a child can be signalled");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the gateway does not end; it said:\n{}", self.said());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
+    /// Asks it to stop and unless it was asked, and insists on exit code 0.
+    pub(crate) fn stop(mut self) {
+        if !self.terminated {
+            self.terminate();
+        }
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "it said:\n{}", self.said());
+    }
+
+    /// What it wrote to stderr so far.
+    pub(crate) fn said(&self) -> String {
+        self.stderr.lock().expect("no test panics with it").clone()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let ended = self.child.try_wait().ok().flatten();
+        if std::thread::panicking() {
+            eprintln!(
+                "the gateway ({}) said:\n{}",
+                ended.map_or(String::from("running"), |status| status.to_string()),
+                self.said()
+            );
+        }
+        if ended.is_none() {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+}
+
+/// `{"epoch":..,"offset":..}`.
+pub(crate) fn position_of(position: &Value) -> (String, u64) {
+    let epoch = position["epoch"].as_str().unwrap_or_else(|| panic!("no epoch in {position}"));
+    let offset = position["offset"].as_u64().unwrap_or_else(|| panic!("no offset in {position}"));
+    let valid = (1..=16).contains(&epoch.len()) && epoch.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase());
+    assert!(valid, "an epoch is [0-9a-z]{{1,16}}, not {epoch:?}");
+    (epoch.to_owned(), offset)
+}
+
+fn keep_lines(from: impl Read, mut keep: impl FnMut(String)) {
+    for line in BufReader::new(from).lines().map_while(Result::ok) {
+        keep(line);
+    }
+}
+
+/// The two addresses out of the lines that a start prints; after both it accepts. Else what it said instead.
+fn addresses(lines: &Receiver<String>) -> Result<(SocketAddr, SocketAddr), String> {
+    let deadline = Instant::now() + PATIENCE;
+    let (mut clients, mut admin) = (None, None);
+    let mut said = String::new();
+    while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        clients = clients.or_else(|| address_after("clients", &line));
+        admin = admin.or_else(|| address_after("admin", &line));
+        if let (Some(clients), Some(admin)) = (clients, admin) {
+            return Ok((clients, admin));
+        }
+        said.push_str(&(line + "\n"));
+    }
+    Err(said)
+}
+
+fn address_after(label: &str, line: &str) -> Option<SocketAddr> {
+    let rest = &line[line.find(label)? + label.len()..];
+    let address = &rest[rest.find("127.0.0.1:")?..];
+    let end = address.find(|character: char| !character.is_ascii_digit() && character != '.' && character != ':');
+    address[..end.unwrap_or(address.len())].parse().ok()
+}

@@ -1,0 +1,130 @@
+//! The page in a browser: the scripts of `tests/page/` against the real binary. They check; this plays the operator whom they
+//! ask to publish, to stop the gateway and to start it again.
+//!
+//! Where Node or the browser is not there the tests say so and are skipped; where `TIDEGATE_TEST_PARTS` or `CI` promises them,
+//! they must be there.
+
+mod common;
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use common::{Gateway, skipped};
+
+/// What the scripts run on.
+struct Parts {
+    modules: PathBuf,
+    browser: PathBuf,
+}
+
+/// Installed by scripts/install-test-parts.
+fn parts(test: &str) -> Option<Parts> {
+    let promised = std::env::var_os("TIDEGATE_TEST_PARTS").map(PathBuf::from);
+    let must = promised.is_some() || std::env::var_os("CI").is_some();
+    let installed = promised.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-parts"));
+    let parts = Parts { modules: installed.join("node/node_modules"), browser: installed.join("chromium") };
+    if has_node() && parts.modules.join("playwright-core").exists() && parts.browser.exists() {
+        return Some(parts);
+    }
+    assert!(!must, "{} lacks the browser, or Node is missing; scripts/install-test-parts installs them", installed.display());
+    skipped(test, "Node or the browser is not installed (scripts/test installs them)");
+    None
+}
+
+fn has_node() -> bool {
+    Command::new("node").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page").join(name)
+}
+
+/// Runs a script against a gateway in demo mode with these flags, does what it asks for, and insists that all its checks pass.
+/// Its pictures stay in `target/tmp/page`.
+fn check_in_browser(test: &str, name: &str, flags: &[&str]) {
+    let Some(parts) = parts(test) else { return };
+    let mut gateway = Gateway::demo(flags);
+    let clients = gateway.clients.to_string();
+    let mut browsing = Command::new("node")
+        .arg(script(name))
+        .arg(format!("http://{clients}/"))
+        .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("page"))
+        .env("NODE_PATH", &parts.modules)
+        .env("CHROMIUM", &parts.browser)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node starts");
+    let mut answers = browsing.stdin.take().expect("stdin is piped");
+    let mut said = String::new();
+    for line in BufReader::new(browsing.stdout.take().expect("stdout is piped")).lines() {
+        let line = line.expect("its output is UTF-8");
+        writeln!(said, "{line}").expect("a string takes it");
+        let answer = match line.as_str() {
+            "ready-for-publish" => {
+                gateway.publish("elsewhere.hello", "{\"price\":\"101.50\"}");
+                "published elsewhere.hello"
+            }
+            "ready-for-stop" => {
+                gateway.terminate();
+                assert_eq!(gateway.wait().code(), Some(0), "it said:\n{}", gateway.said());
+                "stopped"
+            }
+            "ready-for-restart" => {
+                gateway = Gateway::demo_at(&clients, flags);
+                "restarted"
+            }
+            _ => continue,
+        };
+        // A script that has ended early is told by its exit code.
+        writeln!(answers, "{answer}").ok();
+    }
+    let status = browsing.wait().expect("a child can be waited for");
+    println!("{said}");
+    assert!(status.success(), "{name} ({status}):\n{said}");
+    gateway.stop();
+}
+
+#[test]
+fn the_market_is_live_legible_and_comes_back_after_a_restart() {
+    check_in_browser("the_market_is_live_legible_and_comes_back_after_a_restart", "page.mjs", &[]);
+}
+
+#[test]
+fn a_recording_shows_in_the_generic_view_and_is_not_called_synthetic() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page-recording.txt");
+    std::fs::write(&file, recording()).expect("a temporary file can be written");
+    let test = "a_recording_shows_in_the_generic_view_and_is_not_called_synthetic";
+    check_in_browser(test, "recording.mjs", &["--replay", &file.to_string_lossy()]);
+}
+
+/// Ten minutes of the shape that an exchange sends: more than the checks need on a slow machine.
+fn recording() -> String {
+    let mut lines = String::new();
+    for tenth in 0..6000_u64 {
+        let (time_ms, price) = (1_723_161_255_000 + tenth * 100, 61_800 + tenth % 7);
+        for (topic, kind) in
+            [("btcusdt@bookTicker", "bookTicker"), ("btcusdt@trade", "trade"), ("btcusdt@depth@0ms", "depthUpdate")]
+        {
+            let data = format!(
+                "{{\"e\":\"{kind}\",\"E\":{time_ms},\"s\":\"BTCUSDT\",\"p\":\"{price}.10\",\"b\":[[\"{price}.00\",\"0.014\"]]}}"
+            );
+            writeln!(lines, "{time_ms} {{\"stream\":\"{topic}\",\"data\":{data}}}").expect("a string takes it");
+        }
+    }
+    lines
+}
+
+#[test]
+fn the_client_and_the_model_hold_without_a_browser() {
+    let test = "the_client_and_the_model_hold_without_a_browser";
+    if !has_node() {
+        let must = std::env::var_os("TIDEGATE_TEST_PARTS").is_some() || std::env::var_os("CI").is_some();
+        assert!(!must, "Node is missing; scripts/install-test-parts installs it");
+        return skipped(test, "Node is not installed (scripts/test installs it)");
+    }
+    let ran = Command::new("node").arg("--test").arg(script("unit.mjs")).output().expect("node starts");
+    assert!(ran.status.success(), "{}\n{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+}

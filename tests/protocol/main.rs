@@ -1,0 +1,17 @@
+//! The protocol, sentence by sentence, against the real binary over the wire. Each test is named after the sentence of
+//! `docs/protocol.md` (or of RFC 6455) that it holds the gateway to.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bounds;
+mod combined;
+mod connecting;
+mod framing;
+mod http_publishing;
+mod order;
+mod publishers;
+mod refusals;
+mod requests;
+mod stopping;
+mod subscriptions;
