@@ -15,6 +15,7 @@ mod exchange;
 mod input;
 pub mod mail;
 pub mod mailbox;
+mod shared;
 mod stopping;
 mod sweep;
 #[cfg(test)]
