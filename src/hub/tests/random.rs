@@ -10,6 +10,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let topic = 0..TOPICS;
     let kind = prop_oneof![Just(PayloadKind::Json), Just(PayloadKind::Text), Just(PayloadKind::Binary)];
     let size = prop_oneof![30 => 0..80usize, 9 => 100..300usize, 1 => Just(66_000)];
+    let encoding = prop::sample::select(ALL_ENCODINGS.to_vec());
     let bytes_max = prop_oneof![Just(0), 1..300usize, Just(usize::MAX)];
     let sent = prop_oneof![2 => Just(Some(1000)), 3 => (0..1000usize).prop_map(Some), 1 => Just(Some(0))];
     let sent_permille = prop_oneof![30 => sent, 1 => Just(None)];
@@ -25,7 +26,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         2 => (client.clone(), topic.clone()).prop_map(|(client, topic)| Operation::Unsubscribe { client, topic }),
         1 => client.clone().prop_map(|client| Operation::UnsubscribeAll { client }),
         1 => client.clone().prop_map(|client| Operation::Leave { client }),
-        2 => client.clone().prop_map(|client| Operation::SwitchEncoding { client }),
+        2 => (client.clone(), encoding).prop_map(|(client, encoding)| Operation::SwitchEncoding { client, encoding }),
         2 => (client, any::<bool>()).prop_map(|(client, blocked)| Operation::Block { client, blocked }),
         1 => topic.prop_map(|topic| Operation::Reopen { topic }),
         16 => prop::collection::vec(visit, 1..CLIENTS).prop_map(|visits| Operation::Turn { visits }),
@@ -36,11 +37,13 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
 /// A derived ring is there while someone is subscribed in it.
 fn check_derived(pair: &Pair) {
     for (number, id) in pair.ids.iter().enumerate() {
-        let combined = pair.clients.iter().filter(|client| client.combined);
-        let combined = combined.filter(|client| client.queues.iter().any(|(of, _)| *of == number)).count();
-        let derived = pair.hub.topics.get(*id).encoded(Encoding::Combined);
-        assert_eq!(derived.map_or(0, |derived| derived.subscriptions as usize), combined);
-        assert_eq!(derived.is_some(), combined > 0);
+        let members = pair.clients.iter().filter(|client| client.queues.iter().any(|(of, _)| *of == number));
+        for encoding in ALL_ENCODINGS.into_iter().filter(|encoding| *encoding != Encoding::Raw) {
+            let subscribed = members.clone().filter(|client| client.encoding == encoding).count();
+            let derived = pair.hub.topics.get(*id).encoded(encoding);
+            assert_eq!(derived.map_or(0, |derived| derived.subscriptions as usize), subscribed);
+            assert_eq!(derived.is_some(), subscribed > 0);
+        }
     }
 }
 

@@ -10,17 +10,18 @@ use bytes::Bytes;
 use super::*;
 
 /// The log's first.
-const ALL_ENCODINGS: [Encoding; ENCODINGS] = [Encoding::Raw, Encoding::Combined];
+pub(super) const ALL_ENCODINGS: [Encoding; ENCODINGS] = [Encoding::Raw, Encoding::Combined, Encoding::RawDeflate, Encoding::CombinedDeflate];
 
 pub(super) const TOPICS: usize = 3;
 pub(super) const CLIENTS: usize = 4;
 
-/// Raw: header and payload. Combined: header and an envelope with the payload as it stands.
+/// Raw: header and payload. Combined: header and an envelope with the payload as it stands. What is "compressed" has a mark,
+/// and is shorter than that where it is long.
 pub(super) struct TestEncoder;
 
 impl Encoder for TestEncoder {
     fn encode(
-        &self,
+        &mut self,
         encoding: Encoding,
         topic: &str,
         offset: u64,
@@ -30,9 +31,13 @@ impl Encoder for TestEncoder {
         out: &mut Vec<u8>,
     ) {
         let mut body = payload.to_vec();
-        if encoding == Encoding::Combined {
+        if matches!(encoding, Encoding::Combined | Encoding::CombinedDeflate) {
             body = format!("{topic} {offset} {unix_us} {kind:?} ").into_bytes();
             body.extend_from_slice(payload);
+        }
+        if matches!(encoding, Encoding::RawDeflate | Encoding::CombinedDeflate) {
+            body.truncate(150);
+            body.insert(0, b'~');
         }
         out.push(if kind == PayloadKind::Binary { 0x82 } else { 0x81 });
         match body.len() {
@@ -66,7 +71,7 @@ pub(super) enum Operation {
     Unsubscribe { client: usize, topic: usize },
     UnsubscribeAll { client: usize },
     Leave { client: usize },
-    SwitchEncoding { client: usize },
+    SwitchEncoding { client: usize, encoding: Encoding },
     Block { client: usize, blocked: bool },
     Reopen { topic: usize },
     Turn { visits: Vec<Visit> },
@@ -122,9 +127,8 @@ impl TwinTopic {
 /// Offsets and frames that a subscriber still lacks.
 pub(super) type Queue = VecDeque<(u64, Vec<u8>)>;
 
-#[derive(Default)]
 pub(super) struct TwinClient {
-    pub(super) combined: bool,
+    pub(super) encoding: Encoding,
     /// By topic, in the order subscribed.
     pub(super) queues: Vec<(usize, Queue)>,
     rest: Option<TwinRest>,
@@ -140,8 +144,8 @@ struct TwinRest {
 }
 
 impl TwinClient {
-    fn encoding(&self) -> Encoding {
-        if self.combined { Encoding::Combined } else { Encoding::Raw }
+    fn new() -> TwinClient {
+        TwinClient { encoding: Encoding::Raw, queues: Vec::new(), rest: None }
     }
 
     fn queue(&mut self, topic: usize) -> Option<&mut Queue> {
@@ -185,7 +189,7 @@ impl Pair {
         };
         let topics: Vec<TwinTopic> = limits.iter().enumerate().map(topic).collect();
         let ids = topics.iter().map(|topic| open(&mut hub, &topic.name, topic.limits, 0)).collect();
-        Pair { hub, ids, topics, clients: (0..CLIENTS).map(|_| TwinClient::default()).collect(), torn_bytes_max }
+        Pair { hub, ids, topics, clients: (0..CLIENTS).map(|_| TwinClient::new()).collect(), torn_bytes_max }
     }
 
     pub(super) fn apply(&mut self, operation: Operation) {
@@ -204,7 +208,7 @@ impl Pair {
             }
             Operation::UnsubscribeAll { client } => self.unsubscribe_all(client),
             Operation::Leave { client } => self.leave(client),
-            Operation::SwitchEncoding { client } => self.switch_encoding(client),
+            Operation::SwitchEncoding { client, encoding } => self.switch_encoding(client, encoding),
             Operation::Block { client, blocked: true } => self.hub.due().block(slot(client)),
             Operation::Block { client, blocked: false } => self.hub.due().unblock(slot(client)),
             Operation::Reopen { topic } => self.reopen(topic),
@@ -235,9 +239,9 @@ impl Pair {
         payload.extend((0..size).map(|at| b'a' + (at % 26) as u8));
         topic.published.push(publication(offset, kind, &payload));
         topic.hold_newest();
-        self.hub.publish(self.ids[number], &topic.published[offset as usize - 1], &TestEncoder);
+        self.hub.publish(self.ids[number], &topic.published[offset as usize - 1], &mut TestEncoder);
         for client in &mut self.clients {
-            let encoding = client.encoding();
+            let encoding = client.encoding;
             if let Some(queue) = client.queue(number) {
                 queue.push_back((offset, topic.frame(encoding, offset)));
             }
@@ -252,7 +256,7 @@ impl Pair {
         let client = &mut self.clients[number];
         let topic = &self.topics[topic_number];
         let newest = topic.newest();
-        let head = topic.head(client.encoding());
+        let head = topic.head(client.encoding);
         let (start, first) = match start {
             0..3 => (Start::Live, newest + 1),
             3 => (Start::Newest, newest.max(1)),
@@ -265,10 +269,10 @@ impl Pair {
             Start::After(after) if first < head => Err(HubError::NotHeld { after, oldest: head }),
             _ => Ok(()),
         };
-        let result = self.hub.subscribe(slot(number), self.ids[topic_number], client.encoding(), start, &TestEncoder);
+        let result = self.hub.subscribe(slot(number), self.ids[topic_number], client.encoding, start, &mut TestEncoder);
         assert_eq!(result, expected, "{start:?}");
         if result.is_ok() {
-            let encoding = client.encoding();
+            let encoding = client.encoding;
             let queue = (first..=newest).map(|offset| (offset, topic.frame(encoding, offset))).collect();
             client.queues.push((topic_number, queue));
         }
@@ -282,20 +286,19 @@ impl Pair {
 
     fn leave(&mut self, client: usize) {
         self.hub.leave(slot(client));
-        self.clients[client] = TwinClient::default();
+        self.clients[client] = TwinClient::new();
     }
 
-    fn switch_encoding(&mut self, number: usize) {
+    fn switch_encoding(&mut self, number: usize, encoding: Encoding) {
         let client = &mut self.clients[number];
         client.keep_rest();
-        client.combined = !client.combined;
-        let encoding = client.encoding();
+        client.encoding = encoding;
         for (topic, queue) in &mut client.queues {
             for (offset, frame) in queue {
                 *frame = self.topics[*topic].frame(encoding, *offset);
             }
         }
-        self.hub.set_encoding(slot(number), encoding, &TestEncoder);
+        self.hub.set_encoding(slot(number), encoding, &mut TestEncoder);
     }
 
     /// The replica is given up and made again with the newest publication.
@@ -309,7 +312,7 @@ impl Pair {
         self.ids[number] = open(&mut self.hub, &topic.name, topic.limits, topic.newest());
         topic.held = Default::default();
         if let Some(newest) = topic.published.last() {
-            self.hub.seed(self.ids[number], newest, &TestEncoder);
+            self.hub.seed(self.ids[number], newest, &mut TestEncoder);
             topic.hold_newest();
         }
     }
@@ -428,7 +431,7 @@ impl Pair {
         let client = &self.clients[client];
         let queue = client.queues.iter().find(|(of, _)| *of == topic).map(|(_, queue)| queue);
         let front = queue.and_then(|queue| queue.front());
-        front.is_some_and(|(offset, _)| *offset < self.topics[topic].head(client.encoding()))
+        front.is_some_and(|(offset, _)| *offset < self.topics[topic].head(client.encoding))
     }
 
     /// All that can be asked of the hub is as in the twin.
