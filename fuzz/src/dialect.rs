@@ -136,8 +136,8 @@ fn check_round(bytes: &[u8]) {
         _ => PayloadKind::Binary,
     };
     let mut frame = Vec::new();
-    StreamEncoder.encode(Encoding::Combined, topic, offset, 0, kind, payload, &mut frame);
-    let (header, used) = decode(Role::Client, &frame).expect("a frame").expect("a whole one");
+    StreamEncoder::new(0).encode(Encoding::Combined, topic, offset, 0, kind, payload, &mut frame);
+    let (header, used) = decode(Role::Client, false, &frame).expect("a frame").expect("a whole one");
     assert!(header.fin && used + header.length as usize == frame.len(), "one frame, and nothing else");
     let message = match header.opcode {
         Opcode::Binary => PublisherMessage::Binary(&frame[used..]),

@@ -3,14 +3,18 @@
 
 use arbitrary::{Result, Unstructured};
 use tidegate::http::{HeadError, HeadReader, Progress, is_token};
-use tidegate::ws::handshake::{
-    Accept, ClientRequest, check_request, check_response, write_accept, write_request,
-};
+use tidegate::ws::Role;
+use tidegate::ws::deflate::{Offer, Terms};
+use tidegate::ws::handshake::{Accept, Chosen, ClientRequest, check_request, check_response, write_accept, write_request};
 
 use super::cuts::Cuts;
 
 const HEAD_BYTES_MAX: u32 = 2048;
 const HEADERS_MAX: u16 = 24;
+
+/// What a client asks who asks for nothing in particular.
+const ASKED: ClientRequest<'static> =
+    ClientRequest { host: "a", target: "/", nonce: [7; 16], protocols: &[], headers: &[], deflate: None };
 
 /// Which of three things, and cuts; then the bytes.
 pub fn check(data: &[u8]) {
@@ -22,6 +26,18 @@ pub fn check(data: &[u8]) {
         // What runs out of bytes asks for nothing.
         _ => drop(both_sides(&mut Unstructured::new(bytes), cuts)),
     }
+}
+
+/// Any offer of compression.
+fn offer(choices: &mut Unstructured<'_>) -> Result<Offer> {
+    let mut bits = || Ok(if choices.arbitrary()? { Some(choices.int_in_range(8..=15)?) } else { None });
+    let (server_max_window_bits, client_max_window_bits) = (bits()?, bits()?);
+    Ok(Offer {
+        server_no_context_takeover: choices.arbitrary()?,
+        client_no_context_takeover: choices.arbitrary()?,
+        server_max_window_bits,
+        client_max_window_bits,
+    })
 }
 
 /// Feeds a head; how many bytes belong to it, `None` where it is not whole.
@@ -73,7 +89,12 @@ fn request(bytes: &[u8], cuts: Cuts) {
             let mut answer = Vec::new();
             write_accept(&mut answer, &upgrade.accept, protocol, &[]);
             let offered: Vec<&str> = upgrade.protocols().collect();
-            assert_eq!(answered(&answer, &upgrade.accept, &offered), Ok(protocol), "what we answer opens");
+            let chosen = answered(&answer, &upgrade.accept, &ClientRequest { protocols: &offered, ..ASKED });
+            assert_eq!(chosen.map(|chosen| chosen.protocol), Ok(protocol), "what we answer opens");
+            // What several clients share is the strictest.
+            let shared = upgrade.deflate(Terms::Shared);
+            assert!(shared.is_none_or(|agreed| agreed.server_no_context_takeover && agreed.client_no_context_takeover));
+            assert!(shared.is_none() || upgrade.deflate(Terms::Own).is_some());
         }
         Err(refusal) => assert!(matches!(refusal.status, 400 | 405 | 426) && !refusal.sentence.is_empty()),
     }
@@ -83,20 +104,20 @@ fn response(bytes: &[u8], cuts: Cuts) {
     let Some(reader) = read_both_ways(bytes, cuts) else { return };
     let Ok(response) = reader.response() else { return };
     let mut request = Vec::new();
-    let asked = ClientRequest { host: "a", target: "/", nonce: [7; 16], protocols: &["one", "two"], headers: &[] };
+    let asked = ClientRequest { protocols: &["one", "two"], deflate: Some(Offer::default()), ..ASKED };
     let accept = write_request(&mut request, &asked);
-    if let Ok(protocol) = check_response(&response, &accept, asked.protocols) {
+    if let Ok(Chosen { protocol, .. }) = check_response(&response, &accept, &asked) {
         assert!(bytes.windows(accept.len()).any(|window| window == accept), "nobody opens without the answer to our key");
         assert_eq!(response.status, 101);
         assert!(protocol.is_none_or(|protocol| asked.protocols.contains(&protocol)));
     }
 }
 
-fn answered<'p>(head: &[u8], accept: &Accept, protocols: &[&'p str]) -> std::result::Result<Option<&'p str>, String> {
+fn answered<'p>(head: &[u8], accept: &Accept, asked: &ClientRequest<'p>) -> std::result::Result<Chosen<'p>, String> {
     let mut reader = HeadReader::new(HEAD_BYTES_MAX * 2, HEADERS_MAX);
     assert_eq!(reader.feed(head), Ok(Progress::Complete { consumed: head.len() }));
     let response = reader.response().map_err(|error| error.to_string())?;
-    check_response(&response, accept, protocols).map_err(|error| error.to_string())
+    check_response(&response, accept, asked).map_err(|error| error.to_string())
 }
 
 /// A client's request as we write it, read as we read it, and answered.
@@ -114,9 +135,11 @@ fn both_sides(choices: &mut Unstructured<'_>, cuts: Cuts) -> Result<()> {
     let value = word(|character| character.is_ascii_graphic() || *character == ' ', 200)?;
     let nonce = choices.arbitrary()?;
     let headers = [("X-Value", value.as_str())];
+    let deflate = if choices.arbitrary()? { Some(offer(choices)?) } else { None };
+    let terms = if choices.arbitrary()? { Terms::Own } else { Terms::Shared };
     let mut bytes = Vec::new();
-    let accept =
-        write_request(&mut bytes, &ClientRequest { host: &host, target: &target, nonce, protocols: &protocols, headers: &headers });
+    let asked = ClientRequest { host: &host, target: &target, nonce, protocols: &protocols, headers: &headers, deflate };
+    let accept = write_request(&mut bytes, &asked);
     let end = bytes.len();
     bytes.extend_from_slice(b"\x81\x80frames behind it");
     let reader = read_both_ways(&bytes, cuts).expect("what we write is a head");
@@ -126,8 +149,24 @@ fn both_sides(choices: &mut Unstructured<'_>, cuts: Cuts) -> Result<()> {
     assert_eq!(upgrade.accept, accept, "both sides know the same answer");
     assert!(upgrade.protocols().eq(protocols.iter().copied()));
     let mut answer = Vec::new();
-    write_accept(&mut answer, &upgrade.accept, protocols.last().copied(), &headers);
-    assert_eq!(answered(&answer, &accept, &protocols), Ok(protocols.last().copied()));
+    let agreed = upgrade.deflate(terms);
+    let insists = deflate.is_some_and(|offer| offer.server_max_window_bits.is_some_and(|bits| bits < 15));
+    assert_eq!(agreed.is_some(), deflate.is_some() && (terms == Terms::Own || !insists));
+    let extension = agreed.map(|agreed| agreed.to_string());
+    let mut fields = headers.to_vec();
+    fields.extend(extension.iter().map(|agreed| ("Sec-WebSocket-Extensions", agreed.as_str())));
+    let protocol = protocols.last().copied();
+    write_accept(&mut answer, &upgrade.accept, protocol, &fields);
+    let chosen = answered(&answer, &accept, &asked).expect("what we answer opens");
+    assert_eq!(chosen.protocol, protocol);
+    assert_eq!(chosen.deflate.is_some(), agreed.is_some());
+    for (theirs, ours) in chosen.deflate.iter().zip(&agreed) {
+        for side in [Role::Server, Role::Client] {
+            assert_eq!(theirs.takes_over(side), ours.takes_over(side));
+        }
+        assert_eq!(theirs.window_bits(Role::Server), ours.window_bits(Role::Server));
+        assert!(theirs.window_bits(Role::Client) <= ours.window_bits(Role::Client), "we can read what the client may refer to");
+    }
     assert!(bytes[end..].starts_with(b"\x81"), "the head's end is the head's");
     Ok(())
 }

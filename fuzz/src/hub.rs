@@ -2,14 +2,14 @@
 
 use arbitrary::{Result, Unstructured};
 use tidegate::hub::{
-    ENCODINGS, Encoder, Encoding, Epoch, Fallen, Hub, HubError, Payload, PayloadKind, Position, Publication, RingLimits, Span, Start,
-    TopicId, TopicName, TornPlace, TornRest,
+    ENCODINGS, Encoder, Encoding, Epoch, Fallen, Hub, HubError, Payload, PayloadKind, Position, Publication, RingLimits, Span,
+    Start, TopicId, TopicName, TornPlace, TornRest,
 };
 
 #[path = "../../src/hub/tests/twin.rs"]
 mod twin;
 
-use twin::{CLIENTS, Operation, Pair, TOPICS, Visit};
+use twin::{ALL_ENCODINGS, CLIENTS, Operation, Pair, TOPICS, Visit};
 
 /// As many as a long session of the fuzzer's; more only cost time.
 const OPERATIONS_MAX: usize = 200;
@@ -52,7 +52,7 @@ fn operation(choices: &mut Unstructured<'_>) -> Result<Operation> {
         7 => Operation::Unsubscribe { client: client(choices)?, topic: topic(choices)? },
         8 => Operation::UnsubscribeAll { client: client(choices)? },
         9 => Operation::Leave { client: client(choices)? },
-        10 => Operation::SwitchEncoding { client: client(choices)? },
+        10 => Operation::SwitchEncoding { client: client(choices)?, encoding: *choices.choose(&ALL_ENCODINGS)? },
         11 => Operation::Block { client: client(choices)?, blocked: choices.arbitrary()? },
         12 => Operation::Reopen { topic: topic(choices)? },
         _ => {

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod connection;
 pub mod cuts;
+pub mod deflate;
 pub mod dialect;
 pub mod frame;
 pub mod handshake;

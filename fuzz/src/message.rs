@@ -7,7 +7,7 @@ use tidegate::ws::{Assembler, CloseCode, Connection, Event, Limits, MessageKind,
 use super::cuts::Cuts;
 
 /// Small, so that inputs reach them.
-const LIMITS: Limits = Limits { message_bytes_max: 300, fragments_max: 4 };
+const LIMITS: Limits = Limits { message_bytes_max: 300, fragments_max: 4, inflate_ratio_max: 100 };
 
 /// What a peer said, and how it ended.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -79,7 +79,7 @@ fn name(kind: MessageKind) -> &'static str {
 fn naive(role: Role, mut bytes: &[u8]) -> Heard {
     let mut heard = Heard::default();
     let mut message: Option<(MessageKind, Vec<u8>, u32)> = None;
-    while let Some((header, used)) = match decode(role, bytes) {
+    while let Some((header, used)) = match decode(role, false, bytes) {
         Ok(header) => header,
         Err(error) => {
             heard.failed = Some(error.close_code());

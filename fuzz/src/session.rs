@@ -5,6 +5,7 @@ use tidegate::config::{Config, Echo, Page, Publish, PublishAllow};
 use tidegate::http::{HeadReader, Progress};
 use tidegate::hub::{Epoch, Position, TopicName};
 use tidegate::session::{Effect, Expiry, Moment, Request, Rules, Session};
+use tidegate::ws::deflate::Offer;
 use tidegate::ws::frame::{self, Opcode};
 use tidegate::ws::{Assembler, Connection, Event, Limits, Role};
 
@@ -22,7 +23,7 @@ pub fn check(data: &[u8]) {
     let mut wire = Vec::new();
     // Without a path of ours the bytes are the head, too.
     if let Some(path) = PATHS.get(usize::from(begin & 0x0f)) {
-        wire.extend_from_slice(head(path).as_bytes());
+        wire.extend_from_slice(head(path, begin & 0x40 != 0).as_bytes());
     }
     if begin & 0x10 == 0 {
         wire.extend_from_slice(bytes);
@@ -32,6 +33,7 @@ pub fn check(data: &[u8]) {
             frame::write(&mut wire, Opcode::Text, line, Some([0; 4]));
         }
     }
+    // 0x40: the client offers compression; 0x20: all limits are tight.
     let rules = rules(begin & 0x20 != 0);
     let cuts = Cuts::new(u16::from_be_bytes([*high, *low]).into());
     let whole = live(&rules, &wire, Cuts::new(0));
@@ -39,10 +41,11 @@ pub fn check(data: &[u8]) {
     assert_eq!(whole, torn, "however the bytes are torn");
 }
 
-fn head(path: &str) -> String {
+fn head(path: &str, deflate: bool) -> String {
+    let extensions = if deflate { "Sec-WebSocket-Extensions: permessage-deflate\r\n" } else { "" };
     format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{extensions}\r\n"
     )
 }
 
@@ -53,6 +56,7 @@ fn rules(tight: bool) -> Rules {
         publish: Publish { allow: PublishAllow::Loopback, topics: vec!["pub.>".into()] },
         ..Config::default()
     };
+    config.listeners[0].permessage_deflate = true;
     if tight {
         let limits = &mut config.limits;
         (limits.head_bytes_max, limits.headers_max) = (300, 8);
@@ -85,7 +89,7 @@ fn live(rules: &Rules, wire: &[u8], mut cuts: Cuts) -> Life {
         while !piece.is_empty() {
             let (before, ended) = (piece.len(), session.is_ending());
             let effect = session.receive(&mut piece, rules, moment);
-            assert!(piece.len() < before, "each call takes something");
+            assert!(piece.len() < before || session.is_ending() != ended, "each call takes something, or is the last");
             assert!(!ended || piece.is_empty() && effect.is_none(), "after the end all is thrown away");
             assert!(effect.is_some() || piece.is_empty() || session.is_congested(rules), "it stops for a reason");
             if let Some(effect) = effect {
@@ -163,12 +167,22 @@ fn outlive(session: &mut Session, rules: &Rules, owed: &mut Vec<u8>) {
 
 /// Whole HTTP answers, then whole frames, as a client reads them; after a close frame nothing.
 fn read_owed(owed: &[u8]) -> Vec<Vec<u8>> {
-    let (mut answers, mut rest, mut open) = (Vec::new(), owed, false);
-    while !open && !rest.is_empty() {
+    let (mut answers, mut rest, mut open) = (Vec::new(), owed, None);
+    while open.is_none() && !rest.is_empty() {
         let mut reader = HeadReader::new(1 << 16, 32);
-        let Ok(Progress::Complete { consumed }) = reader.feed(rest) else { panic!("not a whole answer: {}", rest.escape_ascii()) };
+        let Ok(Progress::Complete { consumed }) = reader.feed(rest) else {
+            panic!("not a whole answer: {}", rest.escape_ascii())
+        };
         let response = reader.response().expect("an answer is HTTP");
-        open = response.status == 101;
+        if response.status == 101 {
+            // Whatever was offered: the session answers nobody what he did not ask for, which `handshake` judges.
+            let agreed = Offer { client_max_window_bits: Some(15), ..Offer::default() }
+                .check(response.header_values("sec-websocket-extensions"));
+            open = Some(match agreed.expect("an answer to an offer") {
+                Some(agreed) => Connection::with_deflate(Role::Client, &agreed),
+                None => Connection::new(Role::Client),
+            });
+        }
         let length = response.header("content-length").map_or(0, |length| {
             std::str::from_utf8(length).ok().and_then(|length| length.parse().ok()).expect("a length is a number")
         });
@@ -179,22 +193,22 @@ fn read_owed(owed: &[u8]) -> Vec<Vec<u8>> {
         answers.push(rest[..end].to_vec());
         rest = &rest[end..];
     }
-    if open {
-        read_frames(rest, &mut answers);
+    if let Some(connection) = open {
+        read_frames(connection, rest, &mut answers);
     }
     answers
 }
 
-fn read_frames(frames: &[u8], answers: &mut Vec<Vec<u8>>) {
-    let limits = Limits { message_bytes_max: u32::MAX, fragments_max: 1 };
-    let (mut connection, mut assembler) = (Connection::new(Role::Client), Assembler::default());
+fn read_frames(mut connection: Connection, frames: &[u8], answers: &mut Vec<Vec<u8>>) {
+    let limits = Limits { message_bytes_max: u32::MAX, fragments_max: 1, inflate_ratio_max: u32::MAX };
+    let mut assembler = Assembler::default();
     let mut frames = frames.to_vec();
     let mut rest = &mut frames[..];
     while let Some(event) = connection.next(&limits, &mut rest).expect("what we send is right") {
         match event {
             Event::Data { kind, bytes, first, last } => {
-                let message = assembler.add(kind, bytes, first, last).expect("one frame is one message");
-                answers.push(message.bytes.into_owned());
+                let message = assembler.add(kind, bytes, first, last);
+                answers.extend(message.map(|message| message.bytes.into_owned()));
             }
             Event::Ping(_) | Event::Pong(_) => {}
             Event::Close(body) => {

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use super::*;
 
 /// The log's first.
-pub(super) const ALL_ENCODINGS: [Encoding; ENCODINGS] = [Encoding::Raw, Encoding::Combined, Encoding::RawDeflate, Encoding::CombinedDeflate];
+pub(super) const ALL_ENCODINGS: [Encoding; ENCODINGS] =
+    [Encoding::Raw, Encoding::Combined, Encoding::RawDeflate, Encoding::CombinedDeflate];
 
 pub(super) const TOPICS: usize = 3;
 pub(super) const CLIENTS: usize = 4;

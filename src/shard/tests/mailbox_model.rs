@@ -16,18 +16,17 @@ use loom::thread;
 use crate::reactor::Waker;
 
 #[allow(dead_code, reason = "only what the model calls")]
-mod modelled {
-    mod shared {
-        pub(super) use loom::sync::atomic::{AtomicBool, Ordering, fence};
+#[path = "../mailbox.rs"]
+mod mailbox;
 
-        pub(super) use super::super::ArrayQueue;
-    }
+/// In place of `shard::shared`.
+mod shared {
+    pub(super) use loom::sync::atomic::{AtomicBool, Ordering, fence};
 
-    #[path = "../../../mailbox.rs"]
-    pub(super) mod mailbox;
+    pub(super) use super::ArrayQueue;
 }
 
-use modelled::mailbox::Mailbox;
+use mailbox::Mailbox;
 
 /// `crossbeam_queue::ArrayQueue` with as many places as are ever used: no lap, never full.
 struct ArrayQueue<T> {
