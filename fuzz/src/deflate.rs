@@ -1,7 +1,10 @@
-//! permessage-deflate against another implementation (flate2's): any bytes as a compressed message come out as it inflates
+//! permessage-deflate against another implementation (miniz_oxide, plain and through flate2): any bytes as a compressed message come out as it inflates
 //! them or not at all, never more than the limit, the same however they are torn; and what it compresses comes out whole.
 
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Compress, Compression, FlushCompress};
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::inflate_flags::{TINFL_FLAG_HAS_MORE_INPUT, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF};
+use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 use tidegate::ws::deflate::Agreement;
 use tidegate::ws::frame::{self, Opcode};
 use tidegate::ws::{Assembler, CloseCode, Connection, Event, Limits, Role};
@@ -108,37 +111,59 @@ fn any_bytes(bytes: &[u8], opcode: Opcode, limits: &Limits, cuts: Cuts) {
 
 /// What the other implementation makes of a message, up to a bound; and whether it was whole.
 fn naive(bytes: &[u8], most: usize) -> (Vec<u8>, bool) {
-    let (mut stream, mut inflated) = (Decompress::new(false), Vec::with_capacity(most));
-    if bytes.is_empty() {
-        return (inflated, true);
-    }
-    let mut input = bytes;
-    let mut behind = &TAIL[..];
-    loop {
-        let before = stream.total_in();
-        let status = stream.decompress_vec(input, &mut inflated, FlushDecompress::None);
-        input = &input[(stream.total_in() - before) as usize..];
-        match status {
-            Err(_) => return (inflated, false),
-            Ok(_) if inflated.len() == most => return (inflated, false),
-            // RFC 7692 7.2.3.4: a final block may be followed by another stream, or by nothing but the tail.
-            Ok(Status::StreamEnd) => {
-                stream.reset(false);
-                if input.is_empty() {
-                    return (inflated, true);
-                }
+    let mut naive = Naive { stream: DecompressorOxide::new(), window: vec![0; most], at: 0, before: Vec::new() };
+    let is_whole = naive.inflate(bytes).is_some();
+    let Naive { window, at, mut before, .. } = naive;
+    before.extend_from_slice(&window[..at]);
+    (before, is_whole)
+}
+
+/// Inflates into memory that holds all of it, so that nothing refers to what never was.
+struct Naive {
+    stream: DecompressorOxide,
+    window: Vec<u8>,
+    at: usize,
+    /// What earlier streams of the message brought.
+    before: Vec<u8>,
+}
+
+impl Naive {
+    /// `None` where it is broken, too long or cut off.
+    fn inflate(&mut self, mut input: &[u8]) -> Option<()> {
+        while !input.is_empty() {
+            let (used, ended) = self.feed(input)?;
+            input = &input[used..];
+            if ended && input.is_empty() {
+                return Some(());
             }
-            Ok(_) if !input.is_empty() => return (inflated, false),
-            Ok(_) if behind.is_empty() => break,
-            Ok(_) => input = std::mem::take(&mut behind),
+            // RFC 7692 7.2.3.4: behind a final block there may be another stream, or only the tail.
+            if ended {
+                let rest = self.window.split_off(self.at);
+                self.before.append(&mut self.window);
+                (self.stream, self.window, self.at) = (DecompressorOxide::new(), rest, 0);
+            }
+            if input.is_empty() {
+                self.feed(&TAIL)?;
+                // Between two blocks, and only there, an empty final block ends the stream.
+                let at = self.at;
+                let (_, ended) = self.feed(&[0x03, 0x00])?;
+                return (ended && self.at == at).then_some(());
+            }
+        }
+        Some(())
+    }
+
+    /// How much of the input was used, and whether the stream ended.
+    fn feed(&mut self, input: &[u8]) -> Option<(usize, bool)> {
+        let flags = TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF | TINFL_FLAG_HAS_MORE_INPUT;
+        let (status, used, inflated) = decompress(&mut self.stream, input, &mut self.window, self.at, flags);
+        self.at += inflated;
+        match status {
+            TINFLStatus::Done => Some((used, true)),
+            TINFLStatus::NeedsMoreInput => Some((used, false)),
+            _ => None,
         }
     }
-    // Between two blocks, and only there, an empty final block ends the stream.
-    let length = inflated.len();
-    let status = stream.decompress_vec(&[0x03, 0x00], &mut inflated, FlushDecompress::None);
-    let is_whole = matches!(status, Ok(Status::StreamEnd)) && inflated.len() == length;
-    inflated.truncate(length);
-    (inflated, is_whole)
 }
 
 /// Lines as messages, compressed by the other implementation.
