@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::twin::{CLIENTS, Operation, Pair, TOPICS, Visit};
+use super::twin::{ALL_ENCODINGS, CLIENTS, Operation, Pair, TOPICS, Visit};
 use super::*;
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
