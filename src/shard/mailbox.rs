@@ -37,9 +37,10 @@ impl<T> Mailbox<T> {
     pub fn send(&self, mail: T) -> Result<(), T> {
         self.queue.push(mail)?;
         fence(Ordering::SeqCst);
-        // The plain load keeps the awake case, the common one, free of a write to a shared line.
+        // The plain load keeps the awake case, the common one, free of a write to a shared line. Nobody writes where the flag
+        // is down already: of several senders one wakes the receiver, and no late write takes its next sleep for awake.
         if self.asleep.load(Ordering::Relaxed)
-            && self.asleep.swap(false, Ordering::AcqRel)
+            && self.asleep.compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed).is_ok()
             && let Some(waker) = self.waker.get()
         {
             waker.wake();
