@@ -44,7 +44,7 @@ impl Default for Config {
 
 impl Default for Listener {
     fn default() -> Listener {
-        Listener { address: loopback(8080), kind: ListenerKind::Tcp, hosts: Vec::new(), origins: Vec::new() }
+        Listener { address: loopback(8080), kind: ListenerKind::Tcp, hosts: Vec::new(), origins: Vec::new(), tls: None }
     }
 }
 
@@ -145,6 +145,8 @@ impl Default for Limits {
             send_timeout_ms: 30_000,
             send_unsent_bytes_max: 16 << 10,
             visit_bytes_max: 256 << 10,
+            tls_visit_bytes_max: 16 << 10,
+            tls_handshake_bytes_max: 8192,
             reply_bytes_max: 256 << 10,
             torn_bytes_max: 64 << 20,
             held_bytes_max: 64 << 20,

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::document::{Document, Place};
 use super::error::ConfigError;
 use super::{
-    Admin, Config, Echo, Limits, Listener, ListenerKind, Log, LogFormat, LogLevel, Page, Publish, PublishAllow, Replay, Shards,
-    Source, Speed, Synthetic, Topic, TopicKind, rules,
+    Admin, CertificateFiles, ClientCertificates, Config, Echo, Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat,
+    LogLevel, Page, Publish, PublishAllow, Replay, Shards, Source, Speed, Synthetic, Topic, TopicKind, rules,
 };
 
 /// Reads the text of a configuration file; `file` is only named in errors.
@@ -71,13 +71,45 @@ struct ListenerShape {
     hosts: Vec<String>,
     #[serde(default)]
     origins: Vec<String>,
+    tls: Option<TlsShape>,
 }
 
 impl ListenerShape {
     fn into_listener(self) -> Listener {
         let default = Listener::default();
-        let ListenerShape { address, kind, hosts, origins } = self;
-        Listener { address, kind: kind.unwrap_or(default.kind), hosts, origins }
+        let ListenerShape { address, kind, hosts, origins, tls } = self;
+        Listener { address, kind: kind.unwrap_or(default.kind), hosts, origins, tls: tls.map(TlsShape::into_tls) }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsShape {
+    certificate: PathBuf,
+    key: PathBuf,
+    client_ca: Option<PathBuf>,
+    client_certificates: Option<ClientCertificates>,
+    #[serde(default)]
+    sni: Vec<CertificateShape>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateShape {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl TlsShape {
+    fn into_tls(self) -> ListenerTls {
+        let TlsShape { certificate, key, client_ca, client_certificates, sni } = self;
+        let files = |CertificateShape { certificate, key }| CertificateFiles { certificate, key };
+        ListenerTls {
+            certificate: CertificateFiles { certificate, key },
+            sni: sni.into_iter().map(files).collect(),
+            client_ca,
+            client_certificates: client_certificates.unwrap_or(ClientCertificates::Required),
+        }
     }
 }
 

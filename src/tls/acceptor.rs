@@ -11,8 +11,8 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{Error, RootCertStore, ServerConfig};
 
-use super::identity::{Identity, IdentityError, certificates};
 use super::connection::Tls;
+use super::identity::{Identity, IdentityError, certificates};
 
 /// The acceptors of all listeners, by their index; none where a listener is plain. One for all shards.
 pub type Acceptors = Arc<[Option<Acceptor>]>;

@@ -70,16 +70,7 @@ enum Stage {
 impl Tls {
     pub(super) fn new(connection: UnbufferedServerConnection, handshake_bytes_max: usize) -> Tls {
         let (torn, pending) = (Vec::new(), Vec::new());
-        Tls {
-            connection,
-            torn,
-            pending,
-            pending_sent: 0,
-            handshake_bytes_max,
-            stage: Stage::Fresh,
-            ended: false,
-            closed: false,
-        }
+        Tls { connection, torn, pending, pending_sent: 0, handshake_bytes_max, stage: Stage::Fresh, ended: false, closed: false }
     }
 
     /// Takes all of the input: appends what it opens to `plain`, keeps what is not whole. The input is changed.
@@ -87,8 +78,9 @@ impl Tls {
     /// # Errors
     /// [`OpenError`]: nothing more can be opened or sealed; what was opened before is in `plain`.
     pub fn open(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<(), OpenError> {
-        // RFC 8446 6.1: "Any data received after a closure alert has been received MUST be ignored."
-        if self.ended || self.stage == Stage::Failed {
+        // RFC 8446 6.1: "Any data received after a closure alert has been received MUST be ignored." After ours nobody is left
+        // who would take it.
+        if self.ended || self.closed || self.stage == Stage::Failed {
             return Ok(());
         }
         let Some(&first) = input.first() else { return Ok(()) };
@@ -181,9 +173,10 @@ impl Tls {
         sealed.ok_or(SealError)
     }
 
-    /// Says close_notify, behind what is pending: nothing is sealed any more. Once, and only where it means something.
+    /// Says close_notify, behind what is pending: nothing is sealed any more. Once; in the middle of a handshake it just ends.
     pub fn close(&mut self) {
         if self.stage != Stage::Open || std::mem::replace(&mut self.closed, true) {
+            self.stage = if self.is_handshaking() { Stage::Failed } else { self.stage };
             return;
         }
         let mut out = [0; RECORD_EXTRA_BYTES_MAX + KEY_UPDATES_BYTES_MAX];

@@ -7,10 +7,12 @@ use super::super::clients::Client;
 use super::super::mail::Post;
 use super::super::{Shard, ShardContext};
 use super::control::Control;
+use super::secure;
 use super::truth::Truth;
-use crate::config::{Config, Publish, PublishAllow, Topic};
+use crate::config::{Config, Listener, Publish, PublishAllow, Topic};
 use crate::reactor::Reactor;
 use crate::reactor::sim::{Sim, SimNet, SimSettings};
+use crate::tls::Acceptors;
 
 /// What a house is made of.
 #[derive(Clone, Debug)]
@@ -26,6 +28,7 @@ impl Setting {
     pub(super) fn new(shards: u16, sim: SimSettings) -> Setting {
         const NEVER_MS: u32 = u32::MAX / 2;
         let mut config = Config {
+            listeners: vec![Listener::default(); usize::from(secure::LISTENER) + 1],
             publish: Publish { allow: PublishAllow::Loopback, topics: vec![">".into()] },
             topics: vec![Topic { ring_publications: 1 << 12, ring_bytes: 1 << 20, ..Topic::default() }],
             ..Config::default()
@@ -39,6 +42,7 @@ impl Setting {
         limits.stalled_after_ms = NEVER_MS;
         limits.requests_per_second = 1_000_000;
         limits.requests_burst = 1_000_000;
+        let sim = SimSettings { listeners: secure::LISTENER + 1, ..sim };
         Setting { shards, sim, mailbox_places: 1024, config }
     }
 }
@@ -69,6 +73,7 @@ impl House {
     pub(super) fn new(setting: &Setting) -> House {
         let post = Post::with_key(setting.shards, setting.mailbox_places, setting.sim.seed);
         let config = Arc::new(setting.config.clone());
+        let acceptors: Acceptors = [None, Some(secure::acceptor())].into();
         let side = |place: u16| {
             let (sim, net) = Sim::new(SimSettings { seed: setting.sim.seed + u64::from(place), ..setting.sim });
             let context = ShardContext {
@@ -77,6 +82,7 @@ impl House {
                 post: post.clone(),
                 metrics: Arc::default(),
                 ready: Arc::new(AtomicBool::new(true)),
+                acceptors: acceptors.clone(),
             };
             let shard = Shard::new(sim, context).expect("the simulator does not fail");
             Side { shard, net, runs: true }
