@@ -56,28 +56,7 @@ pub(crate) struct Client {
 impl Client {
     /// Connects and becomes a WebSocket.
     pub(crate) fn connect(url: &Url, keys: &mut Keys) -> io::Result<Client> {
-        let address = url.authority.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the host has no address"))?;
-        let mut stream = TcpStream::connect_timeout(&address, HANDSHAKE_TIMEOUT)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
-        let mut request = Vec::new();
-        let nonce: [u8; 16] = std::array::from_fn(|_| keys.next()[0]);
-        let upgrade = ClientRequest { host: &url.authority, target: &url.target, nonce, protocols: &[], headers: &[] };
-        let expected = handshake::write_request(&mut request, &upgrade);
-        stream.write_all(&request)?;
-        let mut head = HeadReader::new(16 << 10, 64);
-        let mut bytes = [0; 4096];
-        let early = loop {
-            let length = stream.read(&mut bytes)?;
-            if length == 0 {
-                return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed during the handshake"));
-            }
-            if let Progress::Complete { consumed } = head.feed(&bytes[..length]).map_err(io::Error::other)? {
-                break bytes[consumed..length].to_vec();
-            }
-        };
-        let response = head.response().map_err(io::Error::other)?;
-        handshake::check_response(&response, &expected, &[]).map_err(io::Error::other)?;
+        let (stream, early) = open(url, keys)?;
         stream.set_nonblocking(true)?;
         let connection = Connection::new(Role::Client);
         Ok(Client { stream, connection, assembler: Assembler::default(), early, unsent: Vec::new(), pongs: 0 })
@@ -149,6 +128,33 @@ impl Client {
     }
 }
 
+/// Connects and does the handshake: a socket that blocks, and what came behind the handshake's answer.
+pub(crate) fn open(url: &Url, keys: &mut Keys) -> io::Result<(TcpStream, Vec<u8>)> {
+    let address = url.authority.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the host has no address"))?;
+    let mut stream = TcpStream::connect_timeout(&address, HANDSHAKE_TIMEOUT)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
+    let mut request = Vec::new();
+    let nonce: [u8; 16] = std::array::from_fn(|_| keys.next()[0]);
+    let upgrade = ClientRequest { host: &url.authority, target: &url.target, nonce, protocols: &[], headers: &[] };
+    let expected = handshake::write_request(&mut request, &upgrade);
+    stream.write_all(&request)?;
+    let mut head = HeadReader::new(16 << 10, 64);
+    let mut bytes = [0; 4096];
+    let early = loop {
+        let length = stream.read(&mut bytes)?;
+        if length == 0 {
+            return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed during the handshake"));
+        }
+        if let Progress::Complete { consumed } = head.feed(&bytes[..length]).map_err(io::Error::other)? {
+            break bytes[consumed..length].to_vec();
+        }
+    };
+    let response = head.response().map_err(io::Error::other)?;
+    handshake::check_response(&response, &expected, &[]).map_err(io::Error::other)?;
+    Ok((stream, early))
+}
+
 /// Masking keys. Random enough that servers unmask for real; a load generator has no proxy to protect (RFC 6455 10.3).
 pub(crate) struct Keys(u64);
 
@@ -157,7 +163,8 @@ impl Keys {
         Keys(RandomState::new().hash_one("keys") | 1)
     }
 
-    fn next(&mut self) -> [u8; 4] {
+    /// The next one.
+    pub(crate) fn next(&mut self) -> [u8; 4] {
         // xorshift64* (Vigna 2016).
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
