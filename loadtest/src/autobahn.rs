@@ -7,12 +7,21 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use tidegate::ws::{Assembler, CloseCode, Connection, Event, Limits, MessageKind, Opcode, Role, frame};
+use tidegate::ws::deflate::{Compressor, Offer};
+use tidegate::ws::{Assembler, CloseCode, Connection, Event, Limits, Message, MessageKind, Opcode, Role, frame};
 
-use crate::client::{Keys, Url, open};
+use crate::client::{Keys, Opened, Url, open};
 
-/// The suite's largest message, and its smallest fragments of 4 MiB.
-const LIMITS: Limits = Limits { message_bytes_max: 16 << 20, fragments_max: 1 << 16 };
+/// The suite's largest message, its smallest fragments of 4 MiB, and whatever ratio DEFLATE can have.
+const LIMITS: Limits = Limits { message_bytes_max: 16 << 20, fragments_max: 1 << 16, inflate_ratio_max: 1032 };
+
+/// All that the cases of groups 12 and 13 ask a client to accept.
+const OFFER: Offer = Offer {
+    server_no_context_takeover: false,
+    client_no_context_takeover: true,
+    server_max_window_bits: None,
+    client_max_window_bits: Some(15),
+};
 
 /// How long the server may say nothing. Its own time-outs are a tenth of this.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -31,18 +40,17 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> io::Result<u32> {
     let mut keys = Keys::new();
     let mut said = None;
-    connect(arguments, "/getCaseCount", &mut keys)?.run(&mut keys, |_, bytes| {
+    connect(arguments, "/getCaseCount", &mut keys)?.run(&mut keys, |bytes| {
         said = Some(String::from_utf8_lossy(bytes).into_owned());
-        None
+        false
     })?;
     let cases = said.as_deref().and_then(|count| count.parse().ok());
     let cases = cases.ok_or_else(|| io::Error::other(format!("no number of cases, but {said:?}")))?;
     for case in 1..=cases {
-        let echo = |kind, bytes: &[u8]| Some((kind, bytes.to_vec()));
         let client = connect(arguments, &format!("/runCase?case={case}&agent={AGENT}"), &mut keys)?;
-        client.run(&mut keys, echo).map_err(|error| io::Error::new(error.kind(), format!("case number {case}: {error}")))?;
+        client.run(&mut keys, |_| true).map_err(|error| io::Error::new(error.kind(), format!("case number {case}: {error}")))?;
     }
-    connect(arguments, &format!("/updateReports?agent={AGENT}"), &mut keys)?.run(&mut keys, |_, _| None)?;
+    connect(arguments, &format!("/updateReports?agent={AGENT}"), &mut keys)?.run(&mut keys, |_| false)?;
     Ok(cases)
 }
 
@@ -50,45 +58,48 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<u32> {
 struct Peer {
     stream: TcpStream,
     early: Vec<u8>,
+    connection: Connection,
+    /// Of what we send, where that was agreed.
+    compressor: Option<Compressor>,
 }
 
 fn connect(arguments: &Arguments, target: &str, keys: &mut Keys) -> io::Result<Peer> {
     let url = Url { target: target.to_owned(), ..arguments.url.clone() };
-    let (stream, early) = open(&url, keys)?;
+    let Opened { stream, early, deflate } = open(&url, Some(OFFER), keys)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    Ok(Peer { stream, early })
+    let connection = match &deflate {
+        Some(agreed) => Connection::with_deflate(Role::Client, agreed),
+        None => Connection::new(Role::Client),
+    };
+    let compressor = deflate.map(|agreed| Compressor::new(agreed.window_bits(Role::Client), agreed.takes_over(Role::Client)));
+    Ok(Peer { stream, early, connection, compressor })
 }
 
 impl Peer {
-    /// Reads to the connection's end and sends what `answer` gives for each message. The server may end a connection in the
-    /// middle of anything, which is part of some cases.
-    fn run(self, keys: &mut Keys, answer: impl FnMut(MessageKind, &[u8]) -> Option<(MessageKind, Vec<u8>)>) -> io::Result<()> {
-        match self.converse(keys, answer) {
+    /// Reads to the connection's end and hands over each message; what is true for it is sent back. The server may end a
+    /// connection in the middle of anything, which is part of some cases.
+    fn run(mut self, keys: &mut Keys, message: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+        match self.converse(keys, message) {
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => Ok(()),
             done => done,
         }
     }
 
-    fn converse(
-        mut self,
-        keys: &mut Keys,
-        mut answer: impl FnMut(MessageKind, &[u8]) -> Option<(MessageKind, Vec<u8>)>,
-    ) -> io::Result<()> {
-        let mut connection = Connection::new(Role::Client);
+    fn converse(&mut self, keys: &mut Keys, mut is_echoed: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
         let mut assembler = Assembler::default();
         let mut buffer = vec![0; 256 << 10];
-        let mut input = self.early;
+        let mut input = std::mem::take(&mut self.early);
         loop {
             let mut out = Vec::new();
             let mut rest = &mut input[..];
             let over = loop {
-                match connection.next(&LIMITS, &mut rest) {
+                match self.connection.next(&LIMITS, &mut rest) {
                     Ok(None) => break false,
                     Ok(Some(Event::Data { kind, bytes, first, last })) => {
-                        let message = assembler.add(kind, bytes, first, last);
-                        if let Some((kind, bytes)) = message.and_then(|message| answer(kind, &message.bytes)) {
-                            let opcode = if kind == MessageKind::Text { Opcode::Text } else { Opcode::Binary };
-                            frame::write(&mut out, opcode, &bytes, Some(keys.next()));
+                        if let Some(whole) = assembler.add(kind, bytes, first, last)
+                            && is_echoed(&whole.bytes)
+                        {
+                            write(&mut out, &whole, self.compressor.as_mut(), keys.next());
                         }
                     }
                     Ok(Some(Event::Ping(payload))) => frame::write(&mut out, Opcode::Pong, &payload, Some(keys.next())),
@@ -114,6 +125,18 @@ impl Peer {
             }
             input = buffer[..length].to_vec();
         }
+    }
+}
+
+fn write(out: &mut Vec<u8>, message: &Message<'_>, compressor: Option<&mut Compressor>, key: [u8; 4]) {
+    let opcode = if message.kind == MessageKind::Text { Opcode::Text } else { Opcode::Binary };
+    match compressor {
+        Some(compressor) => {
+            let mut payload = Vec::new();
+            compressor.compress(&message.bytes, &mut payload);
+            frame::write_compressed(out, opcode, &payload, Some(key));
+        }
+        None => frame::write(out, opcode, &message.bytes, Some(key)),
     }
 }
 

@@ -6,11 +6,12 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use tidegate::http::{HeadReader, Progress};
+use tidegate::ws::deflate::{Agreement, Offer};
 use tidegate::ws::handshake::{self, ClientRequest};
 use tidegate::ws::{Assembler, Connection, Event, Limits, Opcode, Role, frame};
 
 /// What a server may send in one message.
-const LIMITS: Limits = Limits { message_bytes_max: 16 << 20, fragments_max: 1024 };
+const LIMITS: Limits = Limits { message_bytes_max: 16 << 20, fragments_max: 1024, inflate_ratio_max: 200 };
 
 /// How long connecting and a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,7 +57,7 @@ pub(crate) struct Client {
 impl Client {
     /// Connects and becomes a WebSocket.
     pub(crate) fn connect(url: &Url, keys: &mut Keys) -> io::Result<Client> {
-        let (stream, early) = open(url, keys)?;
+        let Opened { stream, early, .. } = open(url, None, keys)?;
         stream.set_nonblocking(true)?;
         let connection = Connection::new(Role::Client);
         Ok(Client { stream, connection, assembler: Assembler::default(), early, unsent: Vec::new(), pongs: 0 })
@@ -128,15 +129,25 @@ impl Client {
     }
 }
 
-/// Connects and does the handshake: a socket that blocks, and what came behind the handshake's answer.
-pub(crate) fn open(url: &Url, keys: &mut Keys) -> io::Result<(TcpStream, Vec<u8>)> {
+/// A connection right after its handshake.
+pub(crate) struct Opened {
+    /// The socket, which blocks.
+    pub(crate) stream: TcpStream,
+    /// What came behind the handshake's answer.
+    pub(crate) early: Vec<u8>,
+    /// What permessage-deflate came to.
+    pub(crate) deflate: Option<Agreement>,
+}
+
+/// Connects and does the handshake.
+pub(crate) fn open(url: &Url, deflate: Option<Offer>, keys: &mut Keys) -> io::Result<Opened> {
     let address = url.authority.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the host has no address"))?;
     let mut stream = TcpStream::connect_timeout(&address, HANDSHAKE_TIMEOUT)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
     let mut request = Vec::new();
     let nonce: [u8; 16] = std::array::from_fn(|_| keys.next()[0]);
-    let upgrade = ClientRequest { host: &url.authority, target: &url.target, nonce, protocols: &[], headers: &[] };
+    let upgrade = ClientRequest { host: &url.authority, target: &url.target, nonce, protocols: &[], deflate, headers: &[] };
     let expected = handshake::write_request(&mut request, &upgrade);
     stream.write_all(&request)?;
     let mut head = HeadReader::new(16 << 10, 64);
@@ -151,8 +162,8 @@ pub(crate) fn open(url: &Url, keys: &mut Keys) -> io::Result<(TcpStream, Vec<u8>
         }
     };
     let response = head.response().map_err(io::Error::other)?;
-    handshake::check_response(&response, &expected, &[]).map_err(io::Error::other)?;
-    Ok((stream, early))
+    let chosen = handshake::check_response(&response, &expected, &upgrade).map_err(io::Error::other)?;
+    Ok(Opened { stream, early, deflate: chosen.deflate })
 }
 
 /// Masking keys. Random enough that servers unmask for real; a load generator has no proxy to protect (RFC 6455 10.3).
