@@ -5,6 +5,8 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use tidegate::ws::deflate::{Compressor, Offer};
@@ -34,6 +36,9 @@ pub(crate) struct Arguments {
     /// The fuzzing server, like ws://127.0.0.1:9001.
     #[arg(long)]
     url: Url,
+    /// Cases at once.
+    #[arg(long, default_value_t = 1)]
+    parallel: u32,
 }
 
 /// Runs all cases; how many there were.
@@ -46,12 +51,26 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<u32> {
     })?;
     let cases = said.as_deref().and_then(|count| count.parse().ok());
     let cases = cases.ok_or_else(|| io::Error::other(format!("no number of cases, but {said:?}")))?;
-    for case in 1..=cases {
+    let next = AtomicU32::new(1);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..arguments.parallel).map(|_| scope.spawn(|| run_cases(arguments, &next, cases))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("a thread that runs cases does not panic"))
+    })?;
+    connect(arguments, &format!("/updateReports?agent={AGENT}"), &mut keys)?.run(&mut keys, |_| false)?;
+    Ok(cases)
+}
+
+/// Takes one case after the other, until none is left.
+fn run_cases(arguments: &Arguments, next: &AtomicU32, cases: u32) -> io::Result<()> {
+    let mut keys = Keys::new();
+    loop {
+        let case = next.fetch_add(1, Ordering::Relaxed);
+        if case > cases {
+            return Ok(());
+        }
         let client = connect(arguments, &format!("/runCase?case={case}&agent={AGENT}"), &mut keys)?;
         client.run(&mut keys, |_| true).map_err(|error| io::Error::new(error.kind(), format!("case number {case}: {error}")))?;
     }
-    connect(arguments, &format!("/updateReports?agent={AGENT}"), &mut keys)?.run(&mut keys, |_| false)?;
-    Ok(cases)
 }
 
 /// One connection, which blocks.

@@ -1,5 +1,5 @@
 // npm `ws` in either role, for scripts/autobahn --reference. `server`: sends every message back and prints where it listens.
-// `client --url URL`: runs every case of a fuzzing server.
+// `client --url URL`: runs every case of a fuzzing server, one after the other.
 const { WebSocket, WebSocketServer } = require("ws");
 
 // The suite's messages compress from the first byte on, and are 16 MiB at most.
