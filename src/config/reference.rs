@@ -171,8 +171,8 @@ pub(super) const KEYS: &[Key] = &[
         "One publication, from whatever door; above it 413 or close 1009. 1 MiB is 25 times the largest message of the \
          recorded feeds, and each stalled client may make us keep one unfinished frame of it."),
     limit("deflate_bytes_min", 0, 64 << 20, "bytes",
-        "Messages below this are sent as they are to clients that agreed on compression: a short one saves less than its \
-         reader's time is worth."),
+        "Messages below this are sent as they are to clients that agreed on compression. At 128 bytes compressing saves some \
+         30, less than the headers of the packet that carries them."),
     limit("head_bytes_max", 512, 64 << 10, "bytes",
         "The head of the handshake, all that a stranger can make us keep; above it 431. 8 KiB is what common servers \
          and balancers allow."),

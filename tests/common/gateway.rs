@@ -49,10 +49,22 @@ impl Gateway {
 
     /// Two shards with a configuration file that begins with the addresses and goes on with `toml`.
     pub(crate) fn configured(toml: &str) -> Gateway {
+        Gateway::listening("", toml)
+    }
+
+    /// Publishing and `/echo` allowed, compression granted, and `toml`.
+    pub(crate) fn deflating(toml: &str) -> Gateway {
+        Gateway::listening("permessage_deflate = true\n", &format!("{PUBLISHING}[echo]\nenabled = true\n{toml}"))
+    }
+
+    /// Two shards with a configuration file that begins with the addresses, has these keys on its listener, and goes on with
+    /// `toml`.
+    fn listening(keys: &str, toml: &str) -> Gateway {
         let directory = TempDir::new().expect("a temporary directory can be made");
         let file = directory.path().join("tidegate.toml");
-        let addresses = "[[listener]]\naddress = \"127.0.0.1:0\"\n\n[admin]\naddress = \"127.0.0.1:0\"\n\n";
-        std::fs::write(&file, format!("{addresses}{toml}")).expect("a temporary file can be written");
+        let listener = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{keys}");
+        let admin = "[admin]\naddress = \"127.0.0.1:0\"\n";
+        std::fs::write(&file, format!("{listener}\n{admin}\n{toml}")).expect("a temporary file can be written");
         Gateway::start(&["--config", &file.to_string_lossy(), "--shards", "2"], directory)
     }
 
@@ -104,6 +116,22 @@ impl Gateway {
     /// A GET from the admin port.
     pub(crate) fn get(&self, path: &str) -> Response {
         http(self.admin, "GET", path, &[], &[])
+    }
+
+    /// A counter on the admin port, over all shards.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let text = self.get("/metrics");
+        let rows = text.text().lines().filter_map(|line| line.strip_prefix(&format!("tidegate_{name}_total")));
+        let values = rows.map(|row| row.split(' ').next_back().and_then(|value| value.parse::<u64>().ok()));
+        values.map(|value| value.expect("a counter is a number")).sum()
+    }
+
+    /// The most memory that it ever had, in bytes.
+    pub(crate) fn memory_peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a process has resident memory");
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("it is a number of KiB");
+        kib << 10
     }
 
     /// Asks it to stop.

@@ -1,10 +1,13 @@
 //! The naive twin: every subscriber has a queue of its own with a copy of each frame. It is the judge of what a client is
 //! sent, byte for byte, and of who fell behind.
 
+mod topic;
+
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
+use self::topic::TwinTopic;
 use super::*;
 
 const TOPICS: usize = 3;
@@ -58,45 +61,6 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         16 => prop::collection::vec(visit, 1..CLIENTS).prop_map(|visits| Operation::Turn { visits }),
     ];
     prop::collection::vec(operation, 1..150)
-}
-
-/// A topic as the twin sees it: all that was ever published, and what each encoding's ring ought to hold.
-struct TwinTopic {
-    name: String,
-    limits: RingLimits,
-    published: Vec<Publication>,
-    /// By encoding: sizes of the frames held, the newest last.
-    held: [VecDeque<usize>; ENCODINGS],
-}
-
-impl TwinTopic {
-    fn frame(&self, encoding: Encoding, offset: u64) -> Vec<u8> {
-        let mut frame = Vec::new();
-        let Publication { unix_us, payload, .. } = &self.published[offset as usize - 1];
-        TestEncoder.encode(encoding, &self.name, offset, *unix_us, payload.kind, &payload.bytes, &mut frame);
-        frame
-    }
-
-    fn newest(&self) -> u64 {
-        self.published.len() as u64
-    }
-
-    fn head(&self, encoding: Encoding) -> u64 {
-        self.newest() + 1 - self.held[encoding as usize].len() as u64
-    }
-
-    /// Holds the newest publication and gives up the oldest ones over the limits.
-    fn hold_newest(&mut self) {
-        for encoding in ALL_ENCODINGS {
-            let size = self.frame(encoding, self.newest()).len();
-            let held = &mut self.held[encoding as usize];
-            held.push_back(size);
-            let over = |held: &VecDeque<usize>| held.iter().sum::<usize>() > self.limits.bytes as usize;
-            while held.len() > self.limits.publications as usize || (held.len() > 1 && over(held)) {
-                held.pop_front();
-            }
-        }
-    }
 }
 
 /// Offsets and frames that a subscriber still lacks.
@@ -190,7 +154,19 @@ impl Pair {
             Operation::Turn { visits } => self.turn(visits),
         }
         self.reset_overflowed();
+        self.drop_unused();
         self.compare();
+    }
+
+    fn drop_unused(&mut self) {
+        for (number, topic) in self.topics.iter_mut().enumerate() {
+            for encoding in ALL_ENCODINGS.into_iter().filter(|encoding| *encoding != Encoding::Raw) {
+                let has = |client: &TwinClient| client.queues.iter().any(|(of, _)| *of == number);
+                if !self.clients.iter().any(|client| client.encoding == encoding && has(client)) {
+                    topic.held[encoding as usize] = None;
+                }
+            }
+        }
     }
 
     fn publish(&mut self, number: usize, kind: PayloadKind, size: usize) {
@@ -215,15 +191,18 @@ impl Pair {
 
     fn subscribe(&mut self, number: usize, topic_number: usize, start: u64) {
         let client = &mut self.clients[number];
-        let topic = &self.topics[topic_number];
+        let topic = &mut self.topics[topic_number];
         let newest = topic.newest();
-        let head = topic.head(client.encoding);
         let (start, first) = match start {
             0..3 => (Start::Live, newest + 1),
             3 => (Start::Newest, newest.max(1)),
             // From one ahead of the newest down to below the ring's head.
             back => (Start::After((newest + 5).saturating_sub(back)), (newest + 6).saturating_sub(back).max(1)),
         };
+        if client.queue(topic_number).is_none() && first <= newest + 1 {
+            topic.derive(client.encoding, first);
+        }
+        let head = topic.head(client.encoding);
         let expected = match start {
             _ if client.queue(topic_number).is_some() => Err(HubError::Subscribed),
             Start::After(after) if after > newest => Err(HubError::Ahead { after, newest }),
@@ -255,6 +234,8 @@ impl Pair {
         client.keep_rest();
         client.encoding = encoding;
         for (topic, queue) in &mut client.queues {
+            let next = queue.front().map_or(self.topics[*topic].newest() + 1, |(offset, _)| *offset);
+            self.topics[*topic].derive(encoding, next);
             for (offset, frame) in queue {
                 *frame = self.topics[*topic].frame(encoding, *offset);
             }
