@@ -13,6 +13,10 @@ pub fn in_force(config: &Config) -> String {
         let carrier = listener.tls.as_ref().map_or_else(|| "plain TCP".into(), tls);
         lines.push(("clients", format!("{} ({carrier}), {}", listener.address, allowed(&listener.hosts, &listener.origins))));
     }
+    let compressing = config.listeners.iter().filter(|listener| listener.permessage_deflate);
+    let compressing: Vec<String> = compressing.map(|listener| listener.address.to_string()).collect();
+    let offered = if compressing.is_empty() { "off".into() } else { format!("offered at {}", compressing.join(", ")) };
+    lines.push(("compression", offered));
     let admin = &config.admin;
     lines.push(("admin", if admin.enabled { admin.address.to_string() } else { "off".into() }));
     for source in &config.sources {

@@ -139,7 +139,8 @@ pub(super) const KEYS: &[Key] = &[
         "Topics that clients may publish to, names or patterns; required where somebody may publish, so that no client \
          speaks for a feed by accident."),
     required("echo", "enabled", Form::Flag,
-        "Off by default: it serves whoever connects and publishes nothing."),
+        "Off by default: it serves whoever connects and publishes nothing. Where permessage_deflate is on, a client of it that \
+         takes contexts over costs about 400 KiB."),
     required("page", "enabled", Form::Flag,
         "Off by default: it tells every visitor which topics there are (the first 1,000 names and positions)."),
     optional("log", "format", Form::OneOf(&["text", "json"]),
