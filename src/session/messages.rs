@@ -9,9 +9,6 @@ use crate::hub::{NewPublication, Payload, PayloadKind};
 use crate::metrics::CloseClass;
 use crate::ws::{self, CloseCode, Event, Message, MessageKind, ProtocolError, frame};
 
-/// Pongs are put among the owed bytes up to here; beyond, only the newest is owed.
-const PONGS_BYTES_MAX: usize = 4096;
-
 impl Session {
     /// Takes frames as far as the first effect.
     pub(super) fn receive_frames(&mut self, input: &mut &mut [u8], rules: &Rules, moment: Moment) -> Option<Effect> {
@@ -20,6 +17,10 @@ impl Session {
         };
         let limits = open.limits(rules);
         while matches!(self.phase, Phase::Receiving) {
+            // What comes next begins a message, or a frame of which only some bytes are there.
+            if !open.connection.inside_message() {
+                open.message_began_us = moment.now_us;
+            }
             let effect = match open.connection.next(&limits, input) {
                 Ok(Some(event)) => self.handle_event(event, &mut open, rules, moment),
                 Ok(None) => {
@@ -42,17 +43,12 @@ impl Session {
     fn handle_event(&mut self, event: Event<'_>, open: &mut Open, rules: &Rules, moment: Moment) -> Option<Effect> {
         match event {
             Event::Data { kind, bytes, first, last } => {
-                if first {
-                    open.message_began_us = moment.now_us;
-                }
                 let message = open.assembler.add(kind, bytes, first, last)?;
                 self.messages_in += 1;
                 self.handle_message(message, &mut open.role, rules, moment)
             }
             Event::Ping(payload) => {
-                if self.may_ask(rules, moment.now_us) {
-                    self.owe_pong(payload);
-                }
+                self.receive_ping(payload, rules, moment.now_us);
                 None
             }
             Event::Pong(_) => None,
@@ -190,7 +186,7 @@ impl Session {
         }
     }
 
-    /// Takes a token for a ping or an echoed message; closes with 1008 where there is none.
+    /// Takes a token for an echoed message; closes with 1008 where there is none.
     fn may_ask(&mut self, rules: &Rules, now_us: u64) -> bool {
         let limits = &rules.limits;
         let may = self.bucket.take(limits.requests_per_second, limits.requests_burst, now_us);
@@ -198,16 +194,6 @@ impl Session {
             self.close(CloseCode::POLICY, "too many messages a second", CloseClass::Policy, now_us);
         }
         may
-    }
-
-    /// RFC 6455 5.5.3: "If an endpoint receives a Ping frame and has not yet sent Pong frame(s) in response to previous
-    /// Ping frame(s), the endpoint MAY elect to send a Pong frame for only the most recently processed Ping frame."
-    fn owe_pong(&mut self, payload: ws::Control) {
-        if self.pong.is_none() && self.owed.len() <= PONGS_BYTES_MAX {
-            frame::write(&mut self.owed, frame::Opcode::Pong, &payload, None);
-        } else {
-            self.pong = Some(Box::new(payload));
-        }
     }
 
     fn close_for(&mut self, error: ProtocolError, now_us: u64) {

@@ -13,6 +13,7 @@
 mod ending;
 mod entrance;
 mod messages;
+mod pongs;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -91,8 +92,8 @@ pub struct Session {
     received_us: u64,
     /// When what is now under way began: the handshake, the message, the ping, the close.
     began_us: u64,
-    /// The newest pong that found no place among the owed bytes.
-    pong: Option<Box<ws::Control>>,
+    /// The newest pong that could not be owed at once.
+    pong: Option<Box<pongs::LatePong>>,
     /// How it ended or is ending, for the counters.
     close_class: Option<CloseClass>,
     /// Whole messages that came and are not yet counted.
@@ -277,9 +278,7 @@ impl Session {
             // An idle client holds no buffer.
             self.owed = Vec::new();
             self.owed_sent = 0;
-            if let Some(pong) = self.pong.take() {
-                frame::write(&mut self.owed, frame::Opcode::Pong, &pong, None);
-            }
+            self.owe_pong_into_room();
         }
     }
 
