@@ -259,6 +259,8 @@ pub enum LogLevel {
 pub struct Limits {
     /// Clients of the whole process, divided among the shards.
     pub connections_max: u32,
+    /// Clients of one address that are not yet WebSockets, divided among the shards.
+    pub half_open_per_address_max: u32,
     /// A request or echoed message.
     pub message_bytes_max: u32,
     /// Fragments of one message.

@@ -202,6 +202,12 @@ impl Session {
         }
     }
 
+    /// Whether this is a WebSocket by now, and not ending.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open(_))
+    }
+
     /// Whether this is an open connection that takes publications in.
     #[must_use]
     pub fn is_publisher(&self) -> bool {

@@ -56,8 +56,7 @@ impl Gateway {
     pub(crate) fn configured_with(listener: &str, toml: &str) -> Gateway {
         let directory = TempDir::new().expect("a temporary directory can be made");
         let file = directory.path().join("tidegate.toml");
-        let addresses =
-            format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{listener}\n[admin]\naddress = \"127.0.0.1:0\"\n\n");
+        let addresses = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{listener}\n[admin]\naddress = \"127.0.0.1:0\"\n\n");
         std::fs::write(&file, format!("{addresses}{toml}")).expect("a temporary file can be written");
         Gateway::start(&["--config", &file.to_string_lossy(), "--shards", "2"], directory)
     }

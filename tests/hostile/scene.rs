@@ -186,8 +186,7 @@ impl Bystanders {
                     }
                 };
                 let (data, offset) = (payload(number), number + 1);
-                let wanted =
-                    if *combined { format!("{{\"stream\":\"calm\",\"o\":{offset},\"data\":{data}}}") } else { data };
+                let wanted = if *combined { format!("{{\"stream\":\"calm\",\"o\":{offset},\"data\":{data}}}") } else { data };
                 assert!(
                     frame.first == 0x81 && frame.payload == wanted.as_bytes(),
                     "bystander {index} has publication {number} next and whole, not {frame:?}"
