@@ -26,7 +26,7 @@ use crate::dialect::stream::{RequestId, Stream, event, reply};
 use crate::http::HeadReader;
 use crate::hub::{Encoding, NewPublication, Position, TopicName};
 use crate::metrics::{CloseClass, RefusalReason};
-use crate::ws::{self, Assembler, CloseCode, Connection, frame};
+use crate::ws::{Assembler, CloseCode, Connection, frame};
 
 /// What the shard has to do for a client; the answer is one of the session's methods.
 #[derive(Debug)]

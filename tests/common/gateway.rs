@@ -39,7 +39,7 @@ impl Gateway {
     pub(crate) fn demo_at(clients: &str, flags: &[&str]) -> Gateway {
         let directory = TempDir::new().expect("a temporary directory can be made");
         let flags: Vec<&str> = ["--listen", clients, "--admin", "127.0.0.1:0"].into_iter().chain(flags.iter().copied()).collect();
-        Gateway::start(&flags, directory)
+        Gateway::start(&flags, directory, &[])
     }
 
     /// Two shards, publishing allowed, and nothing else.
@@ -49,21 +49,22 @@ impl Gateway {
 
     /// Two shards with a configuration file that begins with the addresses and goes on with `toml`.
     pub(crate) fn configured(toml: &str) -> Gateway {
-        Gateway::configured_with("", toml)
+        Gateway::configured_with("", toml, &[])
     }
 
-    /// The same, with more keys for the listener.
-    pub(crate) fn configured_with(listener: &str, toml: &str) -> Gateway {
+    /// The same, with more keys for the listener and more of an environment.
+    pub(crate) fn configured_with(listener: &str, toml: &str, environment: &[(&str, &str)]) -> Gateway {
         let directory = TempDir::new().expect("a temporary directory can be made");
         let file = directory.path().join("tidegate.toml");
         let addresses = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{listener}\n[admin]\naddress = \"127.0.0.1:0\"\n\n");
         std::fs::write(&file, format!("{addresses}{toml}")).expect("a temporary file can be written");
-        Gateway::start(&["--config", &file.to_string_lossy(), "--shards", "2"], directory)
+        Gateway::start(&["--config", &file.to_string_lossy(), "--shards", "2"], directory, environment)
     }
 
-    fn start(flags: &[&str], directory: TempDir) -> Gateway {
+    fn start(flags: &[&str], directory: TempDir, environment: &[(&str, &str)]) -> Gateway {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .args(flags)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

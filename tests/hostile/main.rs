@@ -4,7 +4,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod door;
+mod flood;
 mod frames;
 mod scene;
+mod slow;
 
 use scene::{Cost, Scene};
