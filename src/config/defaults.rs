@@ -50,7 +50,15 @@ impl Default for Listener {
 
 impl Default for Admin {
     fn default() -> Admin {
-        Admin { enabled: false, address: loopback(8081), hosts: Vec::new(), body_bytes_max: 8 << 20 }
+        Admin {
+            enabled: false,
+            address: loopback(8081),
+            hosts: Vec::new(),
+            body_bytes_max: 8 << 20,
+            open_connections_max: 64,
+            head_timeout_ms: 30_000,
+            body_timeout_ms: 30_000,
+        }
     }
 }
 

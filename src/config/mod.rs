@@ -92,6 +92,12 @@ pub struct Admin {
     pub hosts: Vec<String>,
     /// Largest request body (a batch of publications).
     pub body_bytes_max: usize,
+    /// Connections at a time; further ones wait.
+    pub open_connections_max: u32,
+    /// For the head of a request, and for a connection without one.
+    pub head_timeout_ms: u32,
+    /// For the body of a request.
+    pub body_timeout_ms: u32,
 }
 
 /// Settings of the topics that match a pattern.

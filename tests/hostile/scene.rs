@@ -55,16 +55,25 @@ impl Cost {
 impl Scene {
     /// Publishing from this machine is allowed; `toml` is added to the configuration (but no `[shards]`).
     pub(crate) fn new(toml: &str) -> Scene {
-        Scene::with_listener("", toml)
+        Scene::with("", "", toml)
     }
 
     /// The same, with more keys for the listener.
     pub(crate) fn with_listener(keys: &str, toml: &str) -> Scene {
+        Scene::with(keys, "", toml)
+    }
+
+    /// The same, with more keys for the admin port.
+    pub(crate) fn with_admin(keys: &str) -> Scene {
+        Scene::with("", keys, "")
+    }
+
+    fn with(listener: &str, admin: &str, toml: &str) -> Scene {
         // Few receive buffers, so that the warm-up touches all of them.
         let small = "[shards]\nreceive_buffers = 64\n[[topic]]\npattern = \"calm\"\nring_bytes = 65536\n";
-        // Without huge pages, which would round every measure up to 2 MiB for each thread.
-        let exact = [("MIMALLOC_ALLOW_THP", "0")];
-        let gateway = Gateway::configured_with(keys, &format!("{PUBLISHING}{small}{toml}"), &exact);
+        // Without huge pages, which would round every measure up to 2 MiB for each thread, and what is free is given back at once.
+        let exact = [("MIMALLOC_ALLOW_THP", "0"), ("MIMALLOC_PURGE_DELAY", "0")];
+        let gateway = Gateway::configured_with(listener, &format!("{admin}{PUBLISHING}{small}{toml}"), &exact);
         let mut bystanders = Bystanders::join(&gateway);
         (0..WARM_UP).for_each(|_| bystanders.hear_a_batch());
         // What any client may do is done once.
@@ -164,12 +173,9 @@ struct Bystanders {
 
 impl Bystanders {
     fn join(gateway: &Gateway) -> Bystanders {
-        let mut subscribers = Vec::new();
-        // The kernel deals clients out to the shards as it likes.
-        while subscribers.len() < 4 || (0..2).any(|shard| metric(gateway, "connections", &format!("shard=\"{shard}\"")) == 0) {
-            let combined = subscribers.len() % 2 == 1;
-            subscribers.push((Raw::upgraded(gateway, if combined { "/stream?streams=calm" } else { "/ws/calm" }), combined));
-        }
+        let of = |path| on_both_shards(gateway, path).into_iter();
+        let subscribers =
+            of("/ws/calm").map(|raw| (raw, false)).chain(of("/stream?streams=calm").map(|raw| (raw, true))).collect();
         Bystanders { publisher: Raw::upgraded(gateway, "/publish/calm"), subscribers, heard: 0 }
     }
 
@@ -197,6 +203,17 @@ impl Bystanders {
         }
         self.heard = batch.end;
     }
+}
+
+/// Subscribers at a path, as many as it takes to have one on each shard: the kernel deals clients out as it likes.
+pub(crate) fn on_both_shards(gateway: &Gateway, path: &str) -> Vec<Raw> {
+    let counts = || [0, 1].map(|shard| metric(gateway, "subscriptions", &format!("shard=\"{shard}\"")));
+    let before = counts();
+    let mut subscribers = Vec::new();
+    while before.iter().zip(counts()).any(|(before, now)| now == *before) {
+        subscribers.push(Raw::upgraded(gateway, path));
+    }
+    subscribers
 }
 
 /// A JSON string that no other publication has.

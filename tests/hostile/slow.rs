@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::common::figures::{comes_to, kernel_bytes, metric};
 use crate::common::members::{Came, Then, connect, join, read_all};
 use crate::common::{Gateway, Raw, frame};
-use crate::scene::CLIENT_BYTES;
+use crate::scene::{CLIENT_BYTES, on_both_shards};
 use crate::{Cost, Scene};
 
 /// `head_bytes_max` by default.
@@ -156,6 +156,7 @@ fn slow_reader() {
     const RING_BYTES: usize = 512 << 10;
     const UNSENT_BYTES_MAX: usize = 16 << 10;
     const RECEIVE_BYTES: usize = 4096;
+    const BATCH: usize = 8;
     /// The kernel looks at the bound before it begins a segment, the largest being this on loopback.
     const SEGMENT_BYTES: usize = 64 << 10;
     let limits = format!(
@@ -163,22 +164,26 @@ fn slow_reader() {
          [limits]\nsend_unsent_bytes_max = {UNSENT_BYTES_MAX}\nclose_deadline_ms = 500\n"
     );
     let mut scene = Scene::new(&limits);
-    // Rings of both shards and of one encoding, a frame each, and what the kernel may hold.
+    // The ring of both shards, and half of one while it grows; a frame each; on each shard a batch under way, in twice its room.
+    let shard_bytes = RING_BYTES * 3 / 2 + 2 * BATCH * PAYLOAD_BYTES;
     let cost = Cost {
-        resident_bytes: (2 * RING_BYTES + READERS * (CLIENT_BYTES as usize + PAYLOAD_BYTES)) as u64,
+        resident_bytes: (2 * shard_bytes + READERS * (CLIENT_BYTES as usize + PAYLOAD_BYTES)) as u64,
         kernel_bytes: (READERS * (UNSENT_BYTES_MAX + SEGMENT_BYTES + 2 * RECEIVE_BYTES)) as u64,
     };
     scene.attack(cost, |gateway| {
         let mut publisher = Raw::upgraded(gateway, "/publish/flood");
         let mut stalled = join(gateway, "/ws/flood", READERS, Some(RECEIVE_BYTES));
+        // Others hear the same topic, and nothing more is published before they have it.
+        let mut readers = on_both_shards(gateway, "/ws/flood");
         let payload = vec![b'x'; PAYLOAD_BYTES];
         let mut published = 0;
         // They fall out of the ring, are told, do not take it, and are reset.
         while metric(gateway, "closes_total", "class=\"lag\"") < READERS as i64 {
-            for _ in 0..16 {
-                publisher.send(frame(0x82, &payload));
+            publisher.send(frame(0x82, &payload).repeat(BATCH));
+            for frame in readers.iter_mut().flat_map(|reader| (0..BATCH).map(|_| reader.frame())) {
+                assert!(frame.is_some_and(|frame| frame.payload == payload), "who reads has all of it");
             }
-            published += 16;
+            published += BATCH;
             assert!(published < 200_000, "readers that never read are borne for ever");
         }
         let copies = metric(gateway, "torn_copies_total", "");
@@ -266,5 +271,35 @@ fn replies_that_nobody_reads() {
             }
         }
         assert!(metric(gateway, "connections", "") > CLIENTS as i64, "none of them is closed");
+    });
+}
+
+/// The admin port is for this machine; what runs here and misbehaves costs it no more than its places.
+#[test]
+fn slow_clients_of_the_admin_port() {
+    const PLACES: usize = 8;
+    const BODY_BYTES_MAX: u64 = 2 << 20;
+    let admin = format!("body_bytes_max = {BODY_BYTES_MAX}\nopen_connections_max = {PLACES}\n");
+    let times = "head_timeout_ms = 500\nbody_timeout_ms = 500\n";
+    let mut scene = Scene::with_admin(&format!("{admin}{times}"));
+    // A body as it comes, in twice its room, for each place.
+    let cost = Cost { resident_bytes: PLACES as u64 * 2 * BODY_BYTES_MAX, kernel_bytes: 0 };
+    scene.attack(cost, |gateway| {
+        let client = |bytes: &[u8]| {
+            let mut stream = connect(gateway.admin, 0, None);
+            stream.write_all(bytes).expect("a new connection takes some bytes");
+            stream
+        };
+        let head = "POST /api/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n";
+        let body = [head.as_bytes(), &[b' '; 100_000]].concat();
+        // More than there are places, of each kind; whoever has none waits, and its time begins when it has one.
+        let mut bodies: Vec<_> = (0..2 * PLACES).map(|_| client(&body)).collect();
+        let mut heads: Vec<_> = (0..2 * PLACES).map(|_| client(b"GET /metrics HTTP/1.1\r\n")).collect();
+        let mut silent: Vec<_> = (0..2 * PLACES).map(|_| client(b"")).collect();
+        assert!(bodies.iter_mut().all(|stream| status(stream) == Some(408)));
+        drop(bodies);
+        assert!(heads.iter_mut().all(|stream| matches!(status(stream), Some(408) | None)));
+        assert!(silent.iter_mut().all(|stream| matches!(status(stream), Some(408) | None)));
+        assert_eq!(gateway.get("/health/live").status, 200, "there is room again");
     });
 }
