@@ -115,8 +115,13 @@ impl Gateway {
     /// Asks it to stop.
     pub(crate) fn terminate(&mut self) {
         self.terminated = true;
+        self.signal(Signal::TERM);
+    }
+
+    /// Signals it: between STOP and CONT it finds all that is sent to it at once.
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a child has a pid");
-        kill_process(pid, Signal::TERM).expect("a child can be signalled");
+        kill_process(pid, signal).expect("a child can be signalled");
     }
 
     /// Waits for its end.

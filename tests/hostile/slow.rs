@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::common::figures::{comes_to, kernel_bytes, metric};
 use crate::common::members::{Came, Then, connect, join, read_all};
 use crate::common::{Gateway, Raw, frame};
@@ -272,6 +274,43 @@ fn replies_that_nobody_reads() {
         }
         assert!(metric(gateway, "connections", "") > CLIENTS as i64, "none of them is closed");
     });
+}
+
+/// What came while a client does not take its replies is held back up to `held_bytes_max`, over all clients of a shard; whoever
+/// goes beyond is told to wait, and within it everything is answered.
+#[test]
+fn input_that_is_held_back() {
+    const REQUESTS: usize = 2_000;
+    let rates = "requests_per_second = 1000000\nrequests_burst = 1000000\n";
+    for (held_bytes_max, all) in [(4096, false), (1 << 20, true)] {
+        let limits = format!("[limits]\nreply_bytes_max = 1024\nheld_bytes_max = {held_bytes_max}\n{rates}");
+        let mut scene = Scene::new(&limits);
+        let gateway = &scene.gateway;
+        let mut client = Raw::upgraded(gateway, "/ws");
+        gateway.signal(Signal::STOP);
+        // Found at once, so that there is more than one turn can answer.
+        client.send(frame(0x81, b"{\"method\":\"PING\",\"id\":1}").repeat(REQUESTS));
+        gateway.signal(Signal::CONT);
+        scene.attack(Cost::clients(1, 4 * held_bytes_max), |gateway| {
+            let mut replies = 0;
+            let close = loop {
+                let frame = client.frame().expect("a reply, or a close frame");
+                if frame.first != 0x81 {
+                    break frame.close_code();
+                }
+                replies += 1;
+                if replies == REQUESTS {
+                    client.send(frame_of_close());
+                }
+            };
+            assert_eq!((close, replies == REQUESTS), (Some(if all { 1000 } else { 1013 }), all), "{replies} replies");
+            assert_eq!(metric(gateway, "closes_total", "class=\"policy\""), i64::from(!all));
+        });
+    }
+}
+
+fn frame_of_close() -> Vec<u8> {
+    frame(0x88, &1000u16.to_be_bytes())
 }
 
 /// The admin port is for this machine; what runs here and misbehaves costs it no more than its places.
