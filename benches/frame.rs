@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use tidegate::ws::{Connection, Event, Limits, Opcode, Role, frame};
 
 const SIZES: [usize; 4] = [16, 128, 1 << 10, 16 << 10];
-const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, fragments_max: 100 };
+const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, fragments_max: 100, inflate_ratio_max: 200 };
 /// A receive buffer's worth of frames.
 const INPUT_BYTES: usize = 64 << 10;
 

@@ -13,7 +13,7 @@ use tidegate::hub::{
 struct HeaderOnly;
 
 impl Encoder for HeaderOnly {
-    fn encode(&self, _: Encoding, _: &str, _: u64, _: u64, _: PayloadKind, payload: &[u8], out: &mut Vec<u8>) {
+    fn encode(&mut self, _: Encoding, _: &str, _: u64, _: u64, _: PayloadKind, payload: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&[0x81, 126]);
         out.extend_from_slice(&(payload.len() as u16).to_be_bytes());
         out.extend_from_slice(payload);
@@ -40,7 +40,7 @@ impl Shard {
             for choice in 0..topics_each {
                 // Multiplying by an odd number spreads the choices without repeating one.
                 let topic = topics[(client.wrapping_mul(2_654_435_761) as usize + choice as usize) % topics.len()];
-                hub.subscribe(client, topic, Encoding::Raw, Start::Live, &HeaderOnly).expect("a first subscription");
+                hub.subscribe(client, topic, Encoding::Raw, Start::Live, &mut HeaderOnly).expect("a first subscription");
             }
         }
         let payload = Payload { bytes: Bytes::from_static(&[b'x'; 128]), kind: PayloadKind::Text };
@@ -50,7 +50,7 @@ impl Shard {
     fn publish(&mut self, topic: usize) {
         let topic = self.topics[topic];
         self.publication.offset = self.hub.position(topic).offset + 1;
-        self.hub.publish(topic, &self.publication, &HeaderOnly);
+        self.hub.publish(topic, &self.publication, &mut HeaderOnly);
     }
 
     /// Visits all who are due, in slot order; gives how many.

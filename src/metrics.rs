@@ -260,6 +260,12 @@ pub struct ShardMetrics {
     pub publisher_pauses: Counter,
     /// Rests of unfinished frames copied because their ring gave them up.
     pub torn_copies: Counter,
+    /// Publications compressed, once for each topic and encoding.
+    pub compressions: Counter,
+    /// Bytes of their messages before.
+    pub compression_bytes_in: Counter,
+    /// Bytes of their messages after.
+    pub compression_bytes_out: Counter,
     /// From a publication's ingest to the submission that gave it to its last due subscriber here.
     pub publish_to_submit: Histogram,
 }

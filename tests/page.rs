@@ -84,6 +84,7 @@ fn check_in_browser(test: &str, name: &str, flags: &[&str]) {
     let status = browsing.wait().expect("a child can be waited for");
     println!("{said}");
     assert!(status.success(), "{name} ({status}):\n{said}");
+    assert!(gateway.counter("compressions") > 0, "the browser offers permessage-deflate, and its frames came compressed");
     gateway.stop();
 }
 

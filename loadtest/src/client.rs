@@ -10,7 +10,7 @@ use tidegate::ws::handshake::{self, ClientRequest};
 use tidegate::ws::{Assembler, Connection, Event, Limits, Opcode, Role, frame};
 
 /// What a server may send in one message.
-const LIMITS: Limits = Limits { message_bytes_max: 16 << 20, fragments_max: 1024 };
+const LIMITS: Limits = Limits { message_bytes_max: 16 << 20, fragments_max: 1024, inflate_ratio_max: 200 };
 
 /// How long connecting and a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,7 +62,8 @@ impl Client {
         stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
         let mut request = Vec::new();
         let nonce: [u8; 16] = std::array::from_fn(|_| keys.next()[0]);
-        let upgrade = ClientRequest { host: &url.authority, target: &url.target, nonce, protocols: &[], headers: &[] };
+        let upgrade =
+            ClientRequest { host: &url.authority, target: &url.target, nonce, protocols: &[], deflate: None, headers: &[] };
         let expected = handshake::write_request(&mut request, &upgrade);
         stream.write_all(&request)?;
         let mut head = HeadReader::new(16 << 10, 64);
@@ -77,7 +78,7 @@ impl Client {
             }
         };
         let response = head.response().map_err(io::Error::other)?;
-        handshake::check_response(&response, &expected, &[]).map_err(io::Error::other)?;
+        handshake::check_response(&response, &expected, &upgrade).map_err(io::Error::other)?;
         stream.set_nonblocking(true)?;
         let connection = Connection::new(Role::Client);
         Ok(Client { stream, connection, assembler: Assembler::default(), early, unsent: Vec::new(), pongs: 0 })

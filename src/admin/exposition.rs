@@ -62,6 +62,9 @@ const COUNTERS: &[Row<ShardMetrics, u64>] = &[
     ("mailbox_full", "Times that another shard's mailbox had no place", |m| m.mailbox_full.get()),
     ("publisher_pauses", "Times that a publisher was not read for want of credits", |m| m.publisher_pauses.get()),
     ("torn_copies", "Rests of frames copied because their ring gave them up", |m| m.torn_copies.get()),
+    ("compressions", "Publications compressed, once for each topic and encoding", |m| m.compressions.get()),
+    ("compression_bytes_in", "Bytes of compressed publications before", |m| m.compression_bytes_in.get()),
+    ("compression_bytes_out", "Bytes of compressed publications after", |m| m.compression_bytes_out.get()),
 ];
 
 /// Counters of the control thread.

@@ -30,7 +30,7 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// The longest publication that can be configured, written as a JSON string with each byte escaped, and its envelope.
-const LIMITS: Limits = Limits { message_bytes_max: (64 << 20) * 6 + (64 << 10), fragments_max: u32::MAX };
+const LIMITS: Limits = Limits { message_bytes_max: (64 << 20) * 6 + (64 << 10), fragments_max: u32::MAX, inflate_ratio_max: 200 };
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -243,7 +243,14 @@ fn shake_hands(endpoint: &Endpoint, path: &str, mut socket: &TcpStream) -> Resul
     let strange =
         |error: &dyn fmt::Display| ConnectError::Unreachable(format!("{endpoint} does not answer as a gateway ({error})"));
     let target = endpoint.target(path);
-    let request = ClientRequest { host: &endpoint.host, target: &target, nonce: rand::random(), protocols: &[], headers: &[] };
+    let request = ClientRequest {
+        host: &endpoint.host,
+        target: &target,
+        nonce: rand::random(),
+        protocols: &[],
+        deflate: None,
+        headers: &[],
+    };
     let mut bytes = Vec::new();
     let expected = handshake::write_request(&mut bytes, &request);
     socket.write_all(&bytes).map_err(|error| strange(&error))?;
@@ -264,7 +271,7 @@ fn shake_hands(endpoint: &Endpoint, path: &str, mut socket: &TcpStream) -> Resul
     let response = reader.response().map_err(|error| strange(&error))?;
     let early = behind.len();
     buffer.copy_within(behind, 0);
-    match handshake::check_response(&response, &expected, &[]) {
+    match handshake::check_response(&response, &expected, &request) {
         Ok(_) => Ok((buffer, early)),
         Err(handshake::ResponseError::Status(status)) => {
             let length = response.header("content-length").and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());

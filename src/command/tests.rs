@@ -110,7 +110,7 @@ impl Peer {
 
     /// All that the client sends up to its close frame or its end.
     fn read_all(&mut self) -> Vec<Sent> {
-        let limits = Limits { message_bytes_max: 1 << 20, fragments_max: 16 };
+        let limits = Limits { message_bytes_max: 1 << 20, fragments_max: 16, inflate_ratio_max: 200 };
         let (mut connection, mut assembler) = (Connection::new(Role::Server), Assembler::default());
         let (mut sent, mut buffer) = (Vec::new(), vec![0; 1000]);
         loop {

@@ -14,6 +14,7 @@ use super::{
 pub fn demo() -> Config {
     Config {
         demo: true,
+        listeners: vec![Listener { permessage_deflate: true, ..Listener::default() }],
         admin: Admin { enabled: true, ..Admin::default() },
         sources: vec![Source::Synthetic(Synthetic::default())],
         publish: Publish { allow: PublishAllow::Loopback, topics: vec!["demo.>".into()] },
@@ -44,7 +45,13 @@ impl Default for Config {
 
 impl Default for Listener {
     fn default() -> Listener {
-        Listener { address: loopback(8080), kind: ListenerKind::Tcp, hosts: Vec::new(), origins: Vec::new() }
+        Listener {
+            address: loopback(8080),
+            kind: ListenerKind::Tcp,
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            permessage_deflate: false,
+        }
     }
 }
 
@@ -142,7 +149,9 @@ impl Default for Limits {
             half_open_per_address_max: 1024,
             message_bytes_max: 64 << 10,
             fragments_max: 1024,
+            inflate_ratio_max: 200,
             publication_bytes_max: 1 << 20,
+            deflate_bytes_min: 128,
             head_bytes_max: 8192,
             headers_max: 64,
             handshake_timeout_ms: 5000,

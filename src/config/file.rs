@@ -71,13 +71,15 @@ struct ListenerShape {
     hosts: Vec<String>,
     #[serde(default)]
     origins: Vec<String>,
+    permessage_deflate: Option<bool>,
 }
 
 impl ListenerShape {
     fn into_listener(self) -> Listener {
         let default = Listener::default();
-        let ListenerShape { address, kind, hosts, origins } = self;
-        Listener { address, kind: kind.unwrap_or(default.kind), hosts, origins }
+        let ListenerShape { address, kind, hosts, origins, permessage_deflate } = self;
+        let permessage_deflate = permessage_deflate.unwrap_or(default.permessage_deflate);
+        Listener { address, kind: kind.unwrap_or(default.kind), hosts, origins, permessage_deflate }
     }
 }
 

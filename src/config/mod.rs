@@ -71,6 +71,8 @@ pub struct Listener {
     pub hosts: Vec<String>,
     /// Origins accepted besides the same host: `scheme://host[:port]`, exact.
     pub origins: Vec<String>,
+    /// Grants permessage-deflate to clients that offer it.
+    pub permessage_deflate: bool,
 }
 
 /// What speaks on a listener. TLS and Unix sockets come here.
@@ -271,8 +273,12 @@ pub struct Limits {
     pub message_bytes_max: u32,
     /// Fragments of one message.
     pub fragments_max: u32,
+    /// How many times its own bytes a compressed message may inflate to, beyond its first 64 KiB.
+    pub inflate_ratio_max: u32,
     /// One publication, from whatever door.
     pub publication_bytes_max: u32,
+    /// Publications below this are not compressed.
+    pub deflate_bytes_min: u32,
     /// The head of the handshake.
     pub head_bytes_max: u32,
     /// Header fields in a head.

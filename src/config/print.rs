@@ -82,6 +82,7 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
         ("limits", name) => of_struct(&Limits::default(), name),
         ("shards", name) => of_struct(&Shards::default(), name),
         ("listener", "kind") => Some("\"tcp\"".into()),
+        ("listener", "permessage_deflate") => Some(Listener::default().permessage_deflate.to_string()),
         ("admin", "address") => Some(format!("\"{}\"", Admin::default().address)),
         ("admin", "body_bytes_max") => whole(Admin::default().body_bytes_max as u64),
         ("admin", "open_connections_max") => whole(Admin::default().open_connections_max.into()),

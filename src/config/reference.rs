@@ -67,6 +67,10 @@ pub(super) const KEYS: &[Key] = &[
     optional("listener", "origins", Form::Texts(ORIGIN, forms::origin),
         "Origins of web pages that may connect besides those of the same host; compared exactly, 403 else. Clients that \
          are not browsers send none and are let in."),
+    optional("listener", "permessage_deflate", Form::Flag,
+        "Compresses for clients that offer permessage-deflate (RFC 7692), once for all of them. Off by default: it costs \
+         the gateway and every client time to save bytes, which pays on the open internet and not within a data centre. On \
+         in demo mode."),
     optional("admin", "address", Form::Text(LOOPBACK_ADDRESS, forms::loopback_address),
         "Address and port, beside the clients' 8080."),
     optional("admin", "hosts", Form::Texts(HOST, forms::host),
@@ -170,9 +174,16 @@ pub(super) const KEYS: &[Key] = &[
     limit("fragments_max", 1, 1 << 20, "fragments",
         "Fragments of one message: a flood of tiny ones costs work and carries nothing. 1,024 are 64 bytes each for the \
          longest message."),
+    limit("inflate_ratio_max", 1, 1032, "times",
+        "How many times its own bytes a client's compressed message may inflate to, beyond its first 64 KiB; above it \
+         close 1009. JSON seldom reaches 30; 1,032 is the most that DEFLATE can do. Whatever the ratio, the bound on the \
+         message's bytes holds for what was inflated."),
     limit("publication_bytes_max", 1, 64 << 20, "bytes",
         "One publication, from whatever door; above it 413 or close 1009. 1 MiB is 25 times the largest message of the \
          recorded feeds, and each stalled client may make us keep one unfinished frame of it."),
+    limit("deflate_bytes_min", 0, 64 << 20, "bytes",
+        "Messages below this are sent as they are to clients that agreed on compression. At 128 bytes compressing saves some \
+         30, less than the headers of the packet that carries them."),
     limit("head_bytes_max", 512, 64 << 10, "bytes",
         "The head of the handshake, all that a stranger can make us keep; above it 431. 8 KiB is what common servers \
          and balancers allow."),

@@ -167,6 +167,7 @@ const EVERYTHING: &str = r#"
     kind = "tcp"
     hosts = ["a.example"]
     origins = ["https://a.example"]
+    permessage_deflate = true
     [admin]
     address = "[::1]:9"
     [[topic]]
@@ -221,6 +222,7 @@ fn everything_can_be_set() {
             kind: ListenerKind::Tcp,
             hosts: vec!["a.example".into()],
             origins: vec!["https://a.example".into()],
+            permessage_deflate: true,
         }],
         admin: Admin { enabled: true, address: "[::1]:9".parse().expect("an address"), ..Admin::default() },
         topics: vec![Topic { pattern: "md.>".into(), kind: TopicKind::State, ring_publications: 7, ..Topic::default() }],

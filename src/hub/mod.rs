@@ -35,7 +35,7 @@ use registry::Registry;
 use store::{TopicMember, Topics, encode};
 use visit::Rests;
 
-/// What changes a publication's bytes on the wire: dialect and, later, compression. The key of encode-once.
+/// What changes a publication's bytes on the wire: dialect and compression. The key of encode-once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Encoding {
@@ -43,20 +43,24 @@ pub enum Encoding {
     Raw = 0,
     /// The payload in its envelope: topic, offset, data.
     Combined = 1,
+    /// As [`Encoding::Raw`], a compressed message where that is worth it (permessage-deflate without context take-over).
+    RawDeflate = 2,
+    /// As [`Encoding::Combined`], compressed in the same way.
+    CombinedDeflate = 3,
 }
 
 /// Number of encodings.
-pub const ENCODINGS: usize = 2;
+pub const ENCODINGS: usize = 4;
 
 /// All encodings; the log's first.
-const ALL_ENCODINGS: [Encoding; ENCODINGS] = [Encoding::Raw, Encoding::Combined];
+const ALL_ENCODINGS: [Encoding; ENCODINGS] = [Encoding::Raw, Encoding::Combined, Encoding::RawDeflate, Encoding::CombinedDeflate];
 
 /// Makes whole WebSocket frames (unmasked, FIN) of publications.
 pub trait Encoder {
     /// Appends the one frame of the publication in `encoding` to `out`.
     #[expect(clippy::too_many_arguments, reason = "a publication's parts, borrowed from wherever they lie")]
     fn encode(
-        &self,
+        &mut self,
         encoding: Encoding,
         topic: &str,
         offset: u64,
@@ -104,7 +108,7 @@ impl Hub {
     }
 
     /// Puts the newest known publication into the log of a topic that was just opened at its position, and tells nobody.
-    pub fn seed(&mut self, topic: TopicId, publication: &Publication, encoder: &dyn Encoder) {
+    pub fn seed(&mut self, topic: TopicId, publication: &Publication, encoder: &mut dyn Encoder) {
         let topic = self.topics.get_mut(topic);
         self.frame.clear();
         encode(encoder, Encoding::Raw, &topic.name, publication, &mut self.frame);
@@ -164,7 +168,7 @@ impl Hub {
     /// Appends the publication that follows the topic's newest, and notes its subscribers. Sends nothing.
     ///
     /// Frames may be given up for it: see [`Hub::take_overflowed`].
-    pub fn publish(&mut self, id: TopicId, publication: &Publication, encoder: &dyn Encoder) {
+    pub fn publish(&mut self, id: TopicId, publication: &Publication, encoder: &mut dyn Encoder) {
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
         let topic = self.topics.get_mut(id);
         assert_eq!(publication.offset, topic.log().next(), "a topic's publications come in order, without holes");

@@ -157,7 +157,7 @@ impl Topic {
     }
 
     /// Counts a subscription in the encoding, and makes its ring hold all from `cursor` on that the limits allow.
-    pub(super) fn acquire(&mut self, encoding: Encoding, cursor: u64, encoder: &dyn Encoder) {
+    pub(super) fn acquire(&mut self, encoding: Encoding, cursor: u64, encoder: &mut dyn Encoder) {
         let from = cursor.max(self.log().head());
         let held = self.encoded(encoding);
         if held.is_none_or(|held| held.ring.head() > from) {
@@ -205,7 +205,7 @@ impl Topic {
     }
 
     /// Makes an encoding's ring from the log, from this offset on.
-    fn transcode(&self, encoding: Encoding, from: u64, encoder: &dyn Encoder) -> Ring {
+    fn transcode(&self, encoding: Encoding, from: u64, encoder: &mut dyn Encoder) -> Ring {
         let mut ring = Ring::new(from, self.log.ring.limits());
         let mut frame = Vec::new();
         for offset in from..self.log().next() {
@@ -227,7 +227,13 @@ impl Topic {
 }
 
 /// Appends the publication's frame to `out`.
-pub(super) fn encode(encoder: &dyn Encoder, encoding: Encoding, name: &TopicName, publication: &Publication, out: &mut Vec<u8>) {
+pub(super) fn encode(
+    encoder: &mut dyn Encoder,
+    encoding: Encoding,
+    name: &TopicName,
+    publication: &Publication,
+    out: &mut Vec<u8>,
+) {
     let Publication { offset, unix_us, payload } = publication;
     encoder.encode(encoding, name.as_str(), *offset, *unix_us, payload.kind, &payload.bytes, out);
 }

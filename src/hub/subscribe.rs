@@ -52,7 +52,7 @@ impl Hub {
         id: TopicId,
         encoding: Encoding,
         start: Start,
-        encoder: &dyn Encoder,
+        encoder: &mut dyn Encoder,
     ) -> Result<(), HubError> {
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
         let topic = self.topics.get_mut(id);
@@ -149,7 +149,7 @@ impl Hub {
     }
 
     /// Changes the encoding of all the client's subscriptions, from their cursors on.
-    pub fn set_encoding(&mut self, slot: u32, encoding: Encoding, encoder: &dyn Encoder) {
+    pub fn set_encoding(&mut self, slot: u32, encoding: Encoding, encoder: &mut dyn Encoder) {
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
         self.copy_rest_of(slot, None);
         let ids: Vec<u32> = self.registry.of_client(slot).collect();

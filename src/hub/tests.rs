@@ -6,12 +6,13 @@ use bytes::Bytes;
 
 use super::*;
 
-/// Raw: header and payload. Combined: header and an envelope with the payload as it stands.
+/// Raw: header and payload. Combined: header and an envelope with the payload as it stands. What is "compressed" has a mark,
+/// and is shorter than that where it is long.
 pub(super) struct TestEncoder;
 
 impl Encoder for TestEncoder {
     fn encode(
-        &self,
+        &mut self,
         encoding: Encoding,
         topic: &str,
         offset: u64,
@@ -21,9 +22,13 @@ impl Encoder for TestEncoder {
         out: &mut Vec<u8>,
     ) {
         let mut body = payload.to_vec();
-        if encoding == Encoding::Combined {
+        if matches!(encoding, Encoding::Combined | Encoding::CombinedDeflate) {
             body = format!("{topic} {offset} {unix_us} {kind:?} ").into_bytes();
             body.extend_from_slice(payload);
+        }
+        if matches!(encoding, Encoding::RawDeflate | Encoding::CombinedDeflate) {
+            body.truncate(150);
+            body.insert(0, b'~');
         }
         out.push(if kind == PayloadKind::Binary { 0x82 } else { 0x81 });
         match body.len() {
@@ -54,7 +59,7 @@ const ROOMY: RingLimits = RingLimits { publications: 1000, bytes: 1 << 20 };
 
 fn publish(hub: &mut Hub, topic: TopicId, payload: &str) {
     let offset = hub.position(topic).offset + 1;
-    hub.publish(topic, &publication(offset, PayloadKind::Text, payload.as_bytes()), &TestEncoder);
+    hub.publish(topic, &publication(offset, PayloadKind::Text, payload.as_bytes()), &mut TestEncoder);
 }
 
 /// One visit: what was offered, and what is advanced when `sent` bytes of it went.
@@ -87,7 +92,7 @@ fn a_visit_takes_all_that_a_client_lacks_over_all_its_topics() {
     let a = open(&mut hub, "a", ROOMY, 0);
     let b = open(&mut hub, "b", ROOMY, 0);
     for topic in [a, b] {
-        hub.subscribe(3, topic, Encoding::Raw, Start::Live, &TestEncoder).expect("a first subscription");
+        hub.subscribe(3, topic, Encoding::Raw, Start::Live, &mut TestEncoder).expect("a first subscription");
     }
     assert_eq!(hub.due().next_from(0), None);
     for (topic, payload) in [(a, "a1"), (b, "b1"), (a, "a2")] {
@@ -104,7 +109,7 @@ fn a_cut_visit_goes_on_with_the_topic_that_waited_longest() {
     let mut hub = Hub::new(0);
     let topics = ["a", "b", "c"].map(|name| open(&mut hub, name, ROOMY, 0));
     for topic in topics {
-        hub.subscribe(0, topic, Encoding::Raw, Start::Live, &TestEncoder).expect("a first subscription");
+        hub.subscribe(0, topic, Encoding::Raw, Start::Live, &mut TestEncoder).expect("a first subscription");
     }
     for number in 1..=3 {
         publish(&mut hub, topics[0], &format!("a{number}"));
@@ -119,7 +124,7 @@ fn a_cut_visit_goes_on_with_the_topic_that_waited_longest() {
 fn the_rest_of_a_torn_frame_leads_the_next_visit_and_can_be_taken_alone() {
     let mut hub = Hub::new(100);
     let a = open(&mut hub, "a", ROOMY, 0);
-    hub.subscribe(0, a, Encoding::Raw, Start::Live, &TestEncoder).expect("a first subscription");
+    hub.subscribe(0, a, Encoding::Raw, Start::Live, &mut TestEncoder).expect("a first subscription");
     publish(&mut hub, a, "first");
     publish(&mut hub, a, "second");
     assert_eq!(visit(&mut hub, 0, ALL, 4), Ok("#first#second".into()));
@@ -139,7 +144,7 @@ fn a_rest_over_the_total_is_lost_and_its_client_told_of_once() {
     let mut hub = Hub::new(3);
     let a = open(&mut hub, "a", RingLimits { publications: 1, bytes: 100 }, 0);
     for slot in [0, 1] {
-        hub.subscribe(slot, a, Encoding::Raw, Start::Live, &TestEncoder).expect("a first subscription");
+        hub.subscribe(slot, a, Encoding::Raw, Start::Live, &mut TestEncoder).expect("a first subscription");
     }
     publish(&mut hub, a, "1234");
     for slot in [0, 1] {
@@ -161,7 +166,7 @@ fn a_client_that_fell_is_told_and_still_owed_its_rest() {
     let a = open(&mut hub, "a", RingLimits { publications: 2, bytes: 100 }, 0);
     let b = open(&mut hub, "b", ROOMY, 0);
     for topic in [a, b] {
-        hub.subscribe(0, topic, Encoding::Raw, Start::Live, &TestEncoder).expect("a first subscription");
+        hub.subscribe(0, topic, Encoding::Raw, Start::Live, &mut TestEncoder).expect("a first subscription");
     }
     publish(&mut hub, a, "a1");
     visit(&mut hub, 0, ALL, 1).expect("nothing fell");
@@ -187,12 +192,12 @@ fn newest_is_rebuilt_from_the_log_and_seeds_a_replica() {
     assert_eq!(hub.newest(a), None);
     for (number, (kind, size)) in kinds.into_iter().enumerate() {
         let published = publication(42 + number as u64, kind, &vec![b'1'; size]);
-        hub.publish(a, &published, &TestEncoder);
+        hub.publish(a, &published, &mut TestEncoder);
         assert_eq!(hub.newest(a), Some(published.clone()));
 
         let mut replica = Hub::new(0);
         let b = open(&mut replica, "a", ROOMY, published.offset);
-        replica.seed(b, &published, &TestEncoder);
+        replica.seed(b, &published, &mut TestEncoder);
         assert_eq!((replica.newest(b), replica.position(b)), (Some(published), hub.position(a)));
     }
 }
@@ -204,7 +209,7 @@ fn what_cannot_be_subscribed_says_why() {
     for payload in ["x", "y", "z"] {
         publish(&mut hub, a, payload);
     }
-    let mut subscribe = |start| hub.subscribe(0, a, Encoding::Combined, start, &TestEncoder);
+    let mut subscribe = |start| hub.subscribe(0, a, Encoding::Combined, start, &mut TestEncoder);
     assert_eq!(subscribe(Start::After(14)), Err(HubError::Ahead { after: 14, newest: 13 }));
     assert_eq!(subscribe(Start::After(10)), Err(HubError::NotHeld { after: 10, oldest: 12 }));
     assert_eq!(subscribe(Start::After(11)), Ok(()));

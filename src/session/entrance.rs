@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::{Effect, ListenerRules, Moment, Open, Phase, Role, Rules, Session};
+use super::{Deflate, Effect, ListenerRules, Moment, Open, Phase, Role, Rules, Session};
 use crate::config::PublishAllow;
 use crate::dialect::stream::{RequestId, Stream, Target, target};
 use crate::dialect::{ClientError, ErrorCode};
@@ -12,6 +12,7 @@ use crate::http::{self, HeadError, HeadReader, Progress, Request};
 use crate::hub::{Position, TopicName};
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::page;
+use crate::ws::deflate::{Agreement, Terms};
 use crate::ws::{self, Assembler, Connection, handshake};
 
 /// A request that the shard has in hand.
@@ -30,6 +31,14 @@ struct Upgraded {
     subprotocol: bool,
     /// A stream of the URL had an option, so a combined connection begins with the reply.
     reply: bool,
+    deflate: Option<Agreement>,
+}
+
+impl Entering {
+    /// What permessage-deflate will be on the connection.
+    pub(super) fn deflate(&self) -> Option<Agreement> {
+        self.upgrade.as_ref()?.deflate
+    }
 }
 
 /// The subprotocol that names this dialect.
@@ -136,13 +145,19 @@ impl Session {
         };
         let upgraded = entering.upgrade.expect("an admission is of an upgrade");
         let subprotocol = upgraded.subprotocol.then_some(SUBPROTOCOL);
-        handshake::write_accept(&mut self.owed, &upgraded.accept, subprotocol, &[]);
+        let answer = upgraded.deflate.map(|agreed| agreed.to_string());
+        let headers: Vec<_> = answer.iter().map(|answer| ("Sec-WebSocket-Extensions", answer.as_str())).collect();
+        handshake::write_accept(&mut self.owed, &upgraded.accept, subprotocol, &headers);
         let combined = matches!(entering.role, Role::Subscriber { combined: true, .. });
         self.phase = Phase::Open(Box::new(Open {
-            connection: Connection::new(ws::Role::Server),
+            connection: match &upgraded.deflate {
+                Some(agreed) => Connection::with_deflate(ws::Role::Server, agreed),
+                None => Connection::new(ws::Role::Server),
+            },
             assembler: Assembler::default(),
             role: entering.role,
             message_began_us: now_us,
+            deflate: upgraded.deflate.map(|agreed| Deflate { agreed, compressor: None }),
         }));
         // The reply comes "with the handshake": before the first publication, with a null id.
         if combined && upgraded.reply {
@@ -280,7 +295,9 @@ impl Door<'_> {
             let message = format!("more than subscriptions_max = {} streams", self.rules.limits.subscriptions_max);
             return Err(Refusal { code: ErrorCode::Limit, ..Refusal::new(400, RefusalReason::BadRequest, message) });
         }
+        let terms = if role == Role::Echo { Terms::Own } else { Terms::Shared };
         let upgraded = Upgraded {
+            deflate: upgrade.deflate(terms).filter(|_| self.listener.permessage_deflate),
             accept: upgrade.accept,
             subprotocol: subprotocol(&upgrade)?,
             reply: streams.iter().any(|stream| stream.options.given),

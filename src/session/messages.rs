@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 
-use super::{Effect, Moment, Open, Phase, Request, Role, Rules, Session};
+use super::{Deflate, Effect, Moment, Open, Phase, Request, Role, Rules, Session};
+use crate::config::Limits;
 use crate::dialect::stream::{self, Command, Property, Published, PublisherMessage, payload_kind, reply};
 use crate::dialect::{ClientError, ErrorCode};
 use crate::hub::{NewPublication, Payload, PayloadKind};
 use crate::metrics::CloseClass;
+use crate::ws::deflate::Compressor;
 use crate::ws::{self, CloseCode, Event, Message, MessageKind, ProtocolError, frame};
 
 impl Session {
@@ -16,13 +18,24 @@ impl Session {
             unreachable!("only open connections have frames")
         };
         let limits = open.limits(rules);
+        let Open { connection, assembler, role, message_began_us, deflate } = &mut *open;
+        if !connection.inside_message() {
+            *message_began_us = moment.now_us;
+        }
         while matches!(self.phase, Phase::Receiving) {
-            // What comes next begins a message, or a frame of which only some bytes are there.
-            if !open.connection.inside_message() {
-                open.message_began_us = moment.now_us;
-            }
-            let effect = match open.connection.next(&limits, input) {
-                Ok(Some(event)) => self.handle_event(event, &mut open, rules, moment),
+            let effect = match connection.next(&limits, input) {
+                Ok(Some(Event::Data { kind, bytes, first, last })) => {
+                    if last {
+                        // What is behind it in the input begins another.
+                        *message_began_us = moment.now_us;
+                    }
+                    let message = assembler.add(kind, bytes, first, last);
+                    message.and_then(|message| self.handle_message(message, role, deflate.as_mut(), rules, moment))
+                }
+                Ok(Some(event)) => {
+                    self.handle_control(event, rules, moment);
+                    None
+                }
                 Ok(None) => {
                     self.phase = Phase::Open(open);
                     return None;
@@ -33,6 +46,8 @@ impl Session {
                 }
             };
             if effect.is_some() {
+                // The shard may be long with it.
+                connection.forget_piece();
                 self.phase = Phase::Open(open);
                 return effect;
             }
@@ -40,18 +55,11 @@ impl Session {
         None
     }
 
-    fn handle_event(&mut self, event: Event<'_>, open: &mut Open, rules: &Rules, moment: Moment) -> Option<Effect> {
+    fn handle_control(&mut self, event: Event<'_>, rules: &Rules, moment: Moment) {
         match event {
-            Event::Data { kind, bytes, first, last } => {
-                let message = open.assembler.add(kind, bytes, first, last)?;
-                self.messages_in += 1;
-                self.handle_message(message, &mut open.role, rules, moment)
-            }
-            Event::Ping(payload) => {
-                self.receive_ping(payload, rules, moment.now_us);
-                None
-            }
-            Event::Pong(_) => None,
+            Event::Ping(payload) => self.receive_ping(payload, rules, moment.now_us),
+            Event::Pong(_) => {}
+            Event::Data { .. } => unreachable!("data frames have their own path"),
             Event::Close(body) => {
                 // RFC 6455 5.5.1: "If an endpoint receives a Close frame and did not previously send a Close frame, the
                 // endpoint MUST send a Close frame in response. [...] the endpoint typically echos the status code it
@@ -61,12 +69,19 @@ impl Session {
                     None => frame::write(&mut self.owed, frame::Opcode::Close, &[], None),
                 }
                 self.end(CloseClass::Normal, moment.now_us);
-                None
             }
         }
     }
 
-    fn handle_message(&mut self, message: Message<'_>, role: &mut Role, rules: &Rules, moment: Moment) -> Option<Effect> {
+    fn handle_message(
+        &mut self,
+        message: Message<'_>,
+        role: &mut Role,
+        deflate: Option<&mut Deflate>,
+        rules: &Rules,
+        moment: Moment,
+    ) -> Option<Effect> {
+        self.messages_in += 1;
         let now_us = moment.now_us;
         match role {
             Role::Subscriber { combined, events } => {
@@ -75,12 +90,7 @@ impl Session {
             }
             Role::Echo => {
                 if self.may_ask(rules, now_us) {
-                    let opcode = match message.kind {
-                        MessageKind::Text => frame::Opcode::Text,
-                        MessageKind::Binary => frame::Opcode::Binary,
-                    };
-                    frame::write(&mut self.owed, opcode, &message.bytes, None);
-                    self.messages_out += 1;
+                    self.echo(&message, deflate);
                 }
                 None
             }
@@ -90,6 +100,23 @@ impl Session {
             }
             Role::PublisherMany => self.handle_combined(message, rules, now_us),
         }
+    }
+
+    /// Sends it back, compressed where that was agreed.
+    fn echo(&mut self, message: &Message<'_>, deflate: Option<&mut Deflate>) {
+        let opcode = match message.kind {
+            MessageKind::Text => frame::Opcode::Text,
+            MessageKind::Binary => frame::Opcode::Binary,
+        };
+        match deflate {
+            Some(deflate) => {
+                let mut payload = Vec::new();
+                deflate.compress(&message.bytes, &mut payload);
+                frame::write_compressed(&mut self.owed, opcode, &payload, None);
+            }
+            None => frame::write(&mut self.owed, opcode, &message.bytes, None),
+        }
+        self.messages_out += 1;
     }
 
     fn handle_request(
@@ -198,7 +225,7 @@ impl Session {
 
     fn close_for(&mut self, error: ProtocolError, now_us: u64) {
         let code = error.close_code();
-        let class = if code == CloseCode::INVALID_PAYLOAD {
+        let class = if code == CloseCode::INVALID_PAYLOAD && error != ProtocolError::DeflateBroken {
             CloseClass::Utf8
         } else if code == CloseCode::TOO_BIG {
             CloseClass::TooBig
@@ -215,6 +242,18 @@ struct Properties<'r> {
     events: &'r mut bool,
 }
 
+impl Deflate {
+    /// With its own compressor. An idle client holds one only where its context is taken over.
+    fn compress(&mut self, message: &[u8], out: &mut Vec<u8>) {
+        let bits = self.agreed.window_bits(ws::Role::Server);
+        if self.agreed.takes_over(ws::Role::Server) {
+            self.compressor.get_or_insert_with(|| Box::new(Compressor::new(bits, true))).compress(message, out);
+        } else {
+            Compressor::new(bits, false).compress(message, out);
+        }
+    }
+}
+
 impl Open {
     /// A publisher's messages are bounded as publications, others as requests.
     fn limits(&self, rules: &Rules) -> ws::Limits {
@@ -224,7 +263,8 @@ impl Open {
             Role::PublisherMany => rules.limits.publication_bytes_max.saturating_add(1024),
             Role::Subscriber { .. } | Role::Echo => rules.limits.message_bytes_max,
         };
-        ws::Limits { message_bytes_max, fragments_max: rules.limits.fragments_max }
+        let Limits { fragments_max, inflate_ratio_max, .. } = rules.limits;
+        ws::Limits { message_bytes_max, fragments_max, inflate_ratio_max }
     }
 }
 

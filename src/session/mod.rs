@@ -26,6 +26,7 @@ use crate::dialect::stream::{RequestId, Stream, event, reply};
 use crate::http::HeadReader;
 use crate::hub::{Encoding, NewPublication, Position, TopicName};
 use crate::metrics::{CloseClass, RefusalReason};
+use crate::ws::deflate::{Agreement, Compressor};
 use crate::ws::{Assembler, CloseCode, Connection, frame};
 
 /// What the shard has to do for a client; the answer is one of the session's methods.
@@ -124,8 +125,17 @@ struct Open {
     connection: Connection,
     assembler: Assembler,
     role: Role,
-    /// When the first piece of the message came that is not whole yet.
+    /// When the first byte of the message came that is not whole yet.
     message_began_us: u64,
+    deflate: Option<Deflate>,
+}
+
+/// permessage-deflate on an open connection.
+#[derive(Debug)]
+struct Deflate {
+    agreed: Agreement,
+    /// Of `/echo`, from its first message on, where its context is taken over.
+    compressor: Option<Box<Compressor>>,
 }
 
 /// What a connection is for, by its path.
@@ -195,10 +205,16 @@ impl Session {
     /// The encoding that this client's publications have.
     #[must_use]
     pub fn encoding(&self) -> Encoding {
-        match &self.phase {
-            Phase::Open(open) if matches!(open.role, Role::Subscriber { combined: true, .. }) => Encoding::Combined,
-            Phase::Entering(entering) if matches!(entering.role, Role::Subscriber { combined: true, .. }) => Encoding::Combined,
-            _ => Encoding::Raw,
+        let (role, deflate) = match &self.phase {
+            Phase::Open(open) => (&open.role, open.deflate.is_some()),
+            Phase::Entering(entering) => (&entering.role, entering.deflate().is_some()),
+            Phase::Head { .. } | Phase::Receiving | Phase::Ending => return Encoding::Raw,
+        };
+        match (matches!(role, Role::Subscriber { combined: true, .. }), deflate) {
+            (false, false) => Encoding::Raw,
+            (true, false) => Encoding::Combined,
+            (false, true) => Encoding::RawDeflate,
+            (true, true) => Encoding::CombinedDeflate,
         }
     }
 

@@ -31,6 +31,8 @@ pub struct ListenerRules {
     pub hosts: Vec<String>,
     /// Origins that are taken besides the same host, as a browser writes them.
     pub origins: Vec<String>,
+    /// permessage-deflate is granted to whoever offers it.
+    pub permessage_deflate: bool,
 }
 
 impl Rules {
@@ -42,6 +44,7 @@ impl Rules {
             loopback: listener.address.ip().to_canonical().is_loopback(),
             hosts: listener.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             origins: listener.origins.clone(),
+            permessage_deflate: listener.permessage_deflate,
         });
         Rules {
             limits: config.limits.clone(),

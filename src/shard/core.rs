@@ -15,6 +15,7 @@ use super::sweep::{Sweep, Visited};
 use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
 use crate::config::Config;
+use crate::dialect::stream::Compressions;
 use crate::metrics::{CloseClass, RefusalReason, ShardMetrics};
 use crate::reactor::{ClientKey, Now, Op, SendOutcome, Wait};
 use crate::session::{Expiry, Moment, Rules, Session};
@@ -183,6 +184,10 @@ impl Core {
             self.metrics.publish_to_submit.record(self.now.unix_us.saturating_sub(unix_us));
         }
         self.metrics.torn_copies.add(self.topics.hub.take_torn_copies());
+        let Compressions { publications, bytes_before, bytes_after } = self.topics.encoder.take_compressions();
+        self.metrics.compressions.add(publications);
+        self.metrics.compression_bytes_in.add(bytes_before);
+        self.metrics.compression_bytes_out.add(bytes_after);
     }
 
     fn reset_overflowed(&mut self) {

@@ -10,7 +10,7 @@ use super::core::Core;
 use super::mail::{Mail, Ticket};
 use super::stopping::Stop;
 use super::topics::{Waiter, Wanted};
-use crate::dialect::stream::{RequestId, Stream, StreamEncoder};
+use crate::dialect::stream::{RequestId, Stream};
 use crate::dialect::{ClientError, ErrorCode};
 use crate::hub::{NewPublication, Position, Start, TopicId, TopicName};
 use crate::metrics::CloseClass;
@@ -47,7 +47,7 @@ impl Core {
                 Request::Positions(topics) => self.positions(key, &id, topics.as_deref()),
                 Request::SetCombined(combined) => {
                     let encoding = self.session_mut(key).set_combined(&id, combined);
-                    self.topics.hub.set_encoding(key.slot, encoding, &StreamEncoder);
+                    self.topics.hub.set_encoding(key.slot, encoding, &mut self.topics.encoder);
                 }
             },
         }
@@ -98,7 +98,7 @@ impl Core {
         for (stream, topic) in streams.iter().zip(topics) {
             if !self.topics.hub.is_subscribed(key.slot, topic) {
                 let start = if stream.options.last { Start::Newest } else { Start::Live };
-                let subscribed = self.topics.hub.subscribe(key.slot, topic, encoding, start, &StreamEncoder);
+                let subscribed = self.topics.hub.subscribe(key.slot, topic, encoding, start, &mut self.topics.encoder);
                 subscribed.expect("the newest and the next publication are always held");
                 self.metrics.subscriptions.add(1);
             }

@@ -15,6 +15,7 @@ use crate::reactor::{ClientKey, Now};
 /// Topics, homes and replicas.
 pub(super) struct Topics {
     pub(super) hub: Hub,
+    pub(super) encoder: StreamEncoder,
     place: Place,
     settings: Box<[(Pattern, RingLimits)]>,
     fallback: RingLimits,
@@ -94,6 +95,7 @@ impl Topics {
             .map(|topic| (Pattern::parse(&topic.pattern).expect("the configuration was validated"), limits(topic)));
         Topics {
             hub: Hub::new(config.limits.torn_bytes_max as usize),
+            encoder: StreamEncoder::new(config.limits.deflate_bytes_min),
             place,
             settings: settings.collect(),
             fallback: limits(&config::Topic::default()),
@@ -119,7 +121,7 @@ impl Topics {
         let topic = self.home_topic(&new.topic, now)?;
         let Position { epoch, offset } = self.hub.position(topic);
         let publication = Publication { offset: offset + 1, unix_us: now.unix_us, payload: new.payload };
-        self.hub.publish(topic, &publication, &StreamEncoder);
+        self.hub.publish(topic, &publication, &mut self.encoder);
         let home = self.homes.get_mut(&topic).expect("a home topic has its home's part");
         home.rate.tick(now.monotonic_us, publication.offset);
         for &(place, replica) in &home.replicas {
@@ -215,7 +217,7 @@ impl Topics {
         let limits = self.limits_of(&name);
         let topic = self.hub.open(name, limits, position);
         if let Some(newest) = newest {
-            self.hub.seed(topic, newest, &StreamEncoder);
+            self.hub.seed(topic, newest, &mut self.encoder);
         }
         self.replicas[number as usize].as_mut().expect("it is there").state = ReplicaState::Attached(topic);
         // Until somebody subscribes it is unused; the linger looks at it then.
@@ -234,7 +236,7 @@ impl Topics {
         let replica = self.replicas[number as usize].as_ref().expect("a number is freed after the home's last word");
         match replica.state {
             ReplicaState::Attached(topic) | ReplicaState::Detaching(topic) => {
-                self.hub.publish(topic, publication, &StreamEncoder);
+                self.hub.publish(topic, publication, &mut self.encoder);
                 self.hub.members(topic)
             }
             ReplicaState::Attaching => unreachable!("Attached comes before the first Append"),

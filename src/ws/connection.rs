@@ -1,8 +1,9 @@
 //! Pulls events out of received bytes: frames in order, unmasked in place, text checked as it comes in.
 //!
 //! Without: memory per message. Payloads are handed out as pieces of the input they came in; only a control frame that
-//! the input tears is kept, in a box, until its rest is there. Without the close handshake and pongs, too: the events say
-//! that they are due.
+//! the input tears is kept, in a box, until its rest is there. An inflater, in a box too, exists inside of a compressed message
+//! only, or as long as its context is taken over; it owns the pieces that it inflates. Without the close handshake and pongs,
+//! too: the events say that they are due.
 //!
 //! Invariants: a length is refused when its header is read, before anything is kept for it. What the events say does not
 //! depend on how the input is torn, only into how many pieces a message falls.
@@ -10,6 +11,7 @@
 use std::mem;
 use std::ops::Deref;
 
+use super::deflate::{Agreement, Inflater};
 use super::frame::{self, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode};
 use super::utf8::Utf8;
 use super::{CloseCode, ProtocolError, close, mask};
@@ -26,10 +28,20 @@ pub enum Role {
 /// Bounds on one message; the same for many clients, so they are lent to each call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest message, all its fragments together.
+    /// Longest message, all its fragments together, inflated.
     pub message_bytes_max: u32,
     /// Most fragments of one message; a message in one frame has one.
     pub fragments_max: u32,
+    /// How many times its own bytes a compressed message may inflate to, beyond the first 64 KiB.
+    pub inflate_ratio_max: u32,
+}
+
+impl Limits {
+    /// Longest compressed message as it comes. Where DEFLATE gains nothing it adds to a message, at the worst settings of
+    /// zlib less than a sixth, and five bytes for each flush.
+    fn compressed_bytes_max(&self) -> u32 {
+        self.message_bytes_max.saturating_add(self.message_bytes_max / 4).saturating_add(1024)
+    }
 }
 
 /// The two kinds of message.
@@ -113,6 +125,7 @@ impl std::fmt::Debug for Control {
 #[derive(Debug)]
 pub struct Connection {
     role: Role,
+    compression: Compression,
     /// The kind of the message that has begun and not ended.
     message: Option<MessageKind>,
     /// No piece of it has been handed out.
@@ -123,10 +136,19 @@ pub struct Connection {
     message_bytes: u32,
     fragments: u32,
     frame: Frame,
+    inflater: Option<Box<Inflater>>,
 }
 
 // One per client, hundreds of thousands of them.
-const _: () = assert!(size_of::<Connection>() <= 40);
+const _: () = assert!(size_of::<Connection>() <= 48);
+
+/// What was agreed on the peer's messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compression {
+    Never,
+    EachByItself,
+    TakenOver,
+}
 
 /// Where the stream stands inside of a frame.
 #[derive(Debug)]
@@ -143,31 +165,78 @@ impl Frame {
     const START: Self = Self::Header { torn: [0; HEADER_BYTES_MAX - 1], length: 0 };
 }
 
+/// What a look at the input came to.
+enum Step<'b> {
+    /// There is nothing to tell yet.
+    More,
+    Event(Event<'b>),
+    /// The inflater has a piece.
+    Inflated {
+        last: bool,
+    },
+}
+
 /// Text is unmasked and checked in pieces of this size, so that the second look finds them in the first-level cache.
 const PIECE_BYTES: usize = 16 << 10;
 
 impl Connection {
     /// A connection whose handshake is done; `role` is ours.
     pub fn new(role: Role) -> Self {
-        Self { role, message: None, first: false, utf8: Utf8::default(), message_bytes: 0, fragments: 0, frame: Frame::START }
+        Self {
+            role,
+            compression: Compression::Never,
+            message: None,
+            first: false,
+            utf8: Utf8::default(),
+            message_bytes: 0,
+            fragments: 0,
+            frame: Frame::START,
+            inflater: None,
+        }
+    }
+
+    /// The same, with permessage-deflate as agreed in the handshake.
+    pub fn with_deflate(role: Role, agreed: &Agreement) -> Self {
+        let peer = match role {
+            Role::Server => Role::Client,
+            Role::Client => Role::Server,
+        };
+        let compression = if agreed.takes_over(peer) { Compression::TakenOver } else { Compression::EachByItself };
+        Self { compression, ..Self::new(role) }
     }
 
     /// The next event of the input, unmasked in place; `input` advances past what was used. None: the input is used up.
     /// After an error the stream has no meaning any more and nothing must be read.
-    pub fn next<'b>(&mut self, limits: &Limits, input: &mut &'b mut [u8]) -> Result<Option<Event<'b>>, ProtocolError> {
-        loop {
-            let event = match &mut self.frame {
+    pub fn next<'s, 'b: 's>(&'s mut self, limits: &Limits, input: &mut &'b mut [u8]) -> Result<Option<Event<'s>>, ProtocolError> {
+        self.forget_piece();
+        let last = loop {
+            let step = match &mut self.frame {
                 Frame::Header { .. } => {
                     let Some(header) = self.read_header(input)? else { return Ok(None) };
                     self.begin_frame(limits, header, input)?
                 }
                 _ if input.is_empty() => return Ok(None),
-                Frame::Data { .. } => Some(self.read_data(input)?),
+                Frame::Data { .. } => self.read_data(limits, input)?,
                 Frame::Control { .. } => self.read_control(input)?,
             };
-            if event.is_some() {
-                return Ok(event);
+            match step {
+                Step::More => {}
+                Step::Event(event) => return Ok(Some(event)),
+                Step::Inflated { last } => break last,
             }
+        };
+        let (kind, first) = self.end_piece(last)?;
+        let inflater = self.inflater.as_mut().expect("what was inflated is with the inflater");
+        Ok(Some(Event::Data { kind, bytes: inflater.piece(), first, last }))
+    }
+
+    /// Gives back the memory of the last event, if it was inflated; [`next`](Self::next) does it too. For who may not come
+    /// back for long.
+    pub fn forget_piece(&mut self) {
+        let Some(inflater) = self.inflater.as_mut().filter(|inflater| !inflater.is_inside()) else { return };
+        match self.compression {
+            Compression::TakenOver => inflater.forget_piece(),
+            Compression::EachByItself | Compression::Never => self.inflater = None,
         }
     }
 
@@ -179,9 +248,10 @@ impl Connection {
 
     /// A whole header, or none and the input is used up.
     fn read_header(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, ProtocolError> {
+        let deflate = self.compression != Compression::Never;
         let Frame::Header { torn, length } = &mut self.frame else { unreachable!("read only before a header's end") };
         if *length == 0
-            && let Some((header, header_bytes)) = frame::decode(self.role, input)?
+            && let Some((header, header_bytes)) = frame::decode(self.role, deflate, input)?
         {
             take(input, header_bytes);
             return Ok(Some(header));
@@ -191,7 +261,7 @@ impl Connection {
         joined[..before].copy_from_slice(&torn[..before]);
         let added = input.len().min(HEADER_BYTES_MAX - before);
         joined[before..before + added].copy_from_slice(&input[..added]);
-        let decoded = frame::decode(self.role, &joined[..before + added])?;
+        let decoded = frame::decode(self.role, deflate, &joined[..before + added])?;
         let (header, used) = match decoded {
             Some((header, header_bytes)) => (Some(header), header_bytes - before),
             None => {
@@ -206,28 +276,24 @@ impl Connection {
 
     /// Checks the frame against its message, and reads it at once if it is a control frame that lies whole in the input or
     /// is empty.
-    fn begin_frame<'b>(
-        &mut self,
-        limits: &Limits,
-        header: Header,
-        input: &mut &'b mut [u8],
-    ) -> Result<Option<Event<'b>>, ProtocolError> {
-        let kind = match (header.opcode, self.message) {
+    fn begin_frame<'b>(&mut self, limits: &Limits, header: Header, input: &mut &'b mut [u8]) -> Result<Step<'b>, ProtocolError> {
+        match (header.opcode, self.message) {
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return self.begin_control(header, input),
             // RFC 6455 5.4: a fragmented message consists of a frame with an opcode other than 0, followed by zero or more
             // frames with the opcode set to 0; the fragments MUST NOT be interleaved with those of another message.
-            (Opcode::Continuation, Some(kind)) => kind,
+            (Opcode::Continuation, Some(_)) => {}
             (Opcode::Continuation, None) => return Err(ProtocolError::ContinuationUnexpected),
             (Opcode::Text | Opcode::Binary, Some(_)) => return Err(ProtocolError::MessageInterleaved),
-            (Opcode::Text, None) => self.begin_message(MessageKind::Text),
-            (Opcode::Binary, None) => self.begin_message(MessageKind::Binary),
-        };
+            (Opcode::Text, None) => self.begin_message(MessageKind::Text, header.compressed),
+            (Opcode::Binary, None) => self.begin_message(MessageKind::Binary, header.compressed),
+        }
         self.fragments += 1;
         if self.fragments > limits.fragments_max {
             return Err(ProtocolError::TooManyFragments);
         }
         // Compared before it is added, so that no length overflows.
-        let room = limits.message_bytes_max.saturating_sub(self.message_bytes);
+        let most = if self.is_inflating() { limits.compressed_bytes_max() } else { limits.message_bytes_max };
+        let room = most.saturating_sub(self.message_bytes);
         if header.length > u64::from(room) {
             return Err(ProtocolError::MessageTooLong);
         }
@@ -235,19 +301,30 @@ impl Connection {
         self.message_bytes += length;
         if length > 0 {
             self.frame = Frame::Data { remaining: length, key: header.mask, fin: header.fin };
-            return Ok(None);
+            return Ok(Step::More);
         }
         self.frame = Frame::START;
-        if header.fin { self.piece(kind, &mut [], true).map(Some) } else { Ok(None) }
+        if !header.fin {
+            return Ok(Step::More);
+        }
+        if self.is_inflating() { self.inflate(limits, &[], true) } else { self.piece(&mut [], true) }
     }
 
-    fn begin_message(&mut self, kind: MessageKind) -> MessageKind {
+    fn begin_message(&mut self, kind: MessageKind, compressed: bool) {
         (self.message, self.first, self.message_bytes, self.fragments) = (Some(kind), true, 0, 0);
-        kind
+        if compressed {
+            let take_over = self.compression == Compression::TakenOver;
+            self.inflater.get_or_insert_with(|| Box::new(Inflater::new(take_over))).begin();
+        }
+    }
+
+    /// Whether the message is compressed.
+    fn is_inflating(&self) -> bool {
+        self.inflater.as_ref().is_some_and(|inflater| inflater.is_inside())
     }
 
     /// What is there of a data frame's payload; the input is not empty.
-    fn read_data<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Event<'b>, ProtocolError> {
+    fn read_data<'b>(&mut self, limits: &Limits, input: &mut &'b mut [u8]) -> Result<Step<'b>, ProtocolError> {
         let Frame::Data { remaining, key, fin } = &mut self.frame else { unreachable!("read only inside of a data frame") };
         let available = input.len().min(*remaining as usize);
         let bytes = take(input, available);
@@ -258,16 +335,25 @@ impl Connection {
         if *remaining == 0 {
             self.frame = Frame::START;
         }
-        let kind = self.message.expect("a data frame belongs to a message");
-        match kind {
-            MessageKind::Text => self.receive_text(bytes, key_here)?,
-            MessageKind::Binary => {
-                if let Some(key) = key_here {
-                    mask::unmask(bytes, key);
-                }
-            }
+        if self.message == Some(MessageKind::Text) && !self.is_inflating() {
+            self.receive_text(bytes, key_here)?;
+            return self.piece(bytes, last);
         }
-        self.piece(kind, bytes, last)
+        if let Some(key) = key_here {
+            mask::unmask(bytes, key);
+        }
+        if self.is_inflating() { self.inflate(limits, bytes, last) } else { self.piece(bytes, last) }
+    }
+
+    /// Inflates a piece of the message. RFC 7692 6: text is UTF-8 once it is inflated.
+    fn inflate<'b>(&mut self, limits: &Limits, bytes: &[u8], last: bool) -> Result<Step<'b>, ProtocolError> {
+        let is_text = self.message == Some(MessageKind::Text);
+        let inflater = self.inflater.as_mut().expect("a compressed message has its inflater");
+        inflater.feed(bytes, limits, is_text.then_some(&mut self.utf8))?;
+        if last {
+            inflater.finish(limits, is_text.then_some(&mut self.utf8))?;
+        }
+        if last || !inflater.piece().is_empty() { Ok(Step::Inflated { last }) } else { Ok(Step::More) }
     }
 
     /// RFC 6455 8.1: text that is not UTF-8 fails the connection; here at its first bad byte, also mid-message.
@@ -283,16 +369,23 @@ impl Connection {
         Ok(())
     }
 
-    fn piece<'b>(&mut self, kind: MessageKind, bytes: &'b mut [u8], last: bool) -> Result<Event<'b>, ProtocolError> {
+    fn piece<'b>(&mut self, bytes: &'b mut [u8], last: bool) -> Result<Step<'b>, ProtocolError> {
+        let (kind, first) = self.end_piece(last)?;
+        Ok(Step::Event(Event::Data { kind, bytes, first, last }))
+    }
+
+    /// Kind of the message, and whether this was its first piece.
+    fn end_piece(&mut self, last: bool) -> Result<(MessageKind, bool), ProtocolError> {
+        let kind = self.message.expect("a piece belongs to a message");
         let first = mem::replace(&mut self.first, false);
         if last {
             self.message = None;
             self.utf8.finish().map_err(|_| ProtocolError::TextNotUtf8)?;
         }
-        Ok(Event::Data { kind, bytes, first, last })
+        Ok((kind, first))
     }
 
-    fn begin_control<'b>(&mut self, header: Header, input: &mut &'b mut [u8]) -> Result<Option<Event<'b>>, ProtocolError> {
+    fn begin_control<'b>(&mut self, header: Header, input: &mut &'b mut [u8]) -> Result<Step<'b>, ProtocolError> {
         let length = u8::try_from(header.length).expect("a control frame has at most 125 bytes");
         let Header { opcode, mask: key, .. } = header;
         if usize::from(length) <= input.len() {
@@ -301,14 +394,14 @@ impl Connection {
             if let Some(key) = key {
                 mask::unmask(bytes, key);
             }
-            return control_event(opcode, bytes).map(Some);
+            return control_event(opcode, bytes).map(Step::Event);
         }
         self.frame = Frame::Control { opcode, remaining: length, key, torn: Box::new(Control::new(&[])) };
-        Ok(None)
+        Ok(Step::More)
     }
 
     /// The rest of a control frame that the input tore; the input is not empty.
-    fn read_control<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Option<Event<'b>>, ProtocolError> {
+    fn read_control<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Step<'b>, ProtocolError> {
         let Frame::Control { opcode, remaining, key, torn } = &mut self.frame else {
             unreachable!("read only inside of a control frame")
         };
@@ -321,11 +414,11 @@ impl Connection {
         }
         torn.extend(bytes);
         if *remaining > 0 {
-            return Ok(None);
+            return Ok(Step::More);
         }
         let event = control_event(*opcode, torn)?;
         self.frame = Frame::START;
-        Ok(Some(event))
+        Ok(Step::Event(event))
     }
 }
 

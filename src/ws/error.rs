@@ -24,6 +24,12 @@ pub enum ProtocolError {
     /// RFC 6455 5.5: control frames carry at most 125 bytes.
     #[error("a control frame of more than 125 bytes")]
     ControlTooLong,
+    /// RFC 7692 7.2.2: a compressed message is DEFLATE data.
+    #[error("a compressed message that cannot be inflated")]
+    DeflateBroken,
+    /// The message inflates to more than `inflate_ratio_max` times its bytes.
+    #[error("a compressed message that inflates beyond the limit on its ratio")]
+    InflateRatio,
     /// RFC 6455 5.2: the most significant bit of a 64-bit length is 0.
     #[error("a frame length with its top bit set")]
     LengthInvalid,
@@ -39,13 +45,14 @@ pub enum ProtocolError {
     /// RFC 6455 5.4: the fragments of one message must not be interleaved with those of another.
     #[error("a new message before the last one ended")]
     MessageInterleaved,
-    /// The message is longer than `message_bytes_max`.
+    /// The message is longer than `message_bytes_max`, inflated where it is compressed.
     #[error("a message longer than the limit")]
     MessageTooLong,
     /// RFC 6455 5.2: opcodes 3 to 7 and 11 to 15 are reserved.
     #[error("reserved opcode {0}")]
     OpcodeReserved(u8),
-    /// RFC 6455 5.2: reserved bits are 0 unless an extension gave them a meaning.
+    /// RFC 6455 5.2: reserved bits are 0 unless an extension gave them a meaning. RFC 7692 6.1: RSV1 stands only on the first
+    /// frame of a data message.
     #[error("a reserved bit is set")]
     ReservedBits,
     /// RFC 6455 8.1: text is UTF-8.
@@ -60,8 +67,10 @@ impl ProtocolError {
     /// The code that answers it (RFC 6455 7.4.1).
     pub fn close_code(self) -> CloseCode {
         match self {
-            Self::CloseReasonNotUtf8 | Self::TextNotUtf8 => CloseCode::INVALID_PAYLOAD,
-            Self::MessageTooLong | Self::TooManyFragments => CloseCode::TOO_BIG,
+            // RFC 7692 names no code for what cannot be inflated. RFC 6455 7.4.1: 1007 is for "data within a message that was
+            // not consistent with the type of the message"; the frame itself was right. Others answer so, too.
+            Self::CloseReasonNotUtf8 | Self::DeflateBroken | Self::TextNotUtf8 => CloseCode::INVALID_PAYLOAD,
+            Self::InflateRatio | Self::MessageTooLong | Self::TooManyFragments => CloseCode::TOO_BIG,
             _ => CloseCode::PROTOCOL,
         }
     }

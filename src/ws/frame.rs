@@ -14,6 +14,7 @@ pub const CONTROL_BYTES_MAX: usize = 125;
 
 const FIN: u8 = 0x80;
 const RESERVED_BITS: u8 = 0x70;
+const RSV1: u8 = 0x40;
 const MASKED: u8 = 0x80;
 const LENGTH_IS_16_BIT: u8 = 126;
 const LENGTH_IS_64_BIT: u8 = 127;
@@ -61,6 +62,8 @@ impl Opcode {
 pub struct Header {
     /// The last frame of its message.
     pub fin: bool,
+    /// RFC 7692 6: it begins a message that is compressed.
+    pub compressed: bool,
     /// What it carries.
     pub opcode: Opcode,
     /// The masking key of a client's frame.
@@ -70,15 +73,22 @@ pub struct Header {
 }
 
 /// Reads the header at the beginning of `input`, from a peer that has the other role than `role`: the header and its
-/// bytes. None: more input is needed, which is no error, since TCP cuts where it likes.
-pub fn decode(role: Role, input: &[u8]) -> Result<Option<(Header, usize)>, ProtocolError> {
+/// bytes. `deflate`: permessage-deflate was agreed. None: more input is needed, which is no error, since TCP cuts where it
+/// likes.
+pub fn decode(role: Role, deflate: bool, input: &[u8]) -> Result<Option<(Header, usize)>, ProtocolError> {
     let Some(&first) = input.first() else { return Ok(None) };
+    let compressed = first & RSV1 != 0;
     // RFC 6455 5.2: RSV1, RSV2, RSV3 MUST be 0 unless an extension is negotiated that defines meanings for them.
-    if first & RESERVED_BITS != 0 {
+    if first & RESERVED_BITS & !RSV1 != 0 || compressed && !deflate {
         return Err(ProtocolError::ReservedBits);
     }
     let fin = first & FIN != 0;
     let opcode = Opcode::from_bits(first & 0x0f)?;
+    // RFC 7692 6.1: an endpoint MUST NOT set the "Per-Message Compressed" bit of control frames and non-first fragments of
+    // a data message.
+    if compressed && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+        return Err(ProtocolError::ReservedBits);
+    }
     // RFC 6455 5.5: control frames MUST NOT be fragmented.
     if opcode.is_control() && !fin {
         return Err(ProtocolError::ControlFragmented);
@@ -98,10 +108,10 @@ pub fn decode(role: Role, input: &[u8]) -> Result<Option<(Header, usize)>, Proto
     }
     let Some((length, length_end)) = decode_length(short, input)? else { return Ok(None) };
     if !masked {
-        return Ok(Some((Header { fin, opcode, mask: None, length }, length_end)));
+        return Ok(Some((Header { fin, compressed, opcode, mask: None, length }, length_end)));
     }
     let Some(key) = input[length_end..].first_chunk() else { return Ok(None) };
-    Ok(Some((Header { fin, opcode, mask: Some(*key), length }, length_end + 4)))
+    Ok(Some((Header { fin, compressed, opcode, mask: Some(*key), length }, length_end + 4)))
 }
 
 /// The payload's length and where its bytes end.
@@ -171,6 +181,15 @@ pub fn write_fragment(out: &mut Vec<u8>, fin: bool, opcode: Opcode, payload: &[u
     }
 }
 
+/// Appends one whole, unfragmented frame whose payload is a compressed message (RFC 7692 6: with RSV1 set), as
+/// [`Compressor`](super::deflate::Compressor) makes it.
+pub fn write_compressed(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) {
+    assert!(matches!(opcode, Opcode::Text | Opcode::Binary), "a message begins with its kind");
+    let start = out.len();
+    write(out, opcode, payload, mask);
+    out[start] |= RSV1;
+}
+
 /// Appends a close frame. A reason that is too long is cut at a character.
 pub fn write_close(out: &mut Vec<u8>, code: CloseCode, reason: &str, mask: Option<[u8; 4]>) {
     write(out, Opcode::Close, &close::encode(code, reason), mask);
@@ -182,12 +201,17 @@ mod tests {
 
     use super::*;
 
-    /// The answer for the whole input, and none or the same for each shorter one, once it can be known.
     fn check(role: Role, input: &[u8], expected: Result<(Header, usize), ProtocolError>) {
-        assert_eq!(decode(role, input), expected.map(Some), "{input:02x?}");
+        check_agreed(role, false, input, expected);
+    }
+
+    /// The answer for the whole input, and none or the same for each shorter one, once it can be known.
+    fn check_agreed(role: Role, deflate: bool, input: &[u8], expected: Result<(Header, usize), ProtocolError>) {
+        let decode = |input| decode(role, deflate, input);
+        assert_eq!(decode(input), expected.map(Some), "{input:02x?}");
         let mut known = false;
         for end in 0..=input.len() {
-            match decode(role, &input[..end]) {
+            match decode(&input[..end]) {
                 Ok(None) => assert!(!known, "known, then unknown at {end} of {input:02x?}"),
                 Ok(Some(decoded)) => {
                     known = true;
@@ -203,7 +227,7 @@ mod tests {
     }
 
     fn header(fin: bool, opcode: Opcode, length: u64) -> Header {
-        Header { fin, opcode, mask: None, length }
+        Header { fin, compressed: false, opcode, mask: None, length }
     }
 
     #[test]
@@ -251,6 +275,28 @@ mod tests {
     }
 
     #[test]
+    fn rsv1_stands_on_the_first_frame_of_a_message_where_it_was_agreed() {
+        for first in 0..=u8::MAX {
+            let (bits, opcode) = (first & RESERVED_BITS, first & 0x0f);
+            let begins = matches!(opcode, 1 | 2);
+            let decoded = decode(Role::Client, true, &[first, 0]);
+            match decoded {
+                Ok(header) => {
+                    let (header, _) = header.expect("two bytes are a header");
+                    assert!(bits == 0 || bits == RSV1 && begins, "{first:#x}");
+                    assert_eq!(header.compressed, bits == RSV1);
+                }
+                Err(ProtocolError::ReservedBits) => assert!(bits & !RSV1 != 0 || !begins, "{first:#x}"),
+                Err(ProtocolError::ControlFragmented) => assert!(first & FIN == 0 && (8..=10).contains(&opcode)),
+                Err(error) => assert_eq!(error, ProtocolError::OpcodeReserved(opcode)),
+            }
+            if bits != 0 {
+                assert_eq!(decode(Role::Client, false, &[first, 0]), Err(ProtocolError::ReservedBits), "{first:#x}");
+            }
+        }
+    }
+
+    #[test]
     fn lengths_are_written_in_the_fewest_bytes() {
         for (length, bytes) in [(0, 2), (125, 2), (126, 4), (65535, 4), (65536, 10), (1 << 32, 10)] {
             let (encoded, end) = encode_header(true, Opcode::Binary, length, None);
@@ -276,17 +322,17 @@ mod tests {
         #[test]
         fn what_is_encoded_is_decoded(fin: bool, kind in 0_usize..3, length in 0_u64..1 << 40, shift in 0..40, mask: Option<[u8; 4]>) {
             let opcode = [Opcode::Continuation, Opcode::Text, Opcode::Binary][kind];
-            let expected = Header { fin, opcode, mask, length: length >> shift };
+            let expected = Header { fin, compressed: false, opcode, mask, length: length >> shift };
             let (encoded, end) = encode_header(fin, opcode, expected.length as usize, mask);
             let role = if mask.is_some() { Role::Server } else { Role::Client };
             check(role, &encoded[..end], Ok((expected, end)));
         }
 
         #[test]
-        fn any_bytes_at_every_cut(input: [u8; 16], server: bool) {
+        fn any_bytes_at_every_cut(input: [u8; 16], server: bool, deflate: bool) {
             let role = if server { Role::Server } else { Role::Client };
-            let whole = decode(role, &input).map(|header| header.expect("a header has at most 14 bytes"));
-            check(role, &input, whole);
+            let whole = decode(role, deflate, &input).map(|header| header.expect("a header has at most 14 bytes"));
+            check_agreed(role, deflate, &input, whole);
         }
     }
 }

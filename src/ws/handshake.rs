@@ -8,6 +8,8 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use sha1::{Digest, Sha1};
 
+use super::deflate::{Agreement, AnswerError, Offer, Terms, negotiation};
+use super::extensions::{self, Extension};
 use crate::http::{self, Request, Response};
 
 /// RFC 6455 1.3: what is hashed behind the key, so that only a WebSocket server can answer.
@@ -29,12 +31,19 @@ pub struct Upgrade<'r> {
     /// The answer to the client's key.
     pub accept: Accept,
     request: &'r Request<'r>,
+    extensions: Vec<Extension<'r>>,
 }
 
 impl<'r> Upgrade<'r> {
     /// The subprotocols that the client offers, in its order of preference.
     pub fn protocols(&self) -> impl Iterator<Item = &'r str> {
         offered_protocols(self.request).filter_map(|protocol| std::str::from_utf8(protocol).ok())
+    }
+
+    /// What permessage-deflate comes to on these terms; as text it is the answer's `Sec-WebSocket-Extensions`. `None`: it was
+    /// not offered, or all offers are declined.
+    pub fn deflate(&self, terms: Terms) -> Option<Agreement> {
+        negotiation::choose(&self.extensions, terms)
     }
 }
 
@@ -84,7 +93,11 @@ pub fn check_request<'r>(request: &'r Request<'r>) -> Result<Upgrade<'r>, Refusa
     if !offered_protocols(request).all(http::is_token) {
         return refuse(400, "Sec-WebSocket-Protocol has a name that is no token", &[]);
     }
-    Ok(Upgrade { accept: accept(key), request })
+    // RFC 6455 9.1: a value that does not conform to the ABNF MUST fail the connection, whether or not we would answer it.
+    let Ok(extensions) = extensions::parse(request.header_values("sec-websocket-extensions")) else {
+        return refuse(400, "Sec-WebSocket-Extensions is not a list of extensions with their parameters", &[]);
+    };
+    Ok(Upgrade { accept: accept(key), request, extensions })
 }
 
 /// Appends the 101. `protocol` is one that the client offered; `headers` come behind.
@@ -110,6 +123,8 @@ pub struct ClientRequest<'a> {
     pub nonce: [u8; 16],
     /// Subprotocols offered, the best first.
     pub protocols: &'a [&'a str],
+    /// permessage-deflate, if it is offered.
+    pub deflate: Option<Offer>,
     /// More fields, e.g. `Authorization`.
     pub headers: &'a [(&'a str, &'a str)],
 }
@@ -132,6 +147,9 @@ pub fn write_request(out: &mut Vec<u8>, request: &ClientRequest<'_>) -> Accept {
     if !request.protocols.is_empty() {
         http::write_header(out, "Sec-WebSocket-Protocol", &request.protocols.join(", "));
     }
+    if let Some(offer) = request.deflate {
+        http::write_header(out, "Sec-WebSocket-Extensions", &offer.to_string());
+    }
     for (name, value) in request.headers {
         http::write_header(out, name, value);
     }
@@ -149,9 +167,9 @@ pub enum ResponseError {
     /// No `Connection: Upgrade`.
     #[error("the server's answer has no Connection: Upgrade")]
     ConnectionMissing,
-    /// An extension that was not asked for.
-    #[error("the server chose an extension that was not offered")]
-    ExtensionUnexpected,
+    /// An extension that was not asked for, or not so.
+    #[error(transparent)]
+    Extension(#[from] AnswerError),
     /// A subprotocol that was not asked for, or several.
     #[error("the server chose a subprotocol that was not offered")]
     ProtocolUnexpected,
@@ -163,12 +181,21 @@ pub enum ResponseError {
     UpgradeMissing,
 }
 
-/// Checks the answer as RFC 6455 4.1 lists it; returns the subprotocol that the server chose.
-pub fn check_response<'p>(
+/// What the server chose of what was offered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chosen<'a> {
+    /// The subprotocol.
+    pub protocol: Option<&'a str>,
+    /// What permessage-deflate comes to.
+    pub deflate: Option<Agreement>,
+}
+
+/// Checks the answer to this request as RFC 6455 4.1 lists it; `expected` is what [`write_request`] returned.
+pub fn check_response<'a>(
     response: &Response<'_>,
     expected: &Accept,
-    protocols: &[&'p str],
-) -> Result<Option<&'p str>, ResponseError> {
+    request: &ClientRequest<'a>,
+) -> Result<Chosen<'a>, ResponseError> {
     if response.status != 101 {
         return Err(ResponseError::Status(response.status));
     }
@@ -182,18 +209,22 @@ pub fn check_response<'p>(
         return Err(ResponseError::AcceptWrong);
     }
     // RFC 6455 4.1: an extension that was not present in the client's handshake MUST fail the connection.
-    if response.headers.list("sec-websocket-extensions").next().is_some() {
-        return Err(ResponseError::ExtensionUnexpected);
-    }
+    let mut extensions = response.header_values("sec-websocket-extensions");
+    let deflate = match request.deflate {
+        Some(offer) => offer.check(extensions)?,
+        None if extensions.next().is_some() => return Err(AnswerError::Unexpected.into()),
+        None => None,
+    };
     let mut chosen = response.header_values("sec-websocket-protocol");
-    match (chosen.next(), chosen.next()) {
-        (None, _) => Ok(None),
+    let protocol = match (chosen.next(), chosen.next()) {
+        (None, _) => None,
         (Some(name), None) => {
-            let offered = protocols.iter().find(|protocol| protocol.as_bytes() == name);
-            offered.copied().map(Some).ok_or(ResponseError::ProtocolUnexpected)
+            let offered = request.protocols.iter().find(|protocol| protocol.as_bytes() == name);
+            Some(*offered.ok_or(ResponseError::ProtocolUnexpected)?)
         }
-        _ => Err(ResponseError::ProtocolUnexpected),
-    }
+        _ => return Err(ResponseError::ProtocolUnexpected),
+    };
+    Ok(Chosen { protocol, deflate })
 }
 
 fn offered_protocols<'r>(request: &'r Request<'r>) -> impl Iterator<Item = &'r [u8]> {

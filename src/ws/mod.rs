@@ -1,14 +1,16 @@
-//! The WebSocket protocol (RFC 6455) for both roles: bytes in, events out; values in, bytes out.
+//! The WebSocket protocol (RFC 6455, and its extension RFC 7692) for both roles: bytes in, events out; values in, bytes out.
 //!
 //! Without: sockets, a clock, a thread or a runtime, randomness of its own, and an opinion on what messages mean.
 //!
 //! [`handshake`] turns an HTTP head into an upgrade or a refusal. [`connection`] pulls [`Event`]s out of received bytes,
 //! in place. [`message`] puts the pieces of torn messages together for who wants them whole. [`frame`] and [`close`] write
-//! what is sent. [`mask`] and [`utf8`] are the two loops that touch every byte.
+//! what is sent. [`mask`] and [`utf8`] are the two loops that touch every byte. [`deflate`] is the one extension, RFC 7692.
 
 pub mod close;
 pub mod connection;
+pub mod deflate;
 pub mod error;
+pub mod extensions;
 pub mod frame;
 pub mod handshake;
 pub mod mask;

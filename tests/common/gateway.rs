@@ -52,6 +52,12 @@ impl Gateway {
         Gateway::configured_with("", toml, &[])
     }
 
+    /// Publishing and `/echo` allowed, compression granted, and `toml`.
+    pub(crate) fn deflating(toml: &str) -> Gateway {
+        let open = format!("{PUBLISHING}[echo]\nenabled = true\n{toml}");
+        Gateway::configured_with("permessage_deflate = true\n", &open, &[])
+    }
+
     /// The same, with more keys for the listener and more of an environment.
     pub(crate) fn configured_with(listener: &str, toml: &str, environment: &[(&str, &str)]) -> Gateway {
         let directory = TempDir::new().expect("a temporary directory can be made");
@@ -110,6 +116,22 @@ impl Gateway {
     /// A GET from the admin port.
     pub(crate) fn get(&self, path: &str) -> Response {
         http(self.admin, "GET", path, &[], &[])
+    }
+
+    /// A counter on the admin port, over all shards.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let text = self.get("/metrics");
+        let rows = text.text().lines().filter_map(|line| line.strip_prefix(&format!("tidegate_{name}_total")));
+        let values = rows.map(|row| row.split(' ').next_back().and_then(|value| value.parse::<u64>().ok()));
+        values.map(|value| value.expect("a counter is a number")).sum()
+    }
+
+    /// The most memory that it ever had, in bytes.
+    pub(crate) fn memory_peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a process has resident memory");
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("it is a number of KiB");
+        kib << 10
     }
 
     /// Asks it to stop.

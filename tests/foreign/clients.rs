@@ -12,7 +12,7 @@ const COUNT: usize = 300;
 
 /// Where scripts/test installs what is driven here. Where it is not: says so, and the test is skipped; where
 /// `TIDEGATE_TEST_PARTS` promises it, it must be there.
-fn parts(test: &str) -> Option<PathBuf> {
+pub(crate) fn parts(test: &str) -> Option<PathBuf> {
     let promised = std::env::var_os("TIDEGATE_TEST_PARTS").map(PathBuf::from);
     let parts = promised.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-parts"));
     if !parts.join("venv/requirements.txt").exists() || !parts.join("node/node_modules").exists() {
@@ -24,19 +24,19 @@ fn parts(test: &str) -> Option<PathBuf> {
 }
 
 /// A program and its output, line by line; killed when dropped. Its input stays open, because `websocat` ends with it.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Program {
-    fn start(command: &mut Command) -> Program {
+    pub(crate) fn start(command: &mut Command) -> Program {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("an installed program starts");
         let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
         Program { child, lines }
     }
 
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         self.lines.next().expect("the program goes on").expect("its output is UTF-8")
     }
 }
@@ -48,13 +48,13 @@ impl Drop for Program {
     }
 }
 
-fn python(parts: &Path) -> Command {
+pub(crate) fn python(parts: &Path) -> Command {
     let mut command = Command::new(parts.join("venv/bin/python"));
     command.arg("-u").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign/websockets_client.py"));
     command
 }
 
-fn node(parts: &Path) -> Command {
+pub(crate) fn node(parts: &Path) -> Command {
     let mut command = Command::new("node");
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign/ws.js"));
     command.env("NODE_PARTS", parts.join("node/node_modules"));

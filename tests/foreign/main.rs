@@ -5,4 +5,5 @@ mod common;
 
 mod clients;
 mod crowd;
+mod deflate;
 mod replay;

@@ -7,6 +7,7 @@ mod common;
 mod bounds;
 mod combined;
 mod connecting;
+mod deflate;
 mod framing;
 mod http_publishing;
 mod order;

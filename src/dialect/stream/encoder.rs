@@ -1,21 +1,80 @@
 //! A publication as the one WebSocket frame that every subscriber of its encoding gets.
 //!
-//! Without: compression, masks, fragments.
+//! Without: masks, fragments, contexts: a compressed frame can be read by itself.
 
 use crate::dialect::json::{self, Decimal};
 use crate::hub::{Encoder, Encoding, PayloadKind};
+use crate::ws::deflate::Compressor;
 use crate::ws::frame::{self, Opcode};
 
 /// The layout of a binary publication: the first byte, so that there can be others.
 pub(super) const BINARY_LAYOUT: u8 = 1;
 
 /// Encodes publications in the native dialect.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StreamEncoder;
+#[derive(Debug)]
+pub struct StreamEncoder {
+    deflate_bytes_min: usize,
+    /// Made when it is first wanted.
+    compressor: Option<Compressor>,
+    /// One compressed message, while it is made.
+    compressed: Vec<u8>,
+    counts: Compressions,
+}
+
+/// Publications that were compressed, once for each topic, encoding and shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compressions {
+    /// How many.
+    pub publications: u64,
+    /// Bytes of their messages before.
+    pub bytes_before: u64,
+    /// Bytes of their messages after.
+    pub bytes_after: u64,
+}
+
+impl StreamEncoder {
+    /// One that leaves messages of less than `deflate_bytes_min` bytes as they are.
+    #[must_use]
+    pub fn new(deflate_bytes_min: u32) -> StreamEncoder {
+        StreamEncoder {
+            deflate_bytes_min: deflate_bytes_min as usize,
+            compressor: None,
+            compressed: Vec::new(),
+            counts: Compressions::default(),
+        }
+    }
+
+    /// What was compressed since this was last asked, for the counters.
+    pub fn take_compressions(&mut self) -> Compressions {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Compresses the frame that begins at `start`, where that makes it smaller.
+    fn compress(&mut self, start: usize, plain: &Plain, out: &mut Vec<u8>) {
+        let message = &out[plain.message_start..];
+        if message.len() < self.deflate_bytes_min {
+            return;
+        }
+        self.compressed.clear();
+        let compressor = self.compressor.get_or_insert_with(|| Compressor::new(WINDOW_BITS, false));
+        compressor.compress(message, &mut self.compressed);
+        if self.compressed.len() >= message.len() {
+            return;
+        }
+        self.counts.publications += 1;
+        self.counts.bytes_before += message.len() as u64;
+        self.counts.bytes_after += self.compressed.len() as u64;
+        out.truncate(start);
+        frame::write_compressed(out, plain.opcode, &self.compressed, None);
+    }
+}
+
+/// The largest window: whoever cannot read it is not granted compression.
+const WINDOW_BITS: u8 = 15;
 
 impl Encoder for StreamEncoder {
     fn encode(
-        &self,
+        &mut self,
         encoding: Encoding,
         topic: &str,
         offset: u64,
@@ -24,57 +83,81 @@ impl Encoder for StreamEncoder {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) {
-        match (encoding, kind) {
-            (Encoding::Raw, PayloadKind::Json | PayloadKind::Text) => {
-                push_header(out, Opcode::Text, payload.len());
-                out.extend_from_slice(payload);
-            }
-            (Encoding::Raw, PayloadKind::Binary) => {
-                push_header(out, Opcode::Binary, payload.len());
-                out.extend_from_slice(payload);
-            }
-            (Encoding::Combined, PayloadKind::Json) => {
-                push_envelope(out, topic, offset, payload.len());
-                out.extend_from_slice(payload);
-                out.push(b'}');
-            }
-            (Encoding::Combined, PayloadKind::Text) => {
-                push_envelope(out, topic, offset, json::string_len(payload));
-                json::push_string(out, payload);
-                out.push(b'}');
-            }
-            (Encoding::Combined, PayloadKind::Binary) => push_binary(out, topic, offset, payload),
+        let start = out.len();
+        let plain = match encoding {
+            Encoding::Raw | Encoding::RawDeflate => push_raw(out, kind, payload),
+            Encoding::Combined | Encoding::CombinedDeflate => push_combined(out, topic, offset, kind, payload),
+        };
+        if matches!(encoding, Encoding::RawDeflate | Encoding::CombinedDeflate) {
+            self.compress(start, &plain, out);
         }
     }
 }
 
-/// Begins `{"stream":"<topic>","o":<offset>,"data":<data>}`. No character that a topic may hold is escaped in JSON.
-fn push_envelope(out: &mut Vec<u8>, topic: &str, offset: u64, data_bytes: usize) {
-    let offset = Decimal::new(offset);
-    let pieces: [&[u8]; 5] = [b"{\"stream\":\"", topic.as_bytes(), b"\",\"o\":", offset.as_bytes(), b",\"data\":"];
-    push_header(out, Opcode::Text, pieces.iter().map(|piece| piece.len()).sum::<usize>() + data_bytes + 1);
-    for piece in pieces {
-        out.extend_from_slice(piece);
+/// A frame that is not compressed: what it carries, and where that begins.
+struct Plain {
+    opcode: Opcode,
+    message_start: usize,
+}
+
+fn push_raw(out: &mut Vec<u8>, kind: PayloadKind, payload: &[u8]) -> Plain {
+    let opcode = match kind {
+        PayloadKind::Json | PayloadKind::Text => Opcode::Text,
+        PayloadKind::Binary => Opcode::Binary,
+    };
+    let plain = push_header(out, opcode, payload.len());
+    out.extend_from_slice(payload);
+    plain
+}
+
+fn push_combined(out: &mut Vec<u8>, topic: &str, offset: u64, kind: PayloadKind, payload: &[u8]) -> Plain {
+    match kind {
+        PayloadKind::Json => {
+            let plain = push_envelope(out, topic, offset, payload.len());
+            out.extend_from_slice(payload);
+            out.push(b'}');
+            plain
+        }
+        PayloadKind::Text => {
+            let plain = push_envelope(out, topic, offset, json::string_len(payload));
+            json::push_string(out, payload);
+            out.push(b'}');
+            plain
+        }
+        PayloadKind::Binary => push_binary(out, topic, offset, payload),
     }
 }
 
+/// Begins `{"stream":"<topic>","o":<offset>,"data":<data>}`. No character that a topic may hold is escaped in JSON.
+fn push_envelope(out: &mut Vec<u8>, topic: &str, offset: u64, data_bytes: usize) -> Plain {
+    let offset = Decimal::new(offset);
+    let pieces: [&[u8]; 5] = [b"{\"stream\":\"", topic.as_bytes(), b"\",\"o\":", offset.as_bytes(), b",\"data\":"];
+    let plain = push_header(out, Opcode::Text, pieces.iter().map(|piece| piece.len()).sum::<usize>() + data_bytes + 1);
+    for piece in pieces {
+        out.extend_from_slice(piece);
+    }
+    plain
+}
+
 /// `u8` layout, `u8` flags, `u16` length of the topic, topic, `u64` offset, payload; big endian.
-fn push_binary(out: &mut Vec<u8>, topic: &str, offset: u64, payload: &[u8]) {
+fn push_binary(out: &mut Vec<u8>, topic: &str, offset: u64, payload: &[u8]) -> Plain {
     const NO_FLAGS: u8 = 0;
     let topic_bytes = u16::try_from(topic.len()).expect("a topic's name has at most 255 bytes");
-    push_header(out, Opcode::Binary, 4 + topic.len() + 8 + payload.len());
+    let plain = push_header(out, Opcode::Binary, 4 + topic.len() + 8 + payload.len());
     out.extend_from_slice(&[BINARY_LAYOUT, NO_FLAGS]);
     out.extend_from_slice(&topic_bytes.to_be_bytes());
     out.extend_from_slice(topic.as_bytes());
     out.extend_from_slice(&offset.to_be_bytes());
     out.extend_from_slice(payload);
+    plain
 }
 
 /// Appends the header of an unmasked frame that is a whole message, and makes room for its payload.
-fn push_header(out: &mut Vec<u8>, opcode: Opcode, payload_bytes: usize) {
+fn push_header(out: &mut Vec<u8>, opcode: Opcode, payload_bytes: usize) -> Plain {
     let (header, header_bytes) = frame::encode_header(true, opcode, payload_bytes, None);
     out.reserve(header_bytes + payload_bytes);
     out.extend_from_slice(&header[..header_bytes]);
+    Plain { opcode, message_start: out.len() }
 }
 
 #[cfg(test)]
@@ -84,7 +167,7 @@ mod tests {
     /// The one frame of a publication, as its first byte and its payload; its length is judged by a naive reader.
     fn frame(encoding: Encoding, offset: u64, kind: PayloadKind, payload: &[u8]) -> (u8, Vec<u8>) {
         let mut out = b"before".to_vec();
-        StreamEncoder.encode(encoding, "md.BTC-USD", offset, 1_700_000_000_000_000, kind, payload, &mut out);
+        StreamEncoder::new(0).encode(encoding, "md.BTC-USD", offset, 1_700_000_000_000_000, kind, payload, &mut out);
         let frame = out.strip_prefix(b"before").expect("a frame is appended");
         let (len, start) = match frame[1] {
             126 => (u64::from(u16::from_be_bytes([frame[2], frame[3]])), 4),

@@ -12,7 +12,7 @@ mod request;
 mod request_id;
 mod target;
 
-pub use encoder::StreamEncoder;
+pub use encoder::{Compressions, StreamEncoder};
 pub use options::{Stream, StreamOptions};
 pub use publication::{Published, PublisherMessage, publication};
 pub use request::{Command, Failure, Property, Request, request};

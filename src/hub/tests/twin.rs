@@ -1,10 +1,13 @@
 //! The naive twin: every subscriber has a queue of its own with a copy of each frame. It is the judge of what a client is
 //! sent, byte for byte, and of who fell behind.
 
+mod topic;
+
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
+use self::topic::TwinTopic;
 use super::*;
 
 const TOPICS: usize = 3;
@@ -17,7 +20,7 @@ enum Operation {
     Unsubscribe { client: usize, topic: usize },
     UnsubscribeAll { client: usize },
     Leave { client: usize },
-    SwitchEncoding { client: usize },
+    SwitchEncoding { client: usize, encoding: Encoding },
     Block { client: usize, blocked: bool },
     Reopen { topic: usize },
     Turn { visits: Vec<Visit> },
@@ -36,6 +39,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let topic = 0..TOPICS;
     let kind = prop_oneof![Just(PayloadKind::Json), Just(PayloadKind::Text), Just(PayloadKind::Binary)];
     let size = prop_oneof![30 => 0..80usize, 9 => 100..300usize, 1 => Just(66_000)];
+    let encoding = prop::sample::select(ALL_ENCODINGS.to_vec());
     let bytes_max = prop_oneof![Just(0), 1..300usize, Just(usize::MAX)];
     let sent = prop_oneof![2 => Just(Some(1000)), 3 => (0..1000usize).prop_map(Some), 1 => Just(Some(0))];
     let sent_permille = prop_oneof![30 => sent, 1 => Just(None)];
@@ -51,7 +55,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         2 => (client.clone(), topic.clone()).prop_map(|(client, topic)| Operation::Unsubscribe { client, topic }),
         1 => client.clone().prop_map(|client| Operation::UnsubscribeAll { client }),
         1 => client.clone().prop_map(|client| Operation::Leave { client }),
-        2 => client.clone().prop_map(|client| Operation::SwitchEncoding { client }),
+        2 => (client.clone(), encoding).prop_map(|(client, encoding)| Operation::SwitchEncoding { client, encoding }),
         2 => (client, any::<bool>()).prop_map(|(client, blocked)| Operation::Block { client, blocked }),
         1 => topic.prop_map(|topic| Operation::Reopen { topic }),
         16 => prop::collection::vec(visit, 1..CLIENTS).prop_map(|visits| Operation::Turn { visits }),
@@ -59,51 +63,11 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     prop::collection::vec(operation, 1..150)
 }
 
-/// A topic as the twin sees it: all that was ever published, and what each encoding's ring ought to hold.
-struct TwinTopic {
-    name: String,
-    limits: RingLimits,
-    published: Vec<Publication>,
-    /// By encoding: sizes of the frames held, the newest last.
-    held: [VecDeque<usize>; ENCODINGS],
-}
-
-impl TwinTopic {
-    fn frame(&self, encoding: Encoding, offset: u64) -> Vec<u8> {
-        let mut frame = Vec::new();
-        let Publication { unix_us, payload, .. } = &self.published[offset as usize - 1];
-        TestEncoder.encode(encoding, &self.name, offset, *unix_us, payload.kind, &payload.bytes, &mut frame);
-        frame
-    }
-
-    fn newest(&self) -> u64 {
-        self.published.len() as u64
-    }
-
-    fn head(&self, encoding: Encoding) -> u64 {
-        self.newest() + 1 - self.held[encoding as usize].len() as u64
-    }
-
-    /// Holds the newest publication and gives up the oldest ones over the limits.
-    fn hold_newest(&mut self) {
-        for encoding in ALL_ENCODINGS {
-            let size = self.frame(encoding, self.newest()).len();
-            let held = &mut self.held[encoding as usize];
-            held.push_back(size);
-            let over = |held: &VecDeque<usize>| held.iter().sum::<usize>() > self.limits.bytes as usize;
-            while held.len() > self.limits.publications as usize || (held.len() > 1 && over(held)) {
-                held.pop_front();
-            }
-        }
-    }
-}
-
 /// Offsets and frames that a subscriber still lacks.
 type Queue = VecDeque<(u64, Vec<u8>)>;
 
-#[derive(Default)]
 struct TwinClient {
-    combined: bool,
+    encoding: Encoding,
     /// By topic, in the order subscribed.
     queues: Vec<(usize, Queue)>,
     rest: Option<TwinRest>,
@@ -119,8 +83,8 @@ struct TwinRest {
 }
 
 impl TwinClient {
-    fn encoding(&self) -> Encoding {
-        if self.combined { Encoding::Combined } else { Encoding::Raw }
+    fn new() -> TwinClient {
+        TwinClient { encoding: Encoding::Raw, queues: Vec::new(), rest: None }
     }
 
     fn queue(&mut self, topic: usize) -> Option<&mut Queue> {
@@ -164,7 +128,7 @@ impl Pair {
         };
         let topics: Vec<TwinTopic> = limits.iter().enumerate().map(topic).collect();
         let ids = topics.iter().map(|topic| open(&mut hub, &topic.name, topic.limits, 0)).collect();
-        Pair { hub, ids, topics, clients: (0..CLIENTS).map(|_| TwinClient::default()).collect(), torn_bytes_max }
+        Pair { hub, ids, topics, clients: (0..CLIENTS).map(|_| TwinClient::new()).collect(), torn_bytes_max }
     }
 
     fn apply(&mut self, operation: Operation) {
@@ -183,14 +147,26 @@ impl Pair {
             }
             Operation::UnsubscribeAll { client } => self.unsubscribe_all(client),
             Operation::Leave { client } => self.leave(client),
-            Operation::SwitchEncoding { client } => self.switch_encoding(client),
+            Operation::SwitchEncoding { client, encoding } => self.switch_encoding(client, encoding),
             Operation::Block { client, blocked: true } => self.hub.due().block(slot(client)),
             Operation::Block { client, blocked: false } => self.hub.due().unblock(slot(client)),
             Operation::Reopen { topic } => self.reopen(topic),
             Operation::Turn { visits } => self.turn(visits),
         }
         self.reset_overflowed();
+        self.drop_unused();
         self.compare();
+    }
+
+    fn drop_unused(&mut self) {
+        for (number, topic) in self.topics.iter_mut().enumerate() {
+            for encoding in ALL_ENCODINGS.into_iter().filter(|encoding| *encoding != Encoding::Raw) {
+                let has = |client: &TwinClient| client.queues.iter().any(|(of, _)| *of == number);
+                if !self.clients.iter().any(|client| client.encoding == encoding && has(client)) {
+                    topic.held[encoding as usize] = None;
+                }
+            }
+        }
     }
 
     fn publish(&mut self, number: usize, kind: PayloadKind, size: usize) {
@@ -200,9 +176,9 @@ impl Pair {
         payload.extend((0..size).map(|at| b'a' + (at % 26) as u8));
         topic.published.push(publication(offset, kind, &payload));
         topic.hold_newest();
-        self.hub.publish(self.ids[number], &topic.published[offset as usize - 1], &TestEncoder);
+        self.hub.publish(self.ids[number], &topic.published[offset as usize - 1], &mut TestEncoder);
         for client in &mut self.clients {
-            let encoding = client.encoding();
+            let encoding = client.encoding;
             if let Some(queue) = client.queue(number) {
                 queue.push_back((offset, topic.frame(encoding, offset)));
             }
@@ -215,25 +191,28 @@ impl Pair {
 
     fn subscribe(&mut self, number: usize, topic_number: usize, start: u64) {
         let client = &mut self.clients[number];
-        let topic = &self.topics[topic_number];
+        let topic = &mut self.topics[topic_number];
         let newest = topic.newest();
-        let head = topic.head(client.encoding());
         let (start, first) = match start {
             0..3 => (Start::Live, newest + 1),
             3 => (Start::Newest, newest.max(1)),
             // From one ahead of the newest down to below the ring's head.
             back => (Start::After((newest + 5).saturating_sub(back)), (newest + 6).saturating_sub(back).max(1)),
         };
+        if client.queue(topic_number).is_none() && first <= newest + 1 {
+            topic.derive(client.encoding, first);
+        }
+        let head = topic.head(client.encoding);
         let expected = match start {
             _ if client.queue(topic_number).is_some() => Err(HubError::Subscribed),
             Start::After(after) if after > newest => Err(HubError::Ahead { after, newest }),
             Start::After(after) if first < head => Err(HubError::NotHeld { after, oldest: head }),
             _ => Ok(()),
         };
-        let result = self.hub.subscribe(slot(number), self.ids[topic_number], client.encoding(), start, &TestEncoder);
+        let result = self.hub.subscribe(slot(number), self.ids[topic_number], client.encoding, start, &mut TestEncoder);
         assert_eq!(result, expected, "{start:?}");
         if result.is_ok() {
-            let encoding = client.encoding();
+            let encoding = client.encoding;
             let queue = (first..=newest).map(|offset| (offset, topic.frame(encoding, offset))).collect();
             client.queues.push((topic_number, queue));
         }
@@ -247,20 +226,21 @@ impl Pair {
 
     fn leave(&mut self, client: usize) {
         self.hub.leave(slot(client));
-        self.clients[client] = TwinClient::default();
+        self.clients[client] = TwinClient::new();
     }
 
-    fn switch_encoding(&mut self, number: usize) {
+    fn switch_encoding(&mut self, number: usize, encoding: Encoding) {
         let client = &mut self.clients[number];
         client.keep_rest();
-        client.combined = !client.combined;
-        let encoding = client.encoding();
+        client.encoding = encoding;
         for (topic, queue) in &mut client.queues {
+            let next = queue.front().map_or(self.topics[*topic].newest() + 1, |(offset, _)| *offset);
+            self.topics[*topic].derive(encoding, next);
             for (offset, frame) in queue {
                 *frame = self.topics[*topic].frame(encoding, *offset);
             }
         }
-        self.hub.set_encoding(slot(number), encoding, &TestEncoder);
+        self.hub.set_encoding(slot(number), encoding, &mut TestEncoder);
     }
 
     /// The replica is given up and made again with the newest publication.
@@ -274,7 +254,7 @@ impl Pair {
         self.ids[number] = open(&mut self.hub, &topic.name, topic.limits, topic.newest());
         topic.held = Default::default();
         if let Some(newest) = topic.published.last() {
-            self.hub.seed(self.ids[number], newest, &TestEncoder);
+            self.hub.seed(self.ids[number], newest, &mut TestEncoder);
             topic.hold_newest();
         }
     }
@@ -393,7 +373,7 @@ impl Pair {
         let client = &self.clients[client];
         let queue = client.queues.iter().find(|(of, _)| *of == topic).map(|(_, queue)| queue);
         let front = queue.and_then(|queue| queue.front());
-        front.is_some_and(|(offset, _)| *offset < self.topics[topic].head(client.encoding()))
+        front.is_some_and(|(offset, _)| *offset < self.topics[topic].head(client.encoding))
     }
 
     /// All that can be asked of the hub is as in the twin.
@@ -401,11 +381,13 @@ impl Pair {
         for (number, (topic, id)) in self.topics.iter().zip(&self.ids).enumerate() {
             let has = |client: &&TwinClient| client.queues.iter().any(|(of, _)| *of == number);
             let members = self.clients.iter().filter(has);
-            let combined = members.clone().filter(|client| client.combined).count();
-            let derived = self.hub.topics.get(*id).encoded(Encoding::Combined);
+            for encoding in ALL_ENCODINGS.into_iter().filter(|encoding| *encoding != Encoding::Raw) {
+                let subscribed = members.clone().filter(|client| client.encoding == encoding).count();
+                let derived = self.hub.topics.get(*id).encoded(encoding);
+                assert_eq!(derived.map_or(0, |derived| derived.subscriptions as usize), subscribed);
+                assert_eq!(derived.is_some(), subscribed > 0, "a derived ring is there while someone is subscribed in it");
+            }
             assert_eq!(self.hub.members(*id), members.count());
-            assert_eq!(derived.map_or(0, |derived| derived.subscriptions as usize), combined);
-            assert_eq!(derived.is_some(), combined > 0, "a derived ring is there while someone is subscribed in it");
             assert_eq!(self.hub.find(&topic.name), Some(*id));
             assert_eq!(self.hub.position(*id).offset, topic.newest());
             assert_eq!(self.hub.newest(*id).as_ref(), topic.published.last());

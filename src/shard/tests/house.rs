@@ -8,7 +8,7 @@ use super::super::mail::Post;
 use super::super::{Shard, ShardContext};
 use super::control::Control;
 use super::truth::Truth;
-use crate::config::{Config, Publish, PublishAllow, Topic};
+use crate::config::{Config, Listener, Publish, PublishAllow, Topic};
 use crate::reactor::Reactor;
 use crate::reactor::sim::{Sim, SimNet, SimSettings};
 
@@ -27,6 +27,7 @@ impl Setting {
         const NEVER_MS: u32 = u32::MAX / 2;
         let mut config = Config {
             publish: Publish { allow: PublishAllow::Loopback, topics: vec![">".into()] },
+            listeners: vec![Listener { permessage_deflate: true, ..Listener::default() }],
             topics: vec![Topic { ring_publications: 1 << 12, ring_bytes: 1 << 20, ..Topic::default() }],
             ..Config::default()
         };
@@ -39,6 +40,8 @@ impl Setting {
         limits.stalled_after_ms = NEVER_MS;
         limits.requests_per_second = 1_000_000;
         limits.requests_burst = 1_000_000;
+        // The tests' payloads are short.
+        limits.deflate_bytes_min = 40;
         Setting { shards, sim, mailbox_places: 1024, config }
     }
 }

@@ -63,6 +63,8 @@ pub(super) struct Peer {
     incoming: Incoming,
     pub(super) phase: Phase,
     combined: bool,
+    /// It offers compression, and compresses what is longer than a hundred bytes.
+    deflate: bool,
     /// With the handshake, whose reply has no id.
     by_url: Option<Vec<(String, bool)>>,
     asked: VecDeque<(u64, Asked)>,
@@ -112,27 +114,29 @@ impl Peer {
             }
         };
         let combined = combined && role == Role::Subscriber;
-        Peer { number, by_url: Some(by_url), ..Peer::with_path(place, net, role, &path, combined) }
+        let deflate = dice.once_in(2);
+        Peer { number, by_url: Some(by_url), ..Peer::with_path(place, net, role, &path, combined, deflate) }
     }
 
     /// A subscriber of streams without options.
     pub(super) fn subscriber(place: usize, net: SimNet, combined: bool, topics: &[String]) -> Peer {
         let path = if combined { format!("/stream?streams={}", topics.join("/")) } else { format!("/ws/{}", topics[0]) };
         let by_url = topics.iter().map(|topic| (topic.clone(), false)).collect();
-        Peer { by_url: Some(by_url), ..Peer::with_path(place, net, Role::Subscriber, &path, combined) }
+        Peer { by_url: Some(by_url), ..Peer::with_path(place, net, Role::Subscriber, &path, combined, false) }
     }
 
-    fn with_path(place: usize, net: SimNet, role: Role, path: &str, combined: bool) -> Peer {
+    fn with_path(place: usize, net: SimNet, role: Role, path: &str, combined: bool, deflate: bool) -> Peer {
         Peer {
             place,
             id: net.connect(0),
             number: 0,
             role,
             net,
-            outgoing: wire::handshake(path).into(),
+            outgoing: wire::handshake(path, deflate).into(),
             incoming: Incoming::default(),
             phase: Phase::Handshake,
             combined,
+            deflate,
             by_url: None,
             asked: VecDeque::new(),
             ids: 0,
@@ -169,7 +173,10 @@ impl Peer {
     }
 
     fn say(&mut self, opcode: Opcode, payload: &[u8]) {
-        self.outgoing.extend(wire::client_frame(opcode, payload));
+        const COMPRESSED_MIN: usize = 100;
+        let is_compressed = self.deflate && !opcode.is_control() && payload.len() > COMPRESSED_MIN;
+        let frame = if is_compressed { wire::compressed_frame } else { wire::client_frame };
+        self.outgoing.extend(frame(opcode, payload));
     }
 
     /// Sends what is waiting to be sent, or a piece of it.
@@ -214,6 +221,9 @@ impl Peer {
             && let Some(head) = self.incoming.head()
         {
             assert!(head.starts_with("HTTP/1.1 101 "), "{}: {head}", self.who());
+            let granted = "permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n";
+            assert_eq!(head.contains(granted), self.deflate, "{}: {head}", self.who());
+            self.incoming.deflate = self.deflate;
             self.phase = Phase::Open;
             let streams = self.by_url.take().expect("there is one handshake");
             // On a combined connection a reply follows where a stream had an option; it tells the positions.

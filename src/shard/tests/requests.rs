@@ -17,7 +17,7 @@ fn topics_of(house: &House, place: u16, count: usize) -> Vec<String> {
 fn replies(house: &mut House, requests: &[String]) -> Vec<String> {
     let net = house.sides[0].net.clone();
     let peer = net.connect(0);
-    net.write(peer, &wire::handshake("/ws"));
+    net.write(peer, &wire::handshake("/ws", false));
     requests.iter().for_each(|request| net.write(peer, &wire::client_frame(Opcode::Text, request.as_bytes())));
     (0..30).for_each(|turn| house.turn(turn % 2));
     let mut incoming = Incoming::default();

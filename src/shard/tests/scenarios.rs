@@ -31,6 +31,7 @@ struct Happened {
     buffer_shortages: u64,
     publisher_pauses: u64,
     mailbox_full: u64,
+    compressions: u64,
     lagged: usize,
     lost: usize,
 }
@@ -46,6 +47,7 @@ impl Happened {
             self.buffer_shortages += metrics.buffer_shortages.get();
             self.publisher_pauses += metrics.publisher_pauses.get();
             self.mailbox_full += metrics.mailbox_full.get();
+            self.compressions += metrics.compressions.get();
         }
         self.lagged += run.peers.iter().filter(|peer| peer.phase == Phase::Closed(1013)).count();
         self.lost += run.peers.iter().filter(|peer| peer.end() == Some(PeerEnd::Lost)).count();
@@ -342,7 +344,8 @@ fn every_subscriber_gets_every_publication_once_and_in_order() {
     assert!(happened.is_none_or(|happened| happened.replicated > 0
         && happened.sends_short > 0
         && happened.receives_ended > 0
-        && happened.buffer_shortages > 0));
+        && happened.buffer_shortages > 0
+        && happened.compressions > 0));
 }
 
 #[test]

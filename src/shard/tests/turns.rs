@@ -41,7 +41,7 @@ fn a_ping_and_a_new_client_are_answered_in_the_middle_of_a_fan_out() {
     let net = house.sides[0].net.clone();
     let connect = |path: &str| {
         let peer = net.connect(0);
-        net.write(peer, &wire::handshake(path));
+        net.write(peer, &wire::handshake(path, false));
         peer
     };
     let subscribers: Vec<PeerId> = (0..SUBSCRIBERS).map(|_| connect("/ws/busy")).collect();

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::ws::{Assembler, Message};
 
-const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, fragments_max: 100 };
+const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, fragments_max: 100, inflate_ratio_max: 200 };
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// What came of a stream, without how it was torn.
@@ -147,7 +147,7 @@ fn closes() {
 #[test]
 fn every_protocol_error_and_its_close_code() {
     let check = |stream: &[u8], error: ProtocolError, code: u16| {
-        let limits = Limits { message_bytes_max: 10, fragments_max: 3 };
+        let limits = Limits { message_bytes_max: 10, fragments_max: 3, ..LIMITS };
         check_limited(Role::Client, &limits, stream, &[Error(error)]);
         assert_eq!(error.close_code(), CloseCode(code), "{error}");
     };
@@ -177,7 +177,7 @@ fn every_protocol_error_and_its_close_code() {
 #[test]
 fn limits_hold_when_the_header_is_read() {
     let check = |message_bytes_max, fragments_max, stream: &[u8], expected: &[Outcome]| {
-        check_limited(Role::Client, &Limits { message_bytes_max, fragments_max }, stream, expected);
+        check_limited(Role::Client, &Limits { message_bytes_max, fragments_max, ..LIMITS }, stream, expected);
     };
     let too_long = [Error(ProtocolError::MessageTooLong)];
     check(5, 2, b"\x82\x05hello", &[Binary(b"hello".to_vec())]);
@@ -351,7 +351,7 @@ proptest! {
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         lengths in prop::collection::vec(1_usize..60, 1..20),
     ) {
-        let limits = Limits { message_bytes_max: 250, fragments_max: 3 };
+        let limits = Limits { message_bytes_max: 250, fragments_max: 3, ..LIMITS };
         for (role, mask) in [(Role::Server, Some(KEY)), (Role::Client, None)] {
             let mut stream = write_all(&said, mask);
             for (at, byte) in &changes {

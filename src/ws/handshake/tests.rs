@@ -84,6 +84,7 @@ fn requests_that_are_refused() {
     }
     check(&[("chat, superchat", "chat, super chat")], 400, None);
     check(&[("chat, superchat", "\"chat\"")], 400, None);
+    check(&[("\n\n", "\nSec-WebSocket-Extensions: permessage-deflate; =\n\n")], 400, None);
 }
 
 #[test]
@@ -94,6 +95,7 @@ fn both_sides_meet() {
         target: "/ws?a=b",
         nonce: *b"the sample nonce",
         protocols: &protocols,
+        deflate: Some(Offer { server_no_context_takeover: true, ..Offer::default() }),
         headers: &[("Authorization", "Bearer x")],
     };
     let mut sent = Vec::new();
@@ -106,12 +108,16 @@ fn both_sides_meet() {
     assert_eq!(upgrade.accept, expected);
     assert_eq!(upgrade.protocols().collect::<Vec<_>>(), protocols);
 
-    for chosen in [None, Some("v1")] {
+    let agreed = upgrade.deflate(Terms::Own);
+    assert!(agreed.is_some_and(|agreed| agreed.server_no_context_takeover));
+    for (protocol, deflate) in [(None, None), (Some("v1"), None), (None, agreed)] {
         let mut answer = Vec::new();
-        write_accept(&mut answer, &upgrade.accept, chosen, &[]);
+        let extension = deflate.map(|agreed| agreed.to_string());
+        let headers: Vec<_> = extension.iter().map(|text| ("Sec-WebSocket-Extensions", text.as_str())).collect();
+        write_accept(&mut answer, &upgrade.accept, protocol, &headers);
         let reader = read(&answer);
         let response = reader.response().expect("what the server writes is a response");
-        assert_eq!(check_response(&response, &expected, &protocols), Ok(chosen));
+        assert_eq!(check_response(&response, &expected, &request), Ok(Chosen { protocol, deflate }));
     }
 }
 
@@ -123,7 +129,11 @@ fn answers_that_open_no_websocket() {
         assert!(good.contains(from), "{from}");
         let reader = read(good.replace(from, to).replace('\n', "\r\n").as_bytes());
         let response = reader.response().expect("a response");
-        assert_eq!(check_response(&response, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", &["a", "b"]), expected, "{from} {to}");
+        let protocols = ["a", "b"];
+        let request =
+            ClientRequest { host: "a", target: "/", nonce: [0; 16], protocols: &protocols, deflate: None, headers: &[] };
+        let chosen = check_response(&response, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", &request);
+        assert_eq!(chosen.map(|chosen| chosen.protocol), expected, "{from} {to}");
     };
     check("Upgrade", "Upgrade", Ok(None));
     check("\n\n", "\nSec-WebSocket-Protocol: b\n\n", Ok(Some("b")));
@@ -134,7 +144,7 @@ fn answers_that_open_no_websocket() {
     check("Connection: upgrade\n", "", Err(ResponseError::ConnectionMissing));
     check("s3pP", "S3pP", Err(ResponseError::AcceptWrong));
     check("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\n", "", Err(ResponseError::AcceptWrong));
-    check("\n\n", "\nSec-WebSocket-Extensions: permessage-deflate\n\n", Err(ResponseError::ExtensionUnexpected));
+    check("\n\n", "\nSec-WebSocket-Extensions: permessage-deflate\n\n", Err(AnswerError::Unexpected.into()));
     check("\n\n", "\nSec-WebSocket-Protocol: c\n\n", Err(ResponseError::ProtocolUnexpected));
     check("\n\n", "\nSec-WebSocket-Protocol: a\nSec-WebSocket-Protocol: b\n\n", Err(ResponseError::ProtocolUnexpected));
 }

@@ -19,7 +19,7 @@ use tokio_uring::net::{TcpListener, TcpStream};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, fragments_max: 1024 };
+const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, fragments_max: 1024, inflate_ratio_max: 200 };
 
 /// Frames that may wait for one client; more drops it, as a slow consumer.
 const FRAMES_WAITING_MAX: usize = 4096;

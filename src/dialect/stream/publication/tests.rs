@@ -118,7 +118,7 @@ fn deep_json_never_recurses() {
 /// The combined message of a publication, without its frame's header.
 fn combined(topic: &str, offset: u64, kind: PayloadKind, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    StreamEncoder.encode(Encoding::Combined, topic, offset, 0, kind, payload, &mut out);
+    StreamEncoder::new(0).encode(Encoding::Combined, topic, offset, 0, kind, payload, &mut out);
     let header_bytes = match out[1] {
         126 => 4,
         127 => 10,
