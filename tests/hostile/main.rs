@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bomb;
 mod door;
 mod flood;
 mod frames;

@@ -89,7 +89,8 @@ impl Scene {
         Scene { gateway, bystanders }
     }
 
-    /// Attacks while the bystanders hear their topic, and holds the gateway to the attack's cost.
+    /// Attacks while the bystanders hear their topic, and holds the gateway to the attack's cost. Clients that the attack returns
+    /// are still there at the last measure.
     pub(crate) fn attack<T>(&mut self, cost: Cost, attack: impl FnOnce(&Gateway) -> T) -> T {
         let Scene { gateway, bystanders } = self;
         let before = Memory::of(gateway);

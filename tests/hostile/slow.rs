@@ -273,6 +273,7 @@ fn replies_that_nobody_reads() {
             }
         }
         assert!(metric(gateway, "connections", "") > CLIENTS as i64, "none of them is closed");
+        clients
     });
 }
 
