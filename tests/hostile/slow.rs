@@ -305,7 +305,10 @@ fn input_that_is_held_back() {
                 }
             };
             assert_eq!((close, replies == REQUESTS), (Some(if all { 1000 } else { 1013 }), all), "{replies} replies");
-            assert_eq!(metric(gateway, "closes_total", "class=\"policy\""), i64::from(!all));
+            client.send(frame_of_close());
+            assert_eq!(client.frame(), None, "after the close frame comes the end");
+            drop(client);
+            comes_to(gateway, "closes_total", "class=\"policy\"", i64::from(!all));
         });
     }
 }
