@@ -260,11 +260,11 @@ impl Control {
                 control: metrics.clone(),
                 settings: Arc::new(self.config.admin.clone()),
                 publication_bytes_max: self.config.limits.publication_bytes_max,
+                send_timeout_ms: self.config.limits.send_timeout_ms,
                 ready: self.ready.clone(),
                 stopping: stopping.clone(),
             };
-            // Served to the end, so that whoever publishes while the gateway stops is told.
-            tokio_uring::spawn(admin::serve(listener, context, std::future::pending()));
+            tokio_uring::spawn(admin::serve(listener, context));
         }
         let context = SourceContext {
             broker: broker.clone(),

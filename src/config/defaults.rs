@@ -58,7 +58,15 @@ impl Default for Listener {
 
 impl Default for Admin {
     fn default() -> Admin {
-        Admin { enabled: false, address: loopback(8081), hosts: Vec::new(), body_bytes_max: 8 << 20 }
+        Admin {
+            enabled: false,
+            address: loopback(8081),
+            hosts: Vec::new(),
+            body_bytes_max: 8 << 20,
+            open_connections_max: 64,
+            head_timeout_ms: 30_000,
+            body_timeout_ms: 30_000,
+        }
     }
 }
 
@@ -139,6 +147,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections_max: 16_384,
+            half_open_per_address_max: 1024,
             message_bytes_max: 64 << 10,
             fragments_max: 1024,
             inflate_ratio_max: 200,

@@ -128,6 +128,9 @@ struct AdminShape {
     #[serde(default)]
     hosts: Vec<String>,
     body_bytes_max: Option<usize>,
+    open_connections_max: Option<u32>,
+    head_timeout_ms: Option<u32>,
+    body_timeout_ms: Option<u32>,
 }
 
 impl AdminShape {
@@ -138,6 +141,9 @@ impl AdminShape {
             address: self.address.unwrap_or(default.address),
             hosts: self.hosts,
             body_bytes_max: self.body_bytes_max.unwrap_or(default.body_bytes_max),
+            open_connections_max: self.open_connections_max.unwrap_or(default.open_connections_max),
+            head_timeout_ms: self.head_timeout_ms.unwrap_or(default.head_timeout_ms),
+            body_timeout_ms: self.body_timeout_ms.unwrap_or(default.body_timeout_ms),
         }
     }
 }

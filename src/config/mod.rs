@@ -128,6 +128,12 @@ pub struct Admin {
     pub hosts: Vec<String>,
     /// Largest request body (a batch of publications).
     pub body_bytes_max: usize,
+    /// Connections at a time; further ones wait.
+    pub open_connections_max: u32,
+    /// For the head of a request, and for a connection without one.
+    pub head_timeout_ms: u32,
+    /// For the body of a request.
+    pub body_timeout_ms: u32,
 }
 
 /// Settings of the topics that match a pattern.
@@ -295,6 +301,8 @@ pub enum LogLevel {
 pub struct Limits {
     /// Clients of the whole process, divided among the shards.
     pub connections_max: u32,
+    /// Clients of one address that are not yet WebSockets, divided among the shards.
+    pub half_open_per_address_max: u32,
     /// A request or echoed message.
     pub message_bytes_max: u32,
     /// Fragments of one message.

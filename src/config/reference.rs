@@ -99,6 +99,13 @@ pub(super) const KEYS: &[Key] = &[
     optional("admin", "body_bytes_max", Form::Whole(1024, 1 << 30, "bytes"),
         "Largest body of a request: one batch of publications, which lies in memory whole. 8 MiB hold eight of the \
          largest publications or some fifty thousand ordinary ones."),
+    optional("admin", "open_connections_max", Form::Whole(1, 16_384, "connections"),
+        "Connections at a time; further ones wait until there is room. With a body each, 64 are at most 512 MiB."),
+    optional("admin", "head_timeout_ms", Form::Whole(100, HOUR_MS, "milliseconds"),
+        "For the head of a request, and how long a connection may stay without one; then it is closed. 30 s let a publisher keep \
+         its connection from one batch to the next."),
+    optional("admin", "body_timeout_ms", Form::Whole(100, HOUR_MS, "milliseconds"),
+        "For the body of a request; then 408. On this machine the largest takes milliseconds."),
     required("topic", "pattern", Form::Text(PATTERN, forms::pattern),
         "Which topics: a name, or a pattern with `*` for one whole level and `>` last for one or more."),
     optional("topic", "kind", Form::OneOf(&["log", "state"]),
@@ -180,6 +187,10 @@ pub(super) const KEYS: &[Key] = &[
     limit("connections_max", 1, 1 << 20, "clients",
         "Clients of the whole process, divided among the shards. 16,384 take about 75 MB of kernel memory for their \
          sockets and fit a descriptor limit of 20,000."),
+    limit("half_open_per_address_max", 1, 1 << 20, "clients",
+        "Clients of one address (of one /64 of IPv6) that are not yet WebSockets, divided among the shards as \
+         connections_max is; further ones are reset at once. 1,024 are a sixteenth of all places, and leave room for those who \
+         come back at once through one balancer or one office's address."),
     limit("message_bytes_max", 125, 16 << 20, "bytes",
         "A request, or a message to /echo; above it close 1009. 64 KiB hold a SUBSCRIBE with two thousand names."),
     limit("fragments_max", 1, 1 << 20, "fragments",

@@ -1,5 +1,6 @@
 //! A shard's clients, each at its slot.
 
+use super::half_open::Network;
 use crate::dialect::stream::RequestId;
 use crate::hub::NewPublication;
 use crate::reactor::ClientKey;
@@ -19,6 +20,8 @@ pub(super) struct Client {
     /// When its socket last took bytes, while it is blocked.
     pub(super) progress_us: u64,
     pub(super) receive: Receive,
+    /// Where it is counted while it is not yet a WebSocket.
+    pub(super) half_open: Option<Network>,
     /// It has had a subscription since it was last without any.
     pub(super) subscribed: bool,
     /// The peer sends no more.

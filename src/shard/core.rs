@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::ShardContext;
 use super::clients::{Client, Clients, Receive, Wait as Awaiting};
 use super::exchange::Exchange;
+use super::half_open::{HalfOpen, Network};
 use super::mail::Outbox;
 use super::stopping::Stop;
 use super::sweep::{Loss, Sweep, Visited};
@@ -15,7 +16,7 @@ use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
 use crate::config::Config;
 use crate::dialect::stream::Compressions;
-use crate::metrics::{CloseClass, ShardMetrics};
+use crate::metrics::{CloseClass, RefusalReason, ShardMetrics};
 use crate::reactor::{ClientKey, Now, Op, SendOutcome, Wait};
 use crate::session::{Expiry, Moment, Rules, Session};
 use crate::tls::Acceptors;
@@ -53,11 +54,14 @@ pub(super) struct Core {
     pub(super) held_bytes: usize,
     /// Clients whose socket says that it takes bytes and takes none; asked again at the next tick.
     backing_off: Vec<ClientKey>,
+    half_open: HalfOpen,
     connections_max: usize,
     accepts_armed: u16,
     housekeeping_us: u64,
     /// When the next failed accept is worth a line in the log.
     accept_warning_us: u64,
+    /// The same of clients that were turned away.
+    turned_away_warning_us: u64,
 }
 
 impl Core {
@@ -86,10 +90,12 @@ impl Core {
             unarmed: VecDeque::new(),
             held_bytes: 0,
             backing_off: Vec::new(),
+            half_open: HalfOpen::new(super::share(config.limits.half_open_per_address_max, shards)),
             connections_max: super::connections_max(&config, shards) as usize,
             accepts_armed: 0,
             housekeeping_us: now.monotonic_us,
             accept_warning_us: 0,
+            turned_away_warning_us: 0,
             config,
         };
         core.arm_accepts();
@@ -214,6 +220,8 @@ impl Core {
 
     pub(super) fn accepted(&mut self, key: ClientKey, peer: SocketAddr, listener: u16) {
         let now_us = self.now.monotonic_us;
+        let network = Network::of(peer.ip());
+        let may_enter = self.half_open.enter(network);
         let session = Session::new(&self.rules, listener, peer.ip().to_canonical().is_loopback(), now_us);
         self.clients.insert(Client {
             key,
@@ -223,6 +231,7 @@ impl Core {
             scheduled_us: u64::MAX,
             progress_us: now_us,
             receive: Receive::Armed,
+            half_open: may_enter.then_some(network),
             subscribed: false,
             eof: false,
             shut: false,
@@ -239,8 +248,25 @@ impl Core {
             self.close(key, CloseClass::GoingAway, false);
             return;
         }
+        if !may_enter {
+            self.turn_away(key, peer);
+            return;
+        }
         self.begin_tls(key, listener);
         self.settle(key);
+    }
+
+    /// Its address has as many half-open clients as it may. An answer would keep the place that is not to be had.
+    fn turn_away(&mut self, key: ClientKey, peer: SocketAddr) {
+        self.metrics.refusals.add(RefusalReason::TooMany, 1);
+        if self.now.monotonic_us >= self.turned_away_warning_us {
+            self.turned_away_warning_us = self.now.monotonic_us + 1_000_000;
+            tracing::warn!(
+                address = %peer.ip(),
+                "clients are turned away: more than half_open_per_address_max of their address have not ended their handshake"
+            );
+        }
+        self.close(key, CloseClass::Policy, true);
     }
 
     pub(super) fn accept_failed(&mut self, errno: i32) {
@@ -356,6 +382,11 @@ impl Core {
         }
         let Some(client) = self.clients.get(key) else { return };
         let session = &mut client.session;
+        if session.is_open()
+            && let Some(network) = client.half_open.take()
+        {
+            self.half_open.leave(network);
+        }
         self.metrics.messages_in.add(u64::from(session.take_messages_in()));
         self.metrics.messages_out.add(u64::from(session.take_messages_out()));
         if let Some(reason) = session.take_refusal() {
@@ -423,6 +454,9 @@ impl Core {
         client.closing = true;
         if let Some(pending) = client.pending.take() {
             self.held_bytes -= pending.held.len();
+        }
+        if let Some(network) = client.half_open.take() {
+            self.half_open.leave(network);
         }
         let class = client.session.close_class().unwrap_or(class);
         self.metrics.closes.add(class, 1);

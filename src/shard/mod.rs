@@ -14,6 +14,7 @@ mod clients;
 mod core;
 mod effects;
 mod exchange;
+mod half_open;
 mod input;
 pub mod mail;
 pub mod mailbox;
@@ -60,11 +61,15 @@ pub struct ShardContext {
     pub acceptors: Acceptors,
 }
 
-/// Most clients of one shard. The kernel deals clients out by a hash: an eighth more than the even share leaves the whole
-/// of `connections_max` reachable.
+/// Most clients of one shard.
 #[must_use]
 pub fn connections_max(config: &Config, shards: u16) -> u32 {
-    let max = config.limits.connections_max;
+    share(config.limits.connections_max, shards)
+}
+
+/// One shard's share of a number of clients. The kernel deals clients out by a hash: an eighth more than the even share leaves
+/// the whole number reachable.
+fn share(max: u32, shards: u16) -> u32 {
     if shards == 1 { max } else { (max.div_ceil(u32::from(shards)) * 9 / 8 + 1).min(max) }
 }
 
