@@ -86,6 +86,7 @@ impl HeadReader {
         let before = self.bytes.len();
         let room = self.head_bytes_max as usize - before;
         let (taken, over) = input.split_at(room.min(input.len()));
+        self.reserve(before + taken.len());
         self.bytes.extend_from_slice(taken);
         match self.find_end(before)? {
             Some(end) => {
@@ -116,6 +117,14 @@ impl HeadReader {
     /// The response that the complete head holds (client role).
     pub fn response(&self) -> Result<Response<'_>, HeadError> {
         Response::parse(self.head(), self.headers_max)
+    }
+
+    /// Room for so many bytes: twice what there was, so that torn heads are not copied for each piece, but never above the limit.
+    fn reserve(&mut self, length: usize) {
+        if length > self.bytes.capacity() {
+            let room = (2 * self.bytes.capacity()).clamp(length, self.head_bytes_max as usize);
+            self.bytes.reserve_exact(room - self.bytes.len());
+        }
     }
 
     fn head(&self) -> &[u8] {

@@ -6,6 +6,7 @@
 
 mod answer;
 mod batch;
+mod connections;
 mod exposition;
 mod guard;
 
@@ -13,6 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -45,6 +47,8 @@ pub struct AdminContext {
     pub settings: Arc<config::Admin>,
     /// Largest publication, bytes.
     pub publication_bytes_max: u32,
+    /// `TCP_USER_TIMEOUT`: answers that nobody takes are given up after this.
+    pub send_timeout_ms: u32,
     /// Whether the gateway serves clients; `/health/ready` tells it.
     pub ready: Arc<AtomicBool>,
     /// Turns true when the gateway stops: from then on publishing is answered with 503.
@@ -59,10 +63,9 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Serves until `end` completes; then takes no new connection, answers what it has begun and returns.
-pub async fn serve(listener: TcpListener, context: AdminContext, end: impl Future<Output = ()> + Send + 'static) {
-    let served = axum::serve(listener, router(context)).with_graceful_shutdown(end).await;
-    served.expect("axum's serve handles every error of the listener by itself");
+/// Serves as long as the runtime runs, so that whoever publishes while the gateway stops is told.
+pub async fn serve(listener: TcpListener, context: AdminContext) {
+    connections::serve(listener, router(context.clone()), context).await;
 }
 
 fn router(context: AdminContext) -> Router {
@@ -129,7 +132,7 @@ fn refuse_when_stopping(context: &AdminContext) -> Result<(), Refused> {
     if *context.stopping.borrow() { Err(Refused::from(broker::PublishError::Stopping)) } else { Ok(()) }
 }
 
-/// Reads the body up to `body_bytes_max`; a length announced above it is refused before a byte is read.
+/// Reads the body up to `body_bytes_max`, for at most `body_timeout_ms`; a length announced above it is refused before a byte is read.
 async fn read_body(context: &AdminContext, request: Request) -> Result<Bytes, Refused> {
     let bytes_max = context.settings.body_bytes_max;
     let too_large = || Refused {
@@ -141,8 +144,15 @@ async fn read_body(context: &AdminContext, request: Request) -> Result<Bytes, Re
     if announced.is_some_and(|announced| announced > bytes_max as u64) {
         return Err(too_large());
     }
+    let timeout_ms = context.settings.body_timeout_ms;
     // The router's DefaultBodyLimit holds for a body that announces no length.
-    Bytes::from_request(request, &()).await.map_err(|error| match error.status() {
+    let body = tokio::time::timeout(Duration::from_millis(timeout_ms.into()), Bytes::from_request(request, &())).await;
+    let late = |_| Refused {
+        status: StatusCode::REQUEST_TIMEOUT,
+        code: ErrorCode::BadRequest,
+        msg: format!("the body took longer than body_timeout_ms, {timeout_ms} ms"),
+    };
+    body.map_err(late)?.map_err(|error| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         _ => Refused::bad_request(ErrorCode::BadRequest, format!("the body could not be read to its end: {}", error.body_text())),
     })

@@ -24,14 +24,16 @@ impl Port {
                 address: SocketAddr::from(([127, 0, 0, 1], 0)),
                 hosts: vec!["admin.example".to_owned()],
                 body_bytes_max: 1000,
+                ..config::Admin::default()
             }),
             publication_bytes_max: 100,
+            send_timeout_ms: 10_000,
             ready: Arc::new(AtomicBool::new(false)),
             stopping,
         };
         let listener = bind(context.settings.address).await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        tokio::spawn(serve(listener, context.clone(), std::future::pending()));
+        tokio::spawn(serve(listener, context.clone()));
         Port { address, context, stop }
     }
 

@@ -51,13 +51,22 @@ impl Default for Listener {
             hosts: Vec::new(),
             origins: Vec::new(),
             permessage_deflate: false,
+            tls: None,
         }
     }
 }
 
 impl Default for Admin {
     fn default() -> Admin {
-        Admin { enabled: false, address: loopback(8081), hosts: Vec::new(), body_bytes_max: 8 << 20 }
+        Admin {
+            enabled: false,
+            address: loopback(8081),
+            hosts: Vec::new(),
+            body_bytes_max: 8 << 20,
+            open_connections_max: 64,
+            head_timeout_ms: 30_000,
+            body_timeout_ms: 30_000,
+        }
     }
 }
 
@@ -138,6 +147,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections_max: 16_384,
+            half_open_per_address_max: 1024,
             message_bytes_max: 64 << 10,
             fragments_max: 1024,
             inflate_ratio_max: 200,
@@ -154,6 +164,8 @@ impl Default for Limits {
             send_timeout_ms: 30_000,
             send_unsent_bytes_max: 16 << 10,
             visit_bytes_max: 256 << 10,
+            tls_visit_bytes_max: 16 << 10,
+            tls_handshake_bytes_max: 8192,
             reply_bytes_max: 256 << 10,
             torn_bytes_max: 64 << 20,
             held_bytes_max: 64 << 20,

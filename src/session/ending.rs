@@ -67,7 +67,7 @@ impl Session {
     pub fn deadline_us(&self, rules: &Rules) -> u64 {
         let limits = &rules.limits;
         let after = |from_us: u64, ms: u32| from_us + u64::from(ms) * 1000;
-        match &self.phase {
+        let due_us = match &self.phase {
             Phase::Receiving => unreachable!("deadlines are looked at between receives"),
             Phase::Head { .. } | Phase::Entering(_) => after(self.began_us, limits.handshake_timeout_ms),
             Phase::Ending if self.close_class == Some(CloseClass::Lag) => after(self.began_us, limits.close_deadline_ms),
@@ -81,7 +81,8 @@ impl Session {
                     idle_us
                 }
             }
-        }
+        };
+        self.pong_due_us().map_or(due_us, |pong_due_us| due_us.min(pong_due_us))
     }
 
     /// A deadline came up; perhaps an old one.
@@ -89,6 +90,10 @@ impl Session {
         let due_us = self.deadline_us(rules);
         if due_us > moment.now_us {
             return Expiry::NotYet { due_us };
+        }
+        if self.pong_due_us().is_some_and(|pong_due_us| pong_due_us <= moment.now_us) {
+            self.owe_late_pong(rules, moment.now_us);
+            return Expiry::Owes { due_us: self.deadline_us(rules) };
         }
         match &self.phase {
             Phase::Receiving => unreachable!("deadlines are looked at between receives"),

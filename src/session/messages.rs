@@ -11,9 +11,6 @@ use crate::metrics::CloseClass;
 use crate::ws::deflate::Compressor;
 use crate::ws::{self, CloseCode, Event, Message, MessageKind, ProtocolError, frame};
 
-/// Pongs are put among the owed bytes up to here; beyond, only the newest is owed.
-const PONGS_BYTES_MAX: usize = 4096;
-
 impl Session {
     /// Takes frames as far as the first effect.
     pub(super) fn receive_frames(&mut self, input: &mut &mut [u8], rules: &Rules, moment: Moment) -> Option<Effect> {
@@ -60,11 +57,7 @@ impl Session {
 
     fn handle_control(&mut self, event: Event<'_>, rules: &Rules, moment: Moment) {
         match event {
-            Event::Ping(payload) => {
-                if self.may_ask(rules, moment.now_us) {
-                    self.owe_pong(payload);
-                }
-            }
+            Event::Ping(payload) => self.receive_ping(payload, rules, moment.now_us),
             Event::Pong(_) => {}
             Event::Data { .. } => unreachable!("data frames have their own path"),
             Event::Close(body) => {
@@ -220,7 +213,7 @@ impl Session {
         }
     }
 
-    /// Takes a token for a ping or an echoed message; closes with 1008 where there is none.
+    /// Takes a token for an echoed message; closes with 1008 where there is none.
     fn may_ask(&mut self, rules: &Rules, now_us: u64) -> bool {
         let limits = &rules.limits;
         let may = self.bucket.take(limits.requests_per_second, limits.requests_burst, now_us);
@@ -228,16 +221,6 @@ impl Session {
             self.close(CloseCode::POLICY, "too many messages a second", CloseClass::Policy, now_us);
         }
         may
-    }
-
-    /// RFC 6455 5.5.3: "If an endpoint receives a Ping frame and has not yet sent Pong frame(s) in response to previous
-    /// Ping frame(s), the endpoint MAY elect to send a Pong frame for only the most recently processed Ping frame."
-    fn owe_pong(&mut self, payload: ws::Control) {
-        if self.pong.is_none() && self.owed.len() <= PONGS_BYTES_MAX {
-            frame::write(&mut self.owed, frame::Opcode::Pong, &payload, None);
-        } else {
-            self.pong = Some(Box::new(payload));
-        }
     }
 
     fn close_for(&mut self, error: ProtocolError, now_us: u64) {

@@ -13,6 +13,7 @@
 mod ending;
 mod entrance;
 mod messages;
+mod pongs;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,7 @@ use crate::http::HeadReader;
 use crate::hub::{Encoding, NewPublication, Position, TopicName};
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::ws::deflate::{Agreement, Compressor};
-use crate::ws::{self, Assembler, CloseCode, Connection, frame};
+use crate::ws::{Assembler, CloseCode, Connection, frame};
 
 /// What the shard has to do for a client; the answer is one of the session's methods.
 #[derive(Debug)]
@@ -92,8 +93,8 @@ pub struct Session {
     received_us: u64,
     /// When what is now under way began: the handshake, the message, the ping, the close.
     began_us: u64,
-    /// The newest pong that found no place among the owed bytes.
-    pong: Option<Box<ws::Control>>,
+    /// The newest pong that could not be owed at once.
+    pong: Option<Box<pongs::LatePong>>,
     /// How it ended or is ending, for the counters.
     close_class: Option<CloseClass>,
     /// Whole messages that came and are not yet counted.
@@ -217,6 +218,12 @@ impl Session {
         }
     }
 
+    /// Whether this is a WebSocket by now, and not ending.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open(_))
+    }
+
     /// Whether this is an open connection that takes publications in.
     #[must_use]
     pub fn is_publisher(&self) -> bool {
@@ -293,9 +300,7 @@ impl Session {
             // An idle client holds no buffer.
             self.owed = Vec::new();
             self.owed_sent = 0;
-            if let Some(pong) = self.pong.take() {
-                frame::write(&mut self.owed, frame::Opcode::Pong, &pong, None);
-            }
+            self.owe_pong_into_room();
         }
     }
 

@@ -8,16 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::ShardContext;
 use super::clients::{Client, Clients, Receive, Wait as Awaiting};
 use super::exchange::Exchange;
+use super::half_open::{HalfOpen, Network};
 use super::mail::Outbox;
 use super::stopping::Stop;
-use super::sweep::{Sweep, Visited};
+use super::sweep::{Loss, Sweep, Visited};
 use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
 use crate::config::Config;
 use crate::dialect::stream::Compressions;
-use crate::metrics::{CloseClass, ShardMetrics};
+use crate::metrics::{CloseClass, RefusalReason, ShardMetrics};
 use crate::reactor::{ClientKey, Now, Op, SendOutcome, Wait};
 use crate::session::{Expiry, Moment, Rules, Session};
+use crate::tls::Acceptors;
 use crate::ws::CloseCode;
 
 /// Everything between two calls of the kernel.
@@ -38,26 +40,33 @@ pub(super) struct Core {
     /// Waits for replicas so far; each has its number.
     pub(super) waits: u64,
     pub(super) stop: Stop,
+    /// By listener; newer ones come by mail.
+    pub(super) acceptors: Acceptors,
+    /// What a TLS client's bytes are opened into; empty between two of them.
+    pub(super) opened: Vec<u8>,
     ready_flag: Arc<AtomicBool>,
     wheel: Wheel<ClientKey>,
     due: Vec<ClientKey>,
-    fallen: Vec<ClientKey>,
+    lost: Vec<(ClientKey, Loss)>,
     /// Receives that found no buffer, oldest first.
     pub(super) unarmed: VecDeque<ClientKey>,
     /// Input that is held back, over all clients.
     pub(super) held_bytes: usize,
     /// Clients whose socket says that it takes bytes and takes none; asked again at the next tick.
     backing_off: Vec<ClientKey>,
+    half_open: HalfOpen,
     connections_max: usize,
     accepts_armed: u16,
     housekeeping_us: u64,
     /// When the next failed accept is worth a line in the log.
     accept_warning_us: u64,
+    /// The same of clients that were turned away.
+    turned_away_warning_us: u64,
 }
 
 impl Core {
     pub(super) fn new(context: ShardContext, now: Now) -> Core {
-        let ShardContext { place, config, post, metrics, ready } = context;
+        let ShardContext { place, config, post, metrics, ready, acceptors } = context;
         let shards = post.shards();
         let mut core = Core {
             rules: Rules::new(&config),
@@ -66,23 +75,27 @@ impl Core {
             topics: Topics::new(place, &config, shards),
             outbox: Outbox::new(post),
             exchange: Exchange::new(place, shards, config.limits.publish_credits),
-            sweep: Sweep::new(config.shards.sends_per_turn, config.shards.turn_us, config.limits.visit_bytes_max),
+            sweep: Sweep::new(&config.shards, &config.limits),
             now,
             ops: VecDeque::new(),
             ready: Vec::new(),
             waits: 0,
             stop: Stop::Running,
+            acceptors,
+            opened: Vec::new(),
             ready_flag: ready,
             wheel: Wheel::new(now.monotonic_us),
             due: Vec::new(),
-            fallen: Vec::new(),
+            lost: Vec::new(),
             unarmed: VecDeque::new(),
             held_bytes: 0,
             backing_off: Vec::new(),
+            half_open: HalfOpen::new(super::share(config.limits.half_open_per_address_max, shards)),
             connections_max: super::connections_max(&config, shards) as usize,
             accepts_armed: 0,
             housekeeping_us: now.monotonic_us,
             accept_warning_us: 0,
+            turned_away_warning_us: 0,
             config,
         };
         core.arm_accepts();
@@ -99,9 +112,12 @@ impl Core {
     pub(super) fn plan(&mut self) {
         // Before anything is sent to them: they are inside a frame whose rest is gone.
         self.reset_overflowed();
-        self.sweep.plan(&mut self.topics.hub, &mut self.clients, &mut self.fallen);
-        for client in std::mem::take(&mut self.fallen) {
-            self.close_fallen(client);
+        self.sweep.plan(&mut self.topics.hub, &mut self.clients, &mut self.lost);
+        for (client, loss) in std::mem::take(&mut self.lost) {
+            match loss {
+                Loss::Fallen => self.close_fallen(client),
+                Loss::Broken => self.close(client, CloseClass::Internal, true),
+            }
         }
     }
 
@@ -204,14 +220,18 @@ impl Core {
 
     pub(super) fn accepted(&mut self, key: ClientKey, peer: SocketAddr, listener: u16) {
         let now_us = self.now.monotonic_us;
+        let network = Network::of(peer.ip());
+        let may_enter = self.half_open.enter(network);
         let session = Session::new(&self.rules, listener, peer.ip().to_canonical().is_loopback(), now_us);
         self.clients.insert(Client {
             key,
             session,
+            tls: None,
             pending: None,
             scheduled_us: u64::MAX,
             progress_us: now_us,
             receive: Receive::Armed,
+            half_open: may_enter.then_some(network),
             subscribed: false,
             eof: false,
             shut: false,
@@ -228,7 +248,25 @@ impl Core {
             self.close(key, CloseClass::GoingAway, false);
             return;
         }
+        if !may_enter {
+            self.turn_away(key, peer);
+            return;
+        }
+        self.begin_tls(key, listener);
         self.settle(key);
+    }
+
+    /// Its address has as many half-open clients as it may. An answer would keep the place that is not to be had.
+    fn turn_away(&mut self, key: ClientKey, peer: SocketAddr) {
+        self.metrics.refusals.add(RefusalReason::TooMany, 1);
+        if self.now.monotonic_us >= self.turned_away_warning_us {
+            self.turned_away_warning_us = self.now.monotonic_us + 1_000_000;
+            tracing::warn!(
+                address = %peer.ip(),
+                "clients are turned away: more than half_open_per_address_max of their address have not ended their handshake"
+            );
+        }
+        self.close(key, CloseClass::Policy, true);
     }
 
     pub(super) fn accept_failed(&mut self, errno: i32) {
@@ -262,6 +300,10 @@ impl Core {
                 continue;
             }
             client.scheduled_us = u64::MAX;
+            if self.is_late_with_tls(key) {
+                continue;
+            }
+            let Some(client) = self.clients.get(key) else { continue };
             if self.topics.hub.due().is_blocked(key.slot) {
                 client.session.postpone_pong(moment.now_us);
             }
@@ -340,21 +382,31 @@ impl Core {
         }
         let Some(client) = self.clients.get(key) else { return };
         let session = &mut client.session;
+        if session.is_open()
+            && let Some(network) = client.half_open.take()
+        {
+            self.half_open.leave(network);
+        }
         self.metrics.messages_in.add(u64::from(session.take_messages_in()));
         self.metrics.messages_out.add(u64::from(session.take_messages_out()));
         if let Some(reason) = session.take_refusal() {
             self.metrics.refusals.add(reason, 1);
         }
-        let owes = !session.owed().is_empty();
+        let is_over = session.is_ending() && !client.owes() && (client.is_broken() || self.topics.hub.torn(key.slot).is_none());
+        // close_notify is the last of a TLS client's bytes.
+        if is_over && let Some(tls) = &mut client.tls {
+            tls.close();
+        }
+        let owes = client.owes();
         if owes {
             self.topics.hub.due().mark(key.slot);
             if !std::mem::replace(&mut client.owing, true) {
                 self.sweep.owe(key);
             }
         }
-        if session.is_ending() && !owes && self.topics.hub.torn(key.slot).is_none() {
+        if is_over && !owes {
             if client.eof {
-                let class = session.close_class().unwrap_or(CloseClass::Reset);
+                let class = client.session.close_class().unwrap_or(CloseClass::Reset);
                 self.close(key, class, false);
                 return;
             }
@@ -402,6 +454,9 @@ impl Core {
         client.closing = true;
         if let Some(pending) = client.pending.take() {
             self.held_bytes -= pending.held.len();
+        }
+        if let Some(network) = client.half_open.take() {
+            self.half_open.leave(network);
         }
         let class = client.session.close_class().unwrap_or(class);
         self.metrics.closes.add(class, 1);

@@ -5,6 +5,8 @@
 //! neither: it takes completions and mail, and leaves operations and a sweep's plan behind. So the whole of it runs on the
 //! simulator as it stands.
 //!
+//! TLS stands at the entry (`opening`) and at the exit (`sweep/sealing`): everything between sees plain bytes.
+//!
 //! A turn: operations and the sweep's sends go to the kernel in one call; then completions, mail, deadlines; then what was
 //! held back is tried again. Each part is bounded.
 
@@ -12,9 +14,11 @@ mod clients;
 mod core;
 mod effects;
 mod exchange;
+mod half_open;
 mod input;
 pub mod mail;
 pub mod mailbox;
+mod opening;
 mod shared;
 mod stopping;
 mod sweep;
@@ -31,6 +35,7 @@ use self::mail::{Place, Post};
 use crate::config::Config;
 use crate::metrics::ShardMetrics;
 use crate::reactor::{Completion, Now, Reactor, Send, Wait};
+use crate::tls::Acceptors;
 
 /// A shard: reactor and core, and the loop that joins them.
 pub struct Shard<R> {
@@ -53,13 +58,19 @@ pub struct ShardContext {
     pub metrics: Arc<ShardMetrics>,
     /// What `/health/ready` says.
     pub ready: Arc<std::sync::atomic::AtomicBool>,
+    /// By listener; newer ones come as [`mail::Mail::Acceptors`].
+    pub acceptors: Acceptors,
 }
 
-/// Most clients of one shard. The kernel deals clients out by a hash: an eighth more than the even share leaves the whole
-/// of `connections_max` reachable.
+/// Most clients of one shard.
 #[must_use]
 pub fn connections_max(config: &Config, shards: u16) -> u32 {
-    let max = config.limits.connections_max;
+    share(config.limits.connections_max, shards)
+}
+
+/// One shard's share of a number of clients. The kernel deals clients out by a hash: an eighth more than the even share leaves
+/// the whole number reachable.
+fn share(max: u32, shards: u16) -> u32 {
     if shards == 1 { max } else { (max.div_ceil(u32::from(shards)) * 9 / 8 + 1).min(max) }
 }
 

@@ -39,7 +39,7 @@ impl Gateway {
     pub(crate) fn demo_at(clients: &str, flags: &[&str]) -> Gateway {
         let directory = TempDir::new().expect("a temporary directory can be made");
         let flags: Vec<&str> = ["--listen", clients, "--admin", "127.0.0.1:0"].into_iter().chain(flags.iter().copied()).collect();
-        Gateway::start(&flags, directory)
+        Gateway::start(&flags, directory, &[])
     }
 
     /// Two shards, publishing allowed, and nothing else.
@@ -49,28 +49,28 @@ impl Gateway {
 
     /// Two shards with a configuration file that begins with the addresses and goes on with `toml`.
     pub(crate) fn configured(toml: &str) -> Gateway {
-        Gateway::listening("", toml)
+        Gateway::configured_with("", toml, &[])
     }
 
     /// Publishing and `/echo` allowed, compression granted, and `toml`.
     pub(crate) fn deflating(toml: &str) -> Gateway {
-        Gateway::listening("permessage_deflate = true\n", &format!("{PUBLISHING}[echo]\nenabled = true\n{toml}"))
+        let open = format!("{PUBLISHING}[echo]\nenabled = true\n{toml}");
+        Gateway::configured_with("permessage_deflate = true\n", &open, &[])
     }
 
-    /// Two shards with a configuration file that begins with the addresses, has these keys on its listener, and goes on with
-    /// `toml`.
-    fn listening(keys: &str, toml: &str) -> Gateway {
+    /// The same, with more keys for the listener and more of an environment.
+    pub(crate) fn configured_with(listener: &str, toml: &str, environment: &[(&str, &str)]) -> Gateway {
         let directory = TempDir::new().expect("a temporary directory can be made");
         let file = directory.path().join("tidegate.toml");
-        let listener = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{keys}");
-        let admin = "[admin]\naddress = \"127.0.0.1:0\"\n";
-        std::fs::write(&file, format!("{listener}\n{admin}\n{toml}")).expect("a temporary file can be written");
-        Gateway::start(&["--config", &file.to_string_lossy(), "--shards", "2"], directory)
+        let addresses = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{listener}\n[admin]\naddress = \"127.0.0.1:0\"\n\n");
+        std::fs::write(&file, format!("{addresses}{toml}")).expect("a temporary file can be written");
+        Gateway::start(&["--config", &file.to_string_lossy(), "--shards", "2"], directory, environment)
     }
 
-    fn start(flags: &[&str], directory: TempDir) -> Gateway {
+    fn start(flags: &[&str], directory: TempDir, environment: &[(&str, &str)]) -> Gateway {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .args(flags)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -137,8 +137,13 @@ impl Gateway {
     /// Asks it to stop.
     pub(crate) fn terminate(&mut self) {
         self.terminated = true;
+        self.signal(Signal::TERM);
+    }
+
+    /// Signals it: between STOP and CONT it finds all that is sent to it at once.
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a child has a pid");
-        kill_process(pid, Signal::TERM).expect("a child can be signalled");
+        kill_process(pid, signal).expect("a child can be signalled");
     }
 
     /// Waits for its end.

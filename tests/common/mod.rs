@@ -3,7 +3,9 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own share of this")]
 
 mod client;
+pub(crate) mod figures;
 mod gateway;
+pub(crate) mod members;
 mod raw;
 mod recording;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::alone;
@@ -48,7 +48,7 @@ fn ten_thousand_clients_that_send_at_once_into_64_receive_buffers_are_all_answer
     let gateway = Gateway::configured("[shards]\nreceive_buffers = 64\n");
     let mut clients = join(&gateway, "/ws", CLIENTS, None);
     // At once indeed: the gateway finds all of them when it wakes.
-    signal(&gateway, Signal::STOP);
+    gateway.signal(Signal::STOP);
     for (number, client) in clients.iter_mut().enumerate() {
         let text = number.to_string();
         match number % 2 {
@@ -56,7 +56,7 @@ fn ten_thousand_clients_that_send_at_once_into_64_receive_buffers_are_all_answer
             _ => client.send(&frame(0x81, format!("{{\"method\":\"PING\",\"id\":{text}}}").as_bytes())),
         }
     }
-    signal(&gateway, Signal::CONT);
+    gateway.signal(Signal::CONT);
     let mut answered = 0;
     read_all(&mut clients, |number, came| {
         let Came::Frame(first, payload) = came else { panic!("client {number} lost its connection") };
@@ -73,11 +73,6 @@ fn ten_thousand_clients_that_send_at_once_into_64_receive_buffers_are_all_answer
     println!("{CLIENTS} clients that send at once: {shortages} found no buffer");
     assert!(shortages > 0, "there were buffers for all of them");
     assert_eq!(metric(&gateway, "connections", ""), CLIENTS as i64);
-}
-
-fn signal(gateway: &Gateway, signal: Signal) {
-    let pid = Pid::from_raw(gateway.pid().cast_signed()).expect("a child has a pid");
-    kill_process(pid, signal).expect("a child can be signalled");
 }
 
 /// The topics once the feed has published on all of its twenty instruments.

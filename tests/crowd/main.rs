@@ -7,14 +7,13 @@
 mod common;
 
 mod churn;
-mod figures;
 mod idle;
 mod mail;
-mod members;
 mod stalled;
 mod stopping;
 mod windows;
 
+use common::{figures, members};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Held by each test from begin to end.

@@ -165,15 +165,70 @@ fn requests_beyond_the_rate_get_error_8_until_the_bucket_fills_again() {
 }
 
 #[test]
-fn pings_and_echoed_messages_beyond_the_rate_close_with_1008() {
-    for (path, opcode) in [("/ws", Opcode::Ping), ("/echo", Opcode::Text), ("/echo", Opcode::Binary)] {
-        let mut client = Client::open(rules(), path);
+fn echoed_messages_beyond_the_rate_close_with_1008() {
+    for opcode in [Opcode::Text, Opcode::Binary] {
+        let mut client = Client::open(rules(), "/echo");
         for _ in 0..200 {
             assert!(client.frame(opcode, b"x").is_none());
             assert_eq!(client.take_frames().len(), 1);
         }
         assert!(client.frame(opcode, b"x").is_none());
         assert_eq!(client.take_close(), 1008);
+    }
+}
+
+#[test]
+fn of_pings_beyond_the_rate_the_newest_is_answered_with_the_next_token() {
+    let mut client = Client::open(rules(), "/ws");
+    (0..200).for_each(|_| drop(client.frame(Opcode::Ping, b"within")));
+    assert_eq!(client.take_frames().len(), 200);
+    for payload in [&b"first"[..], b"second", b"newest"] {
+        assert!(client.frame(Opcode::Ping, payload).is_none());
+        assert!(client.take_owed().is_empty(), "there is no token for it");
+    }
+    assert!(matches!(client.expire(), Expiry::Owes { .. }));
+    assert_eq!((client.now_us, client.take_frames()), (SECOND_US / 20, vec![(0x8a, b"newest".to_vec())]));
+    // The token went to it; what comes now waits again, unless a later ping overtakes it with a token of its own.
+    assert!(client.frame(Opcode::Ping, b"overtaken").is_none());
+    client.now_us += SECOND_US / 20;
+    assert!(client.frame(Opcode::Ping, b"with a token").is_none());
+    assert_eq!(client.take_frames(), [(0x8a, b"with a token".to_vec())]);
+    assert!(client.session.deadline_us(&client.rules) > client.now_us + SECOND_US, "nothing is late any more");
+}
+
+#[test]
+fn a_hundred_pings_in_a_row_beyond_the_rate_are_borne_and_one_more_closes_with_1008() {
+    let mut client = Client::open(rules(), "/ws");
+    for round in 0..3 {
+        while client.session.pong_due_us().is_none() {
+            assert!(client.frame(Opcode::Ping, b"x").is_none());
+            client.take_frames();
+        }
+        (1..100).for_each(|_| drop(client.frame(Opcode::Ping, b"x")));
+        assert!(!client.session.is_ending(), "round {round}");
+        if round < 2 {
+            client.expire();
+        }
+    }
+    assert!(client.frame(Opcode::Ping, b"x").is_none());
+    assert_eq!(client.take_close(), 1008);
+}
+
+#[test]
+fn a_torn_frame_has_its_own_time_however_long_ago_the_last_message_was() {
+    let mut client = Client::open(rules(), "/ws");
+    client.now_us += 3600 * SECOND_US;
+    let ping = client_frame(Opcode::Ping, b"torn");
+    let message = client_frame(Opcode::Text, br#"{"method":"PING","id":1}"#);
+    for bytes in [&ping, &message] {
+        for cut in [1, 3, 6, 8] {
+            client.now_us += 60 * SECOND_US;
+            assert!(client.say(&bytes[..cut]).is_none());
+            let due_us = client.session.deadline_us(&client.rules);
+            assert!(due_us >= client.now_us + 20 * SECOND_US, "cut at {cut}: {} us are left", due_us - client.now_us);
+            assert!(client.say(&bytes[cut..]).is_none());
+            assert_eq!(client.take_frames().len(), 1);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use loom::thread;
 
 use crate::reactor::Waker;
 
-#[allow(dead_code, unreachable_pub, reason = "the model calls only a part of what the mailbox has for all")]
+#[allow(dead_code, unreachable_pub, clippy::duplicate_mod, reason = "the model is the mailbox again, and calls only a part of it")]
 #[path = "../mailbox.rs"]
 mod mailbox;
 

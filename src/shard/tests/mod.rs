@@ -11,6 +11,7 @@ mod mailbox_model;
 mod peer;
 mod requests;
 mod scenarios;
+mod secure;
 mod truth;
 mod turns;
 mod windows;

@@ -8,7 +8,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::common::{Gateway, PATIENCE, parse_in_place};
+use super::{Gateway, PATIENCE, parse_in_place};
 
 /// Connections that are opened before the first answer is read; below the 4,096 that wait at a listener.
 const AT_ONCE: usize = 500;
