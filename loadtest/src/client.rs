@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use rustls::ClientConnection;
 use tidegate::http::{HeadReader, Progress};
 use tidegate::ws::handshake::{self, ClientRequest};
 use tidegate::ws::{Assembler, Connection, Event, Limits, Opcode, Role, frame};
@@ -15,9 +16,13 @@ const LIMITS: Limits = Limits { message_bytes_max: 16 << 20, fragments_max: 1024
 /// How long connecting and a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// `ws://host:port/path`, taken apart.
+use crate::secure;
+
+/// `ws://host:port/path` or `wss://host:port/path`, taken apart.
 #[derive(Clone, Debug)]
 pub(crate) struct Url {
+    /// TLS, whatever certificate is shown.
+    pub(crate) secure: bool,
     /// Host and port.
     pub(crate) authority: String,
     /// Path and query.
@@ -28,7 +33,11 @@ impl std::str::FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Url, String> {
-        let rest = text.strip_prefix("ws://").ok_or_else(|| format!("{text:?} does not begin with ws://"))?;
+        let (secure, rest) = match (text.strip_prefix("ws://"), text.strip_prefix("wss://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => return Err(format!("{text:?} does not begin with ws:// or wss://")),
+        };
         let (authority, target) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
         if !authority.contains(':') {
             return Err(format!("{text:?} has no port; write ws://127.0.0.1:8080/ws"));
@@ -36,7 +45,7 @@ impl std::str::FromStr for Url {
         if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(format!("{text:?} has characters that a URL cannot hold; write them with percent signs"));
         }
-        Ok(Url { authority: authority.to_owned(), target: target.to_owned() })
+        Ok(Url { secure, authority: authority.to_owned(), target: target.to_owned() })
     }
 }
 
@@ -44,6 +53,7 @@ impl std::str::FromStr for Url {
 pub(crate) struct Client {
     /// The socket, for the poller.
     pub(crate) stream: TcpStream,
+    tls: Option<Box<ClientConnection>>,
     connection: Connection,
     assembler: Assembler,
     /// What came behind the handshake's answer.
@@ -57,18 +67,28 @@ impl Client {
     /// Connects and becomes a WebSocket.
     pub(crate) fn connect(url: &Url, keys: &mut Keys) -> io::Result<Client> {
         let address = url.authority.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the host has no address"))?;
-        let mut stream = TcpStream::connect_timeout(&address, HANDSHAKE_TIMEOUT)?;
+        let stream = TcpStream::connect_timeout(&address, HANDSHAKE_TIMEOUT)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
         let mut request = Vec::new();
         let nonce: [u8; 16] = std::array::from_fn(|_| keys.next()[0]);
         let upgrade = ClientRequest { host: &url.authority, target: &url.target, nonce, protocols: &[], headers: &[] };
         let expected = handshake::write_request(&mut request, &upgrade);
-        stream.write_all(&request)?;
+        let tls = if url.secure { Some(Box::new(secure::connection(&url.authority)?)) } else { None };
+        let mut client = Client {
+            stream,
+            tls,
+            connection: Connection::new(Role::Client),
+            assembler: Assembler::default(),
+            early: Vec::new(),
+            unsent: request,
+            pongs: 0,
+        };
+        client.flush()?;
         let mut head = HeadReader::new(16 << 10, 64);
         let mut bytes = [0; 4096];
-        let early = loop {
-            let length = stream.read(&mut bytes)?;
+        client.early = loop {
+            let length = client.read(&mut bytes)?;
             if length == 0 {
                 return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed during the handshake"));
             }
@@ -78,9 +98,8 @@ impl Client {
         };
         let response = head.response().map_err(io::Error::other)?;
         handshake::check_response(&response, &expected, &[]).map_err(io::Error::other)?;
-        stream.set_nonblocking(true)?;
-        let connection = Connection::new(Role::Client);
-        Ok(Client { stream, connection, assembler: Assembler::default(), early, unsent: Vec::new(), pongs: 0 })
+        client.stream.set_nonblocking(true)?;
+        Ok(client)
     }
 
     /// Sends text messages at once; what the socket does not take goes with [`flush`](Self::flush).
@@ -102,13 +121,31 @@ impl Client {
     /// Sends what waits; true when nothing is left.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         while !self.unsent.is_empty() {
-            match self.stream.write(&self.unsent) {
+            let written = match &mut self.tls {
+                None => self.stream.write(&self.unsent),
+                Some(tls) => rustls::Stream::new(tls, &mut self.stream).write(&self.unsent),
+            };
+            match written {
                 Ok(length) => drop(self.unsent.drain(..length)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
+        while let Some(tls) = self.tls.as_mut().filter(|tls| tls.wants_write()) {
+            match tls.write_tls(&mut self.stream) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
         Ok(true)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            None => self.stream.read(buffer),
+            Some(tls) => rustls::Stream::new(tls, &mut self.stream).read(buffer),
+        }
     }
 
     /// Reads once and hands over every message that is whole. Pings are answered.
@@ -117,7 +154,7 @@ impl Client {
             let mut early = std::mem::take(&mut self.early);
             self.take(&mut early, keys, &mut message)?;
         }
-        match self.stream.read(buffer) {
+        match self.read(buffer) {
             Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed a connection")),
             Ok(length) => self.take(&mut buffer[..length], keys, &mut message),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),

@@ -8,6 +8,7 @@ mod fanout;
 mod ping;
 mod process;
 mod report;
+mod secure;
 
 use std::process::ExitCode;
 

@@ -15,3 +15,5 @@ mod refusals;
 mod requests;
 mod stopping;
 mod subscriptions;
+mod tls;
+mod tls_certificates;
