@@ -23,7 +23,7 @@ fn open() -> Tls {
     let acceptor = Acceptor::new(&[identity], None, 8192, None).expect("it is right");
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).expect("it is one")).expect("it is right");
-    let config = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+    let config = ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()
         .expect("the provider knows them")
         .with_root_certificates(roots)

@@ -121,7 +121,7 @@ impl Client {
     /// Sends what waits; true when nothing is left.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         while !self.unsent.is_empty() {
-            let written = match &mut self.tls {
+            let written = match self.tls.as_deref_mut() {
                 None => self.stream.write(&self.unsent),
                 Some(tls) => rustls::Stream::new(tls, &mut self.stream).write(&self.unsent),
             };
@@ -142,7 +142,7 @@ impl Client {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.tls {
+        match self.tls.as_deref_mut() {
             None => self.stream.read(buffer),
             Some(tls) => rustls::Stream::new(tls, &mut self.stream).read(buffer),
         }

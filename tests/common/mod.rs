@@ -12,7 +12,7 @@ pub(crate) use client::Client;
 pub(crate) use gateway::{Gateway, PUBLISHING};
 pub(crate) use raw::{Frame, Raw, Response, frame, frame_with, http, parse_in_place};
 pub(crate) use recording::{Recording, data_of, skipped};
-pub(crate) use secure::{Authority, Secure, certificate_in, client as secure_client};
+pub(crate) use secure::{Authority, Secure, certificate_in};
 
 use std::time::Duration;
 

@@ -1,12 +1,12 @@
 //! TLS from the client's side: certificates made for a test, and a client of rustls' own kind.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
-use rustls::crypto::ring;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -74,7 +74,7 @@ impl Authority {
     pub(crate) fn client_config(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).expect("it is an authority");
-        let config = ClientConfig::builder_with_provider(ring::default_provider().into())
+        let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
             .with_safe_default_protocol_versions()
             .expect("the provider knows them")
             .with_root_certificates(roots)
@@ -105,7 +105,8 @@ impl Secure {
         let socket = TcpStream::connect(address).expect("the gateway listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time-out");
         socket.set_nodelay(true).expect("a socket takes TCP_NODELAY");
-        let client = client(config);
+        let name = ServerName::try_from("localhost").expect("it is a name");
+        let client = ClientConnection::new(config.clone(), name).expect("it can be made");
         Secure { stream: StreamOwned::new(client, socket), input: Vec::new() }
     }
 
@@ -120,6 +121,11 @@ impl Secure {
     /// Sends a request and reads the head of its answer.
     pub(crate) fn ask(&mut self, path: &str, headers: &str) -> String {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").as_bytes());
+        self.answer()
+    }
+
+    /// The head of the answer that comes next.
+    pub(crate) fn answer(&mut self) -> String {
         loop {
             if let Some(at) = self.input.windows(4).position(|window| window == b"\r\n\r\n") {
                 return String::from_utf8(self.input.drain(..at + 4).collect()).expect("a head is text");
@@ -147,14 +153,6 @@ impl Secure {
         }
     }
 
-    /// Whether the connection is over, with close_notify or a reset.
-    pub(crate) fn is_over(&mut self) -> bool {
-        match self.stream.read(&mut [0; 1]) {
-            Ok(count) => count == 0,
-            Err(error) => matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof | ErrorKind::InvalidData),
-        }
-    }
-
     /// The certificate that the gateway showed.
     pub(crate) fn shown(&self) -> CertificateDer<'static> {
         self.stream.conn.peer_certificates().expect("a server shows one")[0].clone().into_owned()
@@ -166,9 +164,4 @@ impl Secure {
         self.input.extend_from_slice(&bytes[..count]);
         count > 0
     }
-}
-
-/// A client that asks for localhost.
-pub(crate) fn client(config: &Arc<ClientConfig>) -> ClientConnection {
-    ClientConnection::new(config.clone(), ServerName::try_from("localhost").expect("it is a name")).expect("it can be made")
 }

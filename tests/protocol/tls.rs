@@ -1,11 +1,10 @@
 //! TLS over the wire: what goes over it, with curl and OpenSSL as clients, and clients that mean no good.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use crate::common::{Authority, Client, Gateway, PATIENCE, PUBLISHING, Raw, Secure, frame, secure_client, skipped};
+use crate::common::{Authority, Client, Gateway, PUBLISHING, Raw, Secure, frame, skipped};
 
 /// A gateway with a plain listener and one with TLS, and what its clients believe.
 fn secure_gateway(toml: &str) -> (Gateway, Authority) {
@@ -122,42 +121,41 @@ fn garbage_gets_an_alert_and_is_counted() {
 }
 
 #[test]
-fn a_handshake_may_come_byte_by_byte_and_no_longer_than_its_deadline() {
-    let (gateway, authority) = secure_gateway("[limits]\nhandshake_timeout_ms = 2000\n");
-    let mut client = secure_client(&authority.client_config());
-    let mut socket = TcpStream::connect(gateway.secure()).expect("the gateway listens");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time-out");
-    socket.set_nodelay(true).expect("a socket takes TCP_NODELAY");
-    while client.is_handshaking() {
+fn a_handshake_may_come_byte_by_byte() {
+    let (gateway, authority) = secure_gateway("[limits]\nhandshake_timeout_ms = 60000\n");
+    let mut secure = Secure::open(gateway.secure(), &authority.client_config());
+    let (client, socket) = (&mut secure.stream.conn, &mut secure.stream.sock);
+    while client.is_handshaking() || client.wants_write() {
         let mut bytes = Vec::new();
         client.write_tls(&mut bytes).expect("a vector takes it");
         for byte in bytes {
             socket.write_all(&[byte]).expect("the gateway listens");
         }
-        if client.wants_read() {
-            client.read_tls(&mut socket).expect("the gateway answers");
+        if client.wants_read() && client.is_handshaking() {
+            client.read_tls(socket).expect("the gateway answers");
             client.process_new_packets().expect("it speaks TLS");
         }
     }
-    // One says nothing at all, one half a hello, one ends the handshake of TLS and says nothing then.
+    assert!(secure.ask("/health/live", "").starts_with("HTTP/1.1 200 "));
+    gateway.stop();
+}
+
+#[test]
+fn a_handshake_takes_no_longer_than_its_deadline_and_who_can_be_told_is_told() {
+    let (gateway, authority) = secure_gateway("[limits]\nhandshake_timeout_ms = 2000\n");
+    // One says nothing at all, one half a hello, one ends the handshake of TLS and says half a request.
     let mut silent = Raw::open(gateway.secure());
     let mut half = Raw::open(gateway.secure());
     half.send([22, 3, 1, 2, 0, 1, 0, 1]);
+    let mut slow = Secure::open(gateway.secure(), &authority.client_config());
+    slow.send(b"GET /");
+    let told = slow.answer();
+    assert!(told.starts_with("HTTP/1.1 408 "), "{told}");
     for raw in [&mut silent, &mut half] {
         let mut said = Vec::new();
         raw.stream.read_to_end(&mut said).ok();
         assert!(said.is_empty(), "reset or ended without a word: {said:?}");
     }
-    let mut bytes = Vec::new();
-    socket.read_to_end(&mut bytes).ok();
-    let mut rest = &bytes[..];
-    while !rest.is_empty() {
-        client.read_tls(&mut rest).expect("a slice gives it");
-        client.process_new_packets().expect("it speaks TLS");
-    }
-    let mut told = String::new();
-    client.reader().read_to_string(&mut told).expect("a clean end");
-    assert!(told.starts_with("HTTP/1.1 408 "), "whoever can be told is told: {told}");
     gateway.stop();
 }
 
@@ -183,11 +181,11 @@ fn a_slow_reader_over_tls_has_every_byte_right_and_nobody_else_notices() {
     let config = authority.client_config();
     let mut slow = Secure::upgraded(&gateway, &config, "/ws/t");
     let mut quick: Vec<Secure> = (0..3).map(|_| Secure::upgraded(&gateway, &config, "/ws/t")).collect();
-    let mut publisher = Client::connect(&gateway, "/ws");
+    let mut publisher = Client::connect(&gateway, "/publish/t");
     const COUNT: usize = 1500;
     let payload = |number: usize| format!("\"{number}{}\"", "y".repeat(9_000 + number % 777));
     for number in 0..COUNT {
-        publisher.publish("t", &payload(number));
+        publisher.send(&payload(number));
         for client in &mut quick {
             let frame = client.frame().expect("the quick ones are served");
             assert!(frame.payload == payload(number).as_bytes(), "publication {number}");
