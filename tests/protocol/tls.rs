@@ -268,3 +268,22 @@ fn the_certificate_is_chosen_by_the_name_that_is_asked_for() {
     assert!(secure.ask("/health/live", "").starts_with("HTTP/1.1 200 "));
     gateway.stop();
 }
+
+#[test]
+fn tail_and_publish_speak_tls_and_say_what_is_missing() {
+    let (gateway, authority) = secure_gateway("");
+    let url = format!("wss://localhost:{}", gateway.secure().port());
+    let ca = authority.path("ca.pem").display().to_string();
+    let test = "tail_and_publish_speak_tls_and_say_what_is_missing";
+    let tidegate = |arguments: &[&str], input: &str| {
+        run(test, env!("CARGO_BIN_EXE_tidegate"), arguments, input).expect("the binary is built with its tests")
+    };
+    let lines: String = (0..2000).map(|number| format!("{{\"n\":{number},\"x\":\"{}\"}}\n", "x".repeat(number))).collect();
+    let published = tidegate(&["publish", "t", "--url", &url, "--ca", &ca], &lines);
+    assert!(published.contains("2000 publications on t"), "{published}");
+    let printed = tidegate(&["tail", "--ca", &ca, "--count", "1", &url, "t;last"], "");
+    assert!(printed.starts_with("t {\"n\":1999,\"x\":\"xxx"), "{printed}");
+    let untrusted = tidegate(&["tail", "--count", "1", &url, "t;last"], "");
+    assert!(untrusted.contains("invalid peer certificate") && untrusted.contains("with --ca FILE"), "{untrusted}");
+    gateway.stop();
+}
