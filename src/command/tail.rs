@@ -385,7 +385,8 @@ mod tests {
         assert_eq!(split(&["a", "b"]), Ok((Endpoint::DEFAULT.into(), vec!["a".into(), "b".into()])));
         assert_eq!(split(&["ws://h:1", "a"]), Ok(("ws://h:1".into(), vec!["a".into()])));
         assert!(split(&["ws://h:1"]).expect_err("no stream").contains("no stream to subscribe to"));
-        assert!(split(&["wss://h", "a"]).expect_err("TLS").contains("wss://h is not a gateway's URL: TLS"));
+        assert_eq!(split(&["wss://h", "a"]), Ok(("wss://h".into(), vec!["a".into()])));
+        assert!(split(&["http://h", "a"]).expect_err("no WebSocket").contains("http://h is not a gateway's URL: a URL begins"));
     }
 
     #[test]
