@@ -143,7 +143,8 @@ impl Naive {
                 (self.stream, self.window, self.at) = (DecompressorOxide::new(), rest, 0);
             }
             if input.is_empty() {
-                self.feed(&TAIL)?;
+                // A block that ends only with bytes of the tail was cut off.
+                let (_, false) = self.feed(&TAIL)? else { return None };
                 // Between two blocks, and only there, an empty final block ends the stream.
                 let at = self.at;
                 let (_, ended) = self.feed(&[0x03, 0x00])?;
