@@ -15,7 +15,12 @@ use loom::thread;
 
 use crate::reactor::Waker;
 
-#[allow(dead_code, unreachable_pub, clippy::duplicate_mod, reason = "the model is the mailbox again, and calls only a part of it")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::duplicate_mod,
+    reason = "the model is the mailbox again, and calls only a part of it"
+)]
 #[path = "../mailbox.rs"]
 mod mailbox;
 
