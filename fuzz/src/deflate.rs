@@ -143,8 +143,10 @@ impl Naive {
                 (self.stream, self.window, self.at) = (DecompressorOxide::new(), rest, 0);
             }
             if input.is_empty() {
-                // A block that ends only with bytes of the tail was cut off.
-                let (_, false) = self.feed(&TAIL)? else { return None };
+                // A final block that ends with the tail is whole; one that ends inside of it was cut off.
+                if let (used, true) = self.feed(&TAIL)? {
+                    return (used == TAIL.len()).then_some(());
+                }
                 // Between two blocks, and only there, an empty final block ends the stream.
                 let at = self.at;
                 let (_, ended) = self.feed(&[0x03, 0x00])?;
