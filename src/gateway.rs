@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::{self, AdminContext};
+use crate::broker::Handle;
 use crate::broker::memory::Memory;
 use crate::config::{self, Config};
 use crate::metrics::{ControlMetrics, ShardMetrics};
@@ -23,8 +24,14 @@ use crate::reactor::uring::{Uring, UringSettings};
 use crate::shard::mail::Post;
 use crate::shard::{Shard, ShardContext};
 use crate::source::{self, SourceContext, SourceError};
+use crate::tls::Acceptors;
 
+use self::certificates::Loaded;
+
+pub(crate) mod certificates;
 mod greeting;
+
+pub use certificates::CertificateError;
 
 /// Why the gateway could not start, with what to try.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +65,9 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// A TLS listener's files cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// A feed cannot be played.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -82,6 +92,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
     for source in &config.sources {
         source::check(source)?;
     }
+    let Loaded { acceptors, warnings } = certificates::load(&config, None)?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let shards = config.shards.count.unwrap_or_else(|| thread::available_parallelism().map_or(1, |cores| cores.get() as u16));
     let config = Arc::new(within_machine(config, capabilities, shards)?);
     let listeners = listen(&config, shards)?;
@@ -98,10 +110,11 @@ pub fn run(config: Config) -> Result<(), StartError> {
             post: post.clone(),
             metrics: metrics[place].clone(),
             ready: ready.clone(),
+            acceptors: acceptors.clone(),
         };
         threads.push(start_shard(context, listeners, capabilities)?);
     }
-    let control = Control { config, post, shards: metrics, ready, addresses };
+    let control = Control { config, post, shards: metrics, ready, addresses, acceptors };
     tokio_uring::start(control.run())?;
     for thread in threads {
         thread.join().expect("a panic ends the process before it gets here");
@@ -219,10 +232,11 @@ struct Control {
     shards: Arc<[Arc<ShardMetrics>]>,
     ready: Arc<AtomicBool>,
     addresses: Vec<SocketAddr>,
+    acceptors: Acceptors,
 }
 
 impl Control {
-    async fn run(self) -> Result<(), StartError> {
+    async fn run(mut self) -> Result<(), StartError> {
         let refused = |what: &str| {
             let what = what.to_owned();
             move |error| StartError::Thread { what, error }
@@ -232,6 +246,7 @@ impl Control {
         let (stop, stopping) = watch::channel(false);
         let mut terminate = signal(SignalKind::terminate()).map_err(refused("the signal handler"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(refused("the signal handler"))?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(refused("the signal handler"))?;
 
         let admin = match self.config.admin.enabled {
             true => Some(self.listen_admin().await?),
@@ -264,9 +279,12 @@ impl Control {
         greeting::print(&self.config, &self.addresses, admin_address);
 
         let serving = tokio_uring::spawn(memory.run());
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => self.reload(&broker).await,
+            }
         }
         self.ready.store(false, Ordering::Relaxed);
         stop.send_replace(true);
@@ -277,6 +295,26 @@ impl Control {
             _ = interrupt.recv() => std::process::exit(1),
         }
         serving.await.expect("a panic ends the process before it gets here").map_err(refused("the broker"))
+    }
+
+    /// Reads the files of TLS listeners again. No client is touched; new ones are accepted with what the files hold now, or
+    /// with what was in force where they cannot be used.
+    async fn reload(&mut self, broker: &Handle) {
+        if self.acceptors.iter().all(Option::is_none) {
+            tracing::info!("SIGHUP: there is nothing to reload, as no listener has TLS");
+            return;
+        }
+        match certificates::load(&self.config, Some(&self.acceptors)) {
+            Ok(Loaded { acceptors, warnings }) => {
+                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                self.acceptors = acceptors.clone();
+                // It fails only where the gateway stops, and then nobody is accepted any more.
+                if broker.renew(acceptors).await.is_ok() {
+                    tracing::info!("SIGHUP: the certificates were read again and are in force for new clients");
+                }
+            }
+            Err(error) => tracing::error!("SIGHUP: the certificates stay as they were: {error}"),
+        }
     }
 
     async fn listen_admin(&self) -> Result<tokio::net::TcpListener, StartError> {

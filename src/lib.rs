@@ -9,8 +9,8 @@
 //! HTTP/1.1 heads as bytes. [`page`] the page's files. [`reactor`] the kernel seam: operations in, completions out.
 //!
 //! # Pure cores
-//! [`ws`] RFC 6455 without I/O. [`hub`] topics and who hears them. Neither knows a socket, a clock, a thread or a
-//! runtime; time and randomness are arguments.
+//! [`ws`] RFC 6455 without I/O. [`tls`] rustls as bytes in, bytes out. [`hub`] topics and who hears them. None knows a
+//! socket, a clock, a thread or a runtime; time and randomness are arguments.
 //!
 //! # Meaning
 //! [`dialect`] what clients say. [`session`] one client's life from first byte to close.
@@ -32,6 +32,7 @@ pub mod page;
 pub mod reactor;
 
 pub mod hub;
+pub mod tls;
 pub mod ws;
 
 pub mod dialect;

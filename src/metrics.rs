@@ -151,6 +151,8 @@ label! {
         Full = "full",
         /// The handshake did not end in time.
         Timeout = "timeout",
+        /// A TLS handshake that failed, or plain HTTP on a TLS port.
+        Tls = "tls",
     }
 }
 
@@ -222,6 +224,8 @@ pub struct ShardMetrics {
     pub accepts: Counter,
     /// Accepts that failed (`EMFILE` and the like).
     pub accept_failures: Counter,
+    /// TLS handshakes that were done, resumed ones too.
+    pub tls_handshakes: Counter,
     /// Connections and requests turned away.
     pub refusals: Counters<RefusalReason, REFUSALS>,
     /// Whole messages received from clients.

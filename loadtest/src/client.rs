@@ -6,6 +6,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use tidegate::http::{HeadReader, Progress};
+use tidegate::ws::deflate::{Agreement, Offer};
 use tidegate::ws::handshake::{self, ClientRequest};
 use tidegate::ws::{Assembler, Connection, Event, Limits, Opcode, Role, frame};
 
@@ -56,29 +57,7 @@ pub(crate) struct Client {
 impl Client {
     /// Connects and becomes a WebSocket.
     pub(crate) fn connect(url: &Url, keys: &mut Keys) -> io::Result<Client> {
-        let address = url.authority.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the host has no address"))?;
-        let mut stream = TcpStream::connect_timeout(&address, HANDSHAKE_TIMEOUT)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
-        let mut request = Vec::new();
-        let nonce: [u8; 16] = std::array::from_fn(|_| keys.next()[0]);
-        let upgrade =
-            ClientRequest { host: &url.authority, target: &url.target, nonce, protocols: &[], deflate: None, headers: &[] };
-        let expected = handshake::write_request(&mut request, &upgrade);
-        stream.write_all(&request)?;
-        let mut head = HeadReader::new(16 << 10, 64);
-        let mut bytes = [0; 4096];
-        let early = loop {
-            let length = stream.read(&mut bytes)?;
-            if length == 0 {
-                return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed during the handshake"));
-            }
-            if let Progress::Complete { consumed } = head.feed(&bytes[..length]).map_err(io::Error::other)? {
-                break bytes[consumed..length].to_vec();
-            }
-        };
-        let response = head.response().map_err(io::Error::other)?;
-        handshake::check_response(&response, &expected, &upgrade).map_err(io::Error::other)?;
+        let Opened { stream, early, .. } = open(url, None, keys)?;
         stream.set_nonblocking(true)?;
         let connection = Connection::new(Role::Client);
         Ok(Client { stream, connection, assembler: Assembler::default(), early, unsent: Vec::new(), pongs: 0 })
@@ -150,6 +129,43 @@ impl Client {
     }
 }
 
+/// A connection right after its handshake.
+pub(crate) struct Opened {
+    /// The socket, which blocks.
+    pub(crate) stream: TcpStream,
+    /// What came behind the handshake's answer.
+    pub(crate) early: Vec<u8>,
+    /// What permessage-deflate came to.
+    pub(crate) deflate: Option<Agreement>,
+}
+
+/// Connects and does the handshake.
+pub(crate) fn open(url: &Url, deflate: Option<Offer>, keys: &mut Keys) -> io::Result<Opened> {
+    let address = url.authority.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the host has no address"))?;
+    let mut stream = TcpStream::connect_timeout(&address, HANDSHAKE_TIMEOUT)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
+    let mut request = Vec::new();
+    let nonce: [u8; 16] = std::array::from_fn(|_| keys.next()[0]);
+    let upgrade = ClientRequest { host: &url.authority, target: &url.target, nonce, protocols: &[], deflate, headers: &[] };
+    let expected = handshake::write_request(&mut request, &upgrade);
+    stream.write_all(&request)?;
+    let mut head = HeadReader::new(16 << 10, 64);
+    let mut bytes = [0; 4096];
+    let early = loop {
+        let length = stream.read(&mut bytes)?;
+        if length == 0 {
+            return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed during the handshake"));
+        }
+        if let Progress::Complete { consumed } = head.feed(&bytes[..length]).map_err(io::Error::other)? {
+            break bytes[consumed..length].to_vec();
+        }
+    };
+    let response = head.response().map_err(io::Error::other)?;
+    let chosen = handshake::check_response(&response, &expected, &upgrade).map_err(io::Error::other)?;
+    Ok(Opened { stream, early, deflate: chosen.deflate })
+}
+
 /// Masking keys. Random enough that servers unmask for real; a load generator has no proxy to protect (RFC 6455 10.3).
 pub(crate) struct Keys(u64);
 
@@ -158,7 +174,8 @@ impl Keys {
         Keys(RandomState::new().hash_one("keys") | 1)
     }
 
-    fn next(&mut self) -> [u8; 4] {
+    /// The next one.
+    pub(crate) fn next(&mut self) -> [u8; 4] {
         // xorshift64* (Vigna 2016).
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

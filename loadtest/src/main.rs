@@ -3,6 +3,7 @@
 //! It shares the protocol core with the gateway (`tidegate::ws`) and nothing else: sockets, waiting and checking are its own,
 //! on plain epoll, so that the gateway's ring is not measured with itself.
 
+mod autobahn;
 mod client;
 mod fanout;
 mod ping;
@@ -17,21 +18,27 @@ use clap::{Parser, Subcommand};
 #[command(version, about)]
 struct Arguments {
     #[command(subcommand)]
-    load: Load,
+    task: Task,
 }
 
 #[derive(Subcommand)]
-enum Load {
+enum Task {
+    /// Runs all cases of Autobahn's fuzzing server against the library's client role; scripts/autobahn --client drives it.
+    Autobahn(autobahn::Arguments),
     /// One publisher, many subscribers, a closed loop: a publication is done when every subscriber has it.
     Fanout(fanout::Arguments),
 }
 
 fn main() -> ExitCode {
-    let Load::Fanout(arguments) = Arguments::parse().load;
-    let json = arguments.json;
-    match fanout::run(&arguments) {
-        Ok(report) => {
-            println!("{}", if json { report.to_json() } else { report.to_table() });
+    let done = match Arguments::parse().task {
+        Task::Autobahn(arguments) => autobahn::run(&arguments).map(|cases| format!("{cases} cases ran")),
+        Task::Fanout(arguments) => {
+            fanout::run(&arguments).map(|report| if arguments.json { report.to_json() } else { report.to_table() })
+        }
+    };
+    match done {
+        Ok(said) => {
+            println!("{said}");
             ExitCode::SUCCESS
         }
         Err(error) => {

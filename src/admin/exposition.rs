@@ -45,6 +45,7 @@ const GAUGES: &[Row<ShardMetrics, i64>] = &[
 const COUNTERS: &[Row<ShardMetrics, u64>] = &[
     ("accepts", "Connections accepted", |m| m.accepts.get()),
     ("accept_failures", "Accepts that failed", |m| m.accept_failures.get()),
+    ("tls_handshakes", "TLS handshakes done, resumed ones too", |m| m.tls_handshakes.get()),
     ("messages_in", "Whole messages received from clients", |m| m.messages_in.get()),
     ("bytes_in", "Bytes received from clients", |m| m.bytes_in.get()),
     ("messages_out", "Whole messages sent to clients", |m| m.messages_out.get()),

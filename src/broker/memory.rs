@@ -196,6 +196,10 @@ impl Memory {
             }
             Request::Drained(answer) => self.send_barrier(Then::Answer(answer)),
             Request::Topics(answer) => self.want_topics(Wanted::Handle(answer)),
+            Request::Acceptors(acceptors) => {
+                let shards = 0..self.outbox.post().shards();
+                shards.for_each(|shard| self.outbox.send(shard, Mail::Acceptors(acceptors.clone())));
+            }
             Request::Stop(answer) => self.begin_stop(Some(answer)),
         }
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::hub::{NewPublication, Position, TopicName};
+use crate::tls::Acceptors;
 
 /// Clonable, sendable handle to the broker; all calls are for the control runtime.
 #[derive(Clone, Debug)]
@@ -52,6 +53,7 @@ enum Request {
     Publish { batch: Vec<NewPublication>, answer: oneshot::Sender<Vec<Result<Position, PublishError>>> },
     Drained(oneshot::Sender<()>),
     Topics(oneshot::Sender<Arc<[TopicReport]>>),
+    Acceptors(Acceptors),
     Stop(oneshot::Sender<()>),
 }
 
@@ -103,6 +105,14 @@ impl Handle {
     /// [`PublishError::Stopping`].
     pub async fn topics(&self) -> Result<Arc<[TopicReport]>, PublishError> {
         self.ask(Request::Topics).await
+    }
+
+    /// New clients of TLS listeners are accepted with these, on all shards.
+    ///
+    /// # Errors
+    /// [`PublishError::Stopping`].
+    pub async fn renew(&self, acceptors: Acceptors) -> Result<(), PublishError> {
+        self.requests.send(Request::Acceptors(acceptors)).await.map_err(|_| PublishError::Stopping)
     }
 
     /// Stops the shards: nothing more is taken, what was taken is delivered, clients are told and closed. Returns when all

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
-use crate::gateway::StartError;
+use crate::gateway::{StartError, certificates};
 
 const EXIT_FAILED: u8 = 2;
 
@@ -126,7 +126,9 @@ impl Cli {
 
 fn check(file: &Path) -> Result<(), CommandError> {
     let config = read(file)?;
-    let warnings: String = config::warnings(&config).iter().map(|warning| format!("warning: {warning}\n")).collect();
+    let loaded = certificates::load(&config, None).map_err(StartError::from)?;
+    let warnings = config::warnings(&config).into_iter().chain(loaded.warnings);
+    let warnings: String = warnings.map(|warning| format!("warning: {warning}\n")).collect();
     print(&format!("{} is valid. In force:\n\n{}\n{warnings}", file.display(), config::in_force(&config)))
 }
 

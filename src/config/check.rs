@@ -3,15 +3,20 @@
 use std::fmt::Write;
 
 use super::forms::covers;
-use super::{Config, Limits, PublishAllow, Replay, Shards, Source, Speed, Topic};
+use super::{ClientCertificates, Config, Limits, ListenerTls, PublishAllow, Replay, Shards, Source, Speed, Topic};
 
 /// What is in force, one line for each part.
 #[must_use]
 pub fn in_force(config: &Config) -> String {
     let mut lines: Vec<(&str, String)> = Vec::new();
     for listener in &config.listeners {
-        lines.push(("clients", format!("{} (plain TCP), {}", listener.address, allowed(&listener.hosts, &listener.origins))));
+        let carrier = listener.tls.as_ref().map_or_else(|| "plain TCP".into(), tls);
+        lines.push(("clients", format!("{} ({carrier}), {}", listener.address, allowed(&listener.hosts, &listener.origins))));
     }
+    let compressing = config.listeners.iter().filter(|listener| listener.permessage_deflate);
+    let compressing: Vec<String> = compressing.map(|listener| listener.address.to_string()).collect();
+    let offered = if compressing.is_empty() { "off".into() } else { format!("offered at {}", compressing.join(", ")) };
+    lines.push(("compression", offered));
     let admin = &config.admin;
     lines.push(("admin", if admin.enabled { admin.address.to_string() } else { "off".into() }));
     for source in &config.sources {
@@ -36,6 +41,21 @@ pub fn in_force(config: &Config) -> String {
         writeln!(text, "{name:<13} {line}").expect("writing to a String cannot fail");
     }
     text
+}
+
+fn tls(tls: &ListenerTls) -> String {
+    let mut line = format!("TLS, certificate {}", tls.certificate.certificate.display());
+    for files in &tls.sni {
+        line.push_str(&format!(", by name {}", files.certificate.display()));
+    }
+    if let Some(authority) = &tls.client_ca {
+        let demand = match tls.client_certificates {
+            ClientCertificates::Required => "required",
+            ClientCertificates::Optional => "taken",
+        };
+        line.push_str(&format!(", clients' certificates of {} {demand}", authority.display()));
+    }
+    line
 }
 
 fn allowed(hosts: &[String], origins: &[String]) -> String {
@@ -100,7 +120,11 @@ fn differing<T: serde::Serialize>(settings: &T, default: &T) -> String {
 fn slow_clients(limits: &Limits) -> String {
     let kernel = u64::from(limits.connections_max) * u64::from(limits.send_unsent_bytes_max);
     let torn = bytes(limits.torn_bytes_max.into());
-    format!("at most {} unsent in the kernel, at most {torn} of unfinished frames a shard", bytes(kernel))
+    let kernel = bytes(kernel);
+    let sealed = bytes(u64::from(limits.connections_max) * u64::from(limits.tls_visit_bytes_max));
+    format!(
+        "at most {kernel} unsent in the kernel, at most {torn} of unfinished frames a shard, with TLS at most {sealed} sealed"
+    )
 }
 
 fn bytes(count: u64) -> String {
@@ -129,11 +153,18 @@ fn reachable(config: &Config, found: &mut Vec<String>) {
     let public: Vec<_> = config.listeners.iter().filter(|listener| !listener.address.ip().is_loopback()).collect();
     for listener in &public {
         let address = listener.address;
-        found.push(format!(
-            "{address} is reachable from other machines and speaks plain TCP: everyone on the way can read and \
-                change what is sent, and everyone may subscribe to every topic; end TLS before it and let only \
-                the balancer in."
-        ));
+        match &listener.tls {
+            None => found.push(format!(
+                "{address} is reachable from other machines and speaks plain TCP: everyone on the way can read and \
+                    change what is sent, and everyone may subscribe to every topic; add [listener.tls], or end TLS \
+                    before it and let only the balancer in."
+            )),
+            Some(tls) if tls.client_ca.is_none() => found.push(format!(
+                "{address} is reachable from other machines: everyone may subscribe to every topic; name a client_ca \
+                    below [listener.tls] where only some should."
+            )),
+            Some(_) => {}
+        }
         if !listener.hosts.is_empty() {
             found.push(format!("hosts of {address} are not looked at, since the address is not loopback; remove them."));
         }

@@ -51,6 +51,7 @@ impl Default for Listener {
             hosts: Vec::new(),
             origins: Vec::new(),
             permessage_deflate: false,
+            tls: None,
         }
     }
 }
@@ -163,6 +164,8 @@ impl Default for Limits {
             send_timeout_ms: 30_000,
             send_unsent_bytes_max: 16 << 10,
             visit_bytes_max: 256 << 10,
+            tls_visit_bytes_max: 16 << 10,
+            tls_handshake_bytes_max: 8192,
             reply_bytes_max: 256 << 10,
             torn_bytes_max: 64 << 20,
             held_bytes_max: 64 << 20,

@@ -57,6 +57,13 @@ impl<'t> Document<'t> {
 
     fn check_table(&self, table: &Table, instance: &DeTable<'_>, span: Range<usize>) -> Result<(), ConfigError> {
         for (name, value) in in_order(instance) {
+            if let Some(below) = keys::table(&format!("{}.{}", table.name, name.get_ref())) {
+                let instances = instances(below, name.span(), value.get_ref()).ok_or_else(|| self.wrong_table(below, value))?;
+                for (instance, span) in instances {
+                    self.check_table(below, instance, span)?;
+                }
+                continue;
+            }
             let key = keys::key(table.name, name.get_ref()).ok_or_else(|| self.unknown_key(table, name))?;
             let path = format!("{}.{}", table.name, key.name);
             key.form.check(value).map_err(|wrong| {
@@ -113,13 +120,19 @@ impl<'t> Document<'t> {
         self.find(place).1.is_some()
     }
 
-    /// Span and text of a key's value; without it the span of its table, or of the file's first byte.
+    /// Span and text of a key's value; without it the span of its table, or of the file's first byte. The index is that of the
+    /// outermost table; below it there is one of each that a place may name.
     fn find(&self, place: Place) -> (Range<usize>, Option<String>) {
-        let table = keys::table(place.table).expect("places name tables that exist");
-        let Some((name, value)) = self.root.get_key_value(place.table) else { return (0..0, None) };
-        let instances = instances(table, name.span(), value.get_ref()).expect("the tables' kinds were checked before");
-        let (instance, span) = instances.into_iter().nth(place.index).expect("places name tables that the file has");
-        match instance.get(place.key) {
+        let (mut found, mut span, mut path) = (&self.root, 0..0, String::new());
+        for name in place.table.split('.') {
+            path = if path.is_empty() { name.into() } else { format!("{path}.{name}") };
+            let table = keys::table(&path).expect("places name tables that exist");
+            let Some((name, value)) = found.get_key_value(name) else { return (span, None) };
+            let instances = instances(table, name.span(), value.get_ref()).expect("the tables' kinds were checked before");
+            let index = if table.many { place.index } else { 0 };
+            (found, span) = instances.into_iter().nth(index).expect("places name tables that the file has");
+        }
+        match found.get(place.key) {
             Some(value) => (value.span(), Some(self.shown(value.span()))),
             None => (span, None),
         }
@@ -130,7 +143,11 @@ impl<'t> Document<'t> {
         let known: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
         let hint = match KEYS.iter().find(|key| key.name == written) {
             Some(key) if !value.get_ref().is_table() => Some(format!("It belongs below {}.", heading(key.table))),
-            _ => nearest(written, known.iter().copied()).map(|near| format!("Did you mean {}?", heading(near))),
+            _ => {
+                let below = known.iter().find(|name| name.rsplit_once('.').is_some_and(|(_, last)| last == written));
+                let near = below.copied().or_else(|| nearest(written, known.iter().copied()));
+                near.map(|near| format!("Did you mean {}?", heading(near)))
+            }
         };
         let known = format!("one of the tables {}", known.join(", "));
         self.at(name.span(), printable(written), Fault::Unknown, known, hint)

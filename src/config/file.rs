@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::document::{Document, Place};
 use super::error::ConfigError;
 use super::{
-    Admin, Config, Echo, Limits, Listener, ListenerKind, Log, LogFormat, LogLevel, Page, Publish, PublishAllow, Replay, Shards,
-    Source, Speed, Synthetic, Topic, TopicKind, rules,
+    Admin, CertificateFiles, ClientCertificates, Config, Echo, Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat,
+    LogLevel, Page, Publish, PublishAllow, Replay, Shards, Source, Speed, Synthetic, Topic, TopicKind, rules,
 };
 
 /// Reads the text of a configuration file; `file` is only named in errors.
@@ -72,14 +72,52 @@ struct ListenerShape {
     #[serde(default)]
     origins: Vec<String>,
     permessage_deflate: Option<bool>,
+    tls: Option<TlsShape>,
 }
 
 impl ListenerShape {
     fn into_listener(self) -> Listener {
         let default = Listener::default();
-        let ListenerShape { address, kind, hosts, origins, permessage_deflate } = self;
-        let permessage_deflate = permessage_deflate.unwrap_or(default.permessage_deflate);
-        Listener { address, kind: kind.unwrap_or(default.kind), hosts, origins, permessage_deflate }
+        let ListenerShape { address, kind, hosts, origins, permessage_deflate, tls } = self;
+        Listener {
+            address,
+            kind: kind.unwrap_or(default.kind),
+            hosts,
+            origins,
+            permessage_deflate: permessage_deflate.unwrap_or(default.permessage_deflate),
+            tls: tls.map(TlsShape::into_tls),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsShape {
+    certificate: PathBuf,
+    key: PathBuf,
+    client_ca: Option<PathBuf>,
+    client_certificates: Option<ClientCertificates>,
+    #[serde(default)]
+    sni: Vec<CertificateShape>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateShape {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl TlsShape {
+    fn into_tls(self) -> ListenerTls {
+        let TlsShape { certificate, key, client_ca, client_certificates, sni } = self;
+        let files = |CertificateShape { certificate, key }| CertificateFiles { certificate, key };
+        ListenerTls {
+            certificate: CertificateFiles { certificate, key },
+            sni: sni.into_iter().map(files).collect(),
+            client_ca,
+            client_certificates: client_certificates.unwrap_or(ClientCertificates::Required),
+        }
     }
 }
 

@@ -73,9 +73,43 @@ pub struct Listener {
     pub origins: Vec<String>,
     /// Grants permessage-deflate to clients that offer it.
     pub permessage_deflate: bool,
+    /// TLS over it; none: plain.
+    pub tls: Option<ListenerTls>,
 }
 
-/// What speaks on a listener. TLS and Unix sockets come here.
+/// TLS on a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// For clients that name no host, or one that no other certificate has; also for those that name its hosts.
+    pub certificate: CertificateFiles,
+    /// Further ones, chosen by the host that a client names.
+    pub sni: Vec<CertificateFiles>,
+    /// Authorities of clients' certificates, PEM; none: clients are not asked for any.
+    pub client_ca: Option<PathBuf>,
+    /// Whether clients must show one.
+    pub client_certificates: ClientCertificates,
+}
+
+/// Where a certificate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain, PEM, the server's own first.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+}
+
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// Who shows none is refused.
+    Required,
+    /// Who shows none is let in.
+    Optional,
+}
+
+/// What carries a listener. Unix sockets come here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ListenerKind {
@@ -301,6 +335,10 @@ pub struct Limits {
     pub send_unsent_bytes_max: u32,
     /// Bytes in one visit of the sweep to one client.
     pub visit_bytes_max: u32,
+    /// The same of a TLS client, before they are sealed.
+    pub tls_visit_bytes_max: u32,
+    /// What a client of a TLS listener can make us keep before its handshake is done.
+    pub tls_handshake_bytes_max: u32,
     /// Replies owed to one client; above it, its requests are not read.
     pub reply_bytes_max: u32,
     /// Rests of frames that rings gave up, over all clients of a shard.

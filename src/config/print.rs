@@ -53,7 +53,7 @@ fn source(text: &mut String, table: &Table, kind: &str, names: &[&str]) {
 }
 
 fn is_off(table: &Table) -> bool {
-    matches!(table.name, "admin" | "topic" | "publish" | "echo" | "page")
+    matches!(table.name, "listener.tls" | "listener.tls.sni" | "admin" | "topic" | "publish" | "echo" | "page")
 }
 
 fn entry(text: &mut String, key: &Key, off: &str, value: &str) {
@@ -83,6 +83,7 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
         ("shards", name) => of_struct(&Shards::default(), name),
         ("listener", "kind") => Some("\"tcp\"".into()),
         ("listener", "permessage_deflate") => Some(Listener::default().permessage_deflate.to_string()),
+        ("listener.tls", "client_certificates") => Some("\"required\"".into()),
         ("admin", "address") => Some(format!("\"{}\"", Admin::default().address)),
         ("admin", "body_bytes_max") => whole(Admin::default().body_bytes_max as u64),
         ("admin", "open_connections_max") => whole(Admin::default().open_connections_max.into()),
@@ -115,6 +116,11 @@ fn of_struct(settings: &impl serde::Serialize, name: &str) -> Option<String> {
 fn example(key: &Key) -> String {
     let example = match (key.table, key.name) {
         ("listener", "address") => return format!("\"{}\"", Listener::default().address),
+        ("listener.tls", "certificate") => "\"certificate.pem\"",
+        ("listener.tls", "key") => "\"key.pem\"",
+        ("listener.tls", "client_ca") => "\"clients-ca.pem\"",
+        ("listener.tls.sni", "certificate") => "\"other-certificate.pem\"",
+        ("listener.tls.sni", "key") => "\"other-key.pem\"",
         ("topic", "pattern") => "\"md.book.>\"",
         ("source", "file") => "\"recording.gz\"",
         ("publish", "allow") => "\"loopback\"",

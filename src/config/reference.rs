@@ -24,6 +24,7 @@ const HOST: &str = "a host without scheme and port, like \"feed.example.com\"";
 const ORIGIN: &str = "an origin, like \"https://app.example.com\" or \"http://localhost:3000\"";
 const PATTERN: &str = "a topic or a pattern, like \"md.trades.*\" or \"md.>\"";
 const TEMPLATE: &str = "a topic with JSON pointers in braces, like \"cb.{/type}.{/product_id}\"";
+const PEM_FILE: &str = "the path of a PEM file";
 const HOUR_MS: u64 = 3_600_000;
 
 /// The tables, in the order in which they are printed.
@@ -31,6 +32,12 @@ const HOUR_MS: u64 = 3_600_000;
 pub(super) const TABLES: &[Table] = &[
     Table { name: "listener", many: true, meaning:
         "Where clients connect. At least one." },
+    Table { name: "listener.tls", many: false, meaning:
+        "TLS on the [[listener]] above it: https:// and wss:// in place of http:// and ws://, TLS 1.2 and 1.3. SIGHUP has \
+         the files of all listeners read again; where one cannot be used, what was in force stays." },
+    Table { name: "listener.tls.sni", many: true, meaning:
+        "A further certificate of the [listener.tls] above it, for clients that name one of its hosts (its subject \
+         alternative names; `*.` stands for one level). Who names none, or an unknown one, is shown the first." },
     Table { name: "admin", many: false, meaning:
         "The admin port: publish API, health and metrics. Off unless this table is there. It carries no authentication \
          yet, so only loopback addresses are taken." },
@@ -59,7 +66,7 @@ pub(super) const KEYS: &[Key] = &[
         "Address and port that clients connect to; port 0 lets the kernel choose, and the choice is printed at start. \
          Loopback by default in `tidegate config`: whoever wants to be reached says so."),
     optional("listener", "kind", Form::OneOf(&["tcp"]),
-        "What speaks there: plain TCP. TLS ends at a load balancer until it has a kind of its own."),
+        "What carries it. TLS over it is a table of its own, [listener.tls]."),
     optional("listener", "hosts", Form::Texts(HOST, forms::host),
         "Hosts that a request may name besides localhost and loopback addresses when the address is loopback (421 \
          else): without this check a foreign web page whose name resolves to this machine could speak to it. Not looked \
@@ -71,6 +78,20 @@ pub(super) const KEYS: &[Key] = &[
         "Compresses for clients that offer permessage-deflate (RFC 7692), once for all of them. Off by default: it costs \
          the gateway and every client time to save bytes, which pays on the open internet and not within a data centre. On \
          in demo mode."),
+    required("listener.tls", "certificate", Form::Text(PEM_FILE, forms::filled),
+        "File with the certificate chain, PEM, the server's own first; a relative path begins at the working directory. \
+         Refused where it is expired, not yet valid, or not that of the key."),
+    required("listener.tls", "key", Form::Text(PEM_FILE, forms::filled),
+        "File with its private key, PEM, not encrypted; keep it readable by the gateway's user alone."),
+    optional("listener.tls", "client_ca", Form::Text(PEM_FILE, forms::filled),
+        "File with the authorities, PEM, whose certificates clients show; without it clients are not asked for one."),
+    optional("listener.tls", "client_certificates", Form::OneOf(&["required", "optional"]),
+        "With client_ca. required: who shows no certificate is refused. optional: who shows none is let in, who shows a \
+         wrong one is refused. required by default: whoever names an authority means it."),
+    required("listener.tls.sni", "certificate", Form::Text(PEM_FILE, forms::filled),
+        "As in [listener.tls]."),
+    required("listener.tls.sni", "key", Form::Text(PEM_FILE, forms::filled),
+        "As in [listener.tls]."),
     optional("admin", "address", Form::Text(LOOPBACK_ADDRESS, forms::loopback_address),
         "Address and port, beside the clients' 8080."),
     optional("admin", "hosts", Form::Texts(HOST, forms::host),
@@ -125,7 +146,8 @@ pub(super) const KEYS: &[Key] = &[
         "Topics that clients may publish to, names or patterns; required where somebody may publish, so that no client \
          speaks for a feed by accident."),
     required("echo", "enabled", Form::Flag,
-        "Off by default: it serves whoever connects and publishes nothing."),
+        "Off by default: it serves whoever connects and publishes nothing. Where permessage_deflate is on, a client of it that \
+         takes contexts over costs about 400 KiB."),
     required("page", "enabled", Form::Flag,
         "Off by default: it tells every visitor which topics there are (the first 1,000 names and positions)."),
     optional("log", "format", Form::OneOf(&["text", "json"]),
@@ -215,6 +237,12 @@ pub(super) const KEYS: &[Key] = &[
     limit("visit_bytes_max", 4096, 16 << 20, "bytes",
         "Most bytes of one send to one client, so that one that lags far behind does not hold up the others' turn. 17 \
          KB measured 0.7 us more than one small frame, so 256 KiB are some 11 us."),
+    limit("tls_visit_bytes_max", 1024, 1 << 20, "bytes",
+        "The same of one send to a TLS client, before it is sealed: one record. What its socket does not take of it is kept \
+         for it, so a slow TLS client pins this much; sealing 16 KiB takes about as long as the send."),
+    limit("tls_handshake_bytes_max", 2048, 64 << 10, "bytes",
+        "What a client of a TLS listener can make us keep before its handshake is done; beyond, it is refused. A first \
+         message has 300 bytes to 2 KB; a client's chain of certificates must fit too."),
     limit("reply_bytes_max", 1024, 16 << 20, "bytes",
         "Replies and echoes that one client has not taken; above it, its requests are not read. 256 KiB hold four of \
          the largest messages."),

@@ -7,6 +7,7 @@ use super::{Config, PublishAllow};
 /// Holds the settings against each other.
 pub(super) fn check(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> {
     addresses(document, config)?;
+    client_certificates(document, config)?;
     publishing(document, config)?;
     threads(document, config)
 }
@@ -28,6 +29,18 @@ fn addresses(document: &Document<'_>, config: &Config) -> Result<(), ConfigError
             let with = format!("({}) and a [[listener]] has the same address", config.admin.address);
             let hint = "Give the admin port a port of its own.";
             return Err(document.conflict(place, with, "an address that no listener has", hint));
+        }
+    }
+    Ok(())
+}
+
+fn client_certificates(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> {
+    let tls = config.listeners.iter().enumerate().filter_map(|(index, listener)| Some((index, listener.tls.as_ref()?)));
+    for (index, _) in tls.filter(|(_, tls)| tls.client_ca.is_none()) {
+        let place = Place { table: "listener.tls", index, key: "client_certificates" };
+        if document.has(place) {
+            let hint = "Add `client_ca = \"ca.pem\"` beside it, the authorities whose certificates are taken, or remove it.";
+            return Err(document.conflict(place, "without `client_ca`", "this key to be left out", hint));
         }
     }
     Ok(())

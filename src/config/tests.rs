@@ -34,7 +34,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
     check_error("[limits]\nconections_max = 1", 2, 1, &["limits.conections_max is not known", "connections_max, the nearest"]);
     check_error("[limits]\nfoo = 1", 2, 1, &["limits.foo is not known", "message_bytes_max", "tidegate config"]);
     check_error("[limit]\nx = 1", 1, 2, &["limit is not known", "Did you mean [limits]?"]);
-    check_error("[tls]\nx = 1", 1, 2, &["tls is not known", "listener, admin, topic"]);
+    check_error("[tls]\nx = 1", 1, 2, &["tls is not known", "admin, topic", "Did you mean [listener.tls]?"]);
     check_error("[limits]\nring_bytes = 1", 2, 1, &["limits.ring_bytes is not known", "It belongs below [[topic]]"]);
     check_error("limits.topics_max = 1", 1, 1, &["listener.limits is not known", "begin it with the line [limits]"]);
     check_error("[echo]\nenabled = true\non = 1", 3, 1, &["echo.on is not known", "one of enabled"]);
@@ -45,8 +45,8 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 #[test]
 fn a_key_before_the_first_table_is_told_its_table() {
     let error = parse_text("connections_max = 1\n").expect_err("a key without its table");
-    let said = "gateway.toml, line 1, column 1: connections_max is not known; expected one of the tables listener, admin, topic, \
-                source, publish, echo, page, log, shards, limits. It belongs below [limits].";
+    let said = "gateway.toml, line 1, column 1: connections_max is not known; expected one of the tables listener, \
+                listener.tls, listener.tls.sni, admin, topic, source, publish, echo, page, log, shards, limits. It belongs below [limits].";
     assert_eq!(error.to_string(), said);
 }
 
@@ -168,6 +168,14 @@ const EVERYTHING: &str = r#"
     hosts = ["a.example"]
     origins = ["https://a.example"]
     permessage_deflate = true
+    [listener.tls]
+    certificate = "c.pem"
+    key = "k.pem"
+    client_ca = "ca.pem"
+    client_certificates = "optional"
+    [[listener.tls.sni]]
+    certificate = "d.pem"
+    key = "l.pem"
     [admin]
     address = "[::1]:9"
     [[topic]]
@@ -207,6 +215,23 @@ const EVERYTHING: &str = r#"
 "#;
 
 #[test]
+fn tls_stands_below_its_listener_and_is_checked_there() {
+    let tls = "[[listener]]\naddress = \"[::1]:1\"\n[listener.tls]\nkey = \"k\"\n";
+    check_error(tls, 3, 11, &["listener.tls.certificate is missing", "the path of a PEM file", "below [listener.tls]"]);
+    let tls = &format!("{tls}certificate = \"c\"\n");
+    check_error(&format!("{tls}cert = \"c\""), 6, 1, &["listener.tls.cert is not known", "certificate"]);
+    check_error(&format!("{tls}client_ca = \"\""), 6, 13, &["listener.tls.client_ca is \"\""]);
+    check_error(
+        &format!("{tls}client_certificates = \"optional\""),
+        6,
+        23,
+        &["listener.tls.client_certificates is \"optional\" without `client_ca`", "Add `client_ca"],
+    );
+    check_error(&format!("{tls}[[listener.tls.sni]]\nkey = \"k\""), 6, 1, &["listener.tls.sni.certificate is missing"]);
+    check_error(&format!("{tls}[listener.tls.sni]\nkey = \"k\""), 6, 1, &["listener.tls.sni is", "[[listener.tls.sni]]"]);
+}
+
+#[test]
 fn everything_can_be_set() {
     let replay = |file: &str, topic: &str, payload: Option<&str>| Replay {
         file: file.into(),
@@ -223,6 +248,12 @@ fn everything_can_be_set() {
             hosts: vec!["a.example".into()],
             origins: vec!["https://a.example".into()],
             permessage_deflate: true,
+            tls: Some(ListenerTls {
+                certificate: CertificateFiles { certificate: "c.pem".into(), key: "k.pem".into() },
+                sni: vec![CertificateFiles { certificate: "d.pem".into(), key: "l.pem".into() }],
+                client_ca: Some("ca.pem".into()),
+                client_certificates: ClientCertificates::Optional,
+            }),
         }],
         admin: Admin { enabled: true, address: "[::1]:9".parse().expect("an address"), ..Admin::default() },
         topics: vec![Topic { pattern: "md.>".into(), kind: TopicKind::State, ring_publications: 7, ..Topic::default() }],

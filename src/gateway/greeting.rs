@@ -23,8 +23,16 @@ fn greeting(config: &Config, clients: &[SocketAddr], admin: Option<SocketAddr>) 
         true => format!("tidegate {version}, demo mode: no configuration, REACHABLE FROM OTHER MACHINES"),
         false => format!("tidegate {version}"),
     });
-    for address in clients {
-        lines.push(format!("  clients  ws://{address}"));
+    for (address, listener) in clients.iter().zip(&config.listeners) {
+        match listener.tls {
+            None => lines.push(format!("  clients  ws://{address}")),
+            Some(_) => {
+                lines.push(format!("  clients  wss://{address}"));
+                lines.push(format!(
+                    "           curl -k https://{address}/health/ready      (-k: without looking at the certificate)"
+                ));
+            }
+        }
     }
     if let Some(address) = admin {
         lines.push(format!("  admin    http://{address}"));
@@ -64,7 +72,7 @@ fn sample_topic(config: &Config) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use crate::config::{self, CertificateFiles, ClientCertificates, Listener, ListenerTls};
 
     #[test]
     fn demo_mode_is_said_first_and_the_commands_name_the_chosen_port() {
@@ -73,6 +81,22 @@ mod tests {
         assert!(text.lines().next().is_some_and(|line| line.contains("demo mode")), "{text}");
         assert!(text.contains("tidegate tail ws://127.0.0.1:4711 demo.trades.BTC-USD"), "{text}");
         assert!(text.contains("  admin    http://127.0.0.1:4711"), "{text}");
+    }
+
+    #[test]
+    fn a_listener_with_tls_is_told_with_its_schemes() {
+        let files = CertificateFiles { certificate: "a".into(), key: "b".into() };
+        let tls = ListenerTls {
+            certificate: files,
+            sni: Vec::new(),
+            client_ca: None,
+            client_certificates: ClientCertificates::Required,
+        };
+        let listener = Listener { tls: Some(tls), ..Listener::default() };
+        let config = Config { listeners: vec![listener], ..Config::default() };
+        let text = greeting(&config, &["127.0.0.1:4711".parse().expect("an address")], None);
+        assert!(text.contains("  clients  wss://127.0.0.1:4711\n"), "{text}");
+        assert!(text.contains("curl -k https://127.0.0.1:4711/"), "{text}");
     }
 
     #[test]

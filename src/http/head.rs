@@ -65,6 +65,7 @@ impl<'a> Request<'a> {
         }
         fields.truncate(count);
         let headers = Headers(fields);
+        check_target(method, target)?;
         check_host(&headers, minor_version)?;
         let body = announces_body(&headers)?;
         Ok(Self { method, target, minor_version, headers, body })
@@ -114,14 +115,8 @@ impl<'a> Request<'a> {
         self.body
     }
 
-    /// Authority of an absolute target, and path with query.
     fn split_target(&self) -> (Option<&'a str>, &'a str) {
-        let schemes = ["http://", "https://", "ws://", "wss://"];
-        let scheme = schemes.iter().find(|scheme| has_prefix_ignoring_case(self.target, scheme));
-        let Some(rest) = scheme.map(|scheme| &self.target[scheme.len()..]) else { return (None, self.target) };
-        let authority_length = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(authority_length);
-        (Some(authority), path)
+        split_target(self.target)
     }
 }
 
@@ -174,6 +169,36 @@ fn refusal(error: httparse::Error) -> HeadError {
         httparse::Error::Token => HeadError::Bad("the start line has a character that does not belong there"),
         httparse::Error::TooManyHeaders => HeadError::TooManyHeaders,
         httparse::Error::Version => HeadError::Bad("the version is not HTTP/1.1 or HTTP/1.0"),
+    }
+}
+
+/// Authority of an absolute target, and path with query.
+fn split_target(target: &str) -> (Option<&str>, &str) {
+    let schemes = ["http://", "https://", "ws://", "wss://"];
+    let scheme = schemes.iter().find(|scheme| has_prefix_ignoring_case(target, scheme));
+    let Some(rest) = scheme.map(|scheme| &target[scheme.len()..]) else { return (None, target) };
+    let authority_length = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority_length);
+    (Some(authority), path)
+}
+
+/// RFC 9112 3.2: the forms that a target can have. 3: a recipient SHOULD answer 400 to an invalid request line.
+fn check_target(method: &str, target: &str) -> Result<(), HeadError> {
+    // RFC 6455 3: fragment identifiers MUST NOT be used; RFC 9112 3.2.1: a target has none.
+    if target.contains('#') {
+        return Err(HeadError::Bad("the request target has a #; write %23 where it is part of a name"));
+    }
+    match split_target(target).0 {
+        // RFC 9110 4.2.1: an empty host MUST be rejected. 4.2.4: so should be a name of a user before it.
+        Some("") => Err(HeadError::Bad("the request target has no host")),
+        Some(authority) if !authority.bytes().all(is_host_byte) => {
+            Err(HeadError::Bad("the request target's host has a character that host names cannot have"))
+        }
+        // Without slash are only `*`, of OPTIONS, and `host:port`, of CONNECT.
+        None if !target.starts_with('/') && !matches!(method, "OPTIONS" | "CONNECT") => {
+            Err(HeadError::Bad("the request target is neither a path nor a URL"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -64,6 +64,13 @@ fn heads_that_are_refused() {
     check("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", bad("the Host field has a character that host names cannot have"));
     check("GET / HTTP/2.0\r\nHost: a\r\n\r\n", bad("the version is not HTTP/1.1 or HTTP/1.0"));
     check("GET /\r\n\r\n", bad("the start line has a character that does not belong there"));
+    check("GET ws HTTP/1.1\r\nHost: a\r\n\r\n", bad("the request target is neither a path nor a URL"));
+    check("GET * HTTP/1.1\r\nHost: a\r\n\r\n", bad("the request target is neither a path nor a URL"));
+    check("GET http:///ws HTTP/1.1\r\nHost: a\r\n\r\n", bad("the request target has no host"));
+    let user = "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n";
+    check(user, bad("the request target's host has a character that host names cannot have"));
+    let part = "GET /ws#part HTTP/1.1\r\nHost: a\r\n\r\n";
+    check(part, bad("the request target has a #; write %23 where it is part of a name"));
     check("GET / HTTP/1.1\nHost: a\n\n", bad("a line of the head ends without CR"));
     check("\x16\x03\x01\x02", bad("this is not HTTP (for TLS, use a port that speaks it)"));
     check("GET / HTTP/1.1\r\nHost: a\r\nA b: c\r\n\r\n", bad("a header field's name has a character that names cannot have"));

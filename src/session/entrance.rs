@@ -310,7 +310,8 @@ impl Door<'_> {
         if !self.listener.loopback {
             return Ok(());
         }
-        let host = self.request.host().unwrap_or("");
+        // Only HTTP/1.0 may leave it out, which balancers' health checks do and browsers, the ones to be tricked, never.
+        let Some(host) = self.request.host() else { return Ok(()) };
         if http::is_loopback_host(host) || self.listener.hosts.iter().any(|known| known == &http::host_name(host)) {
             return Ok(());
         }

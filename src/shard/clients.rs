@@ -5,11 +5,14 @@ use crate::dialect::stream::RequestId;
 use crate::hub::NewPublication;
 use crate::reactor::ClientKey;
 use crate::session::{Effect, Rules, Session};
+use crate::tls::Tls;
 
 /// One client as the shard sees it: the session, and what is armed for its socket.
 pub(super) struct Client {
     pub(super) key: ClientKey,
     pub(super) session: Session,
+    /// Its TLS, on a listener that speaks it: what the session sees and owes is inside.
+    pub(super) tls: Option<Box<Tls>>,
     /// What the session waits for; input is held back until then.
     pub(super) pending: Option<Box<Pending>>,
     /// The earliest entry that the wheel has for it.
@@ -31,6 +34,38 @@ pub(super) struct Client {
     pub(super) woke_full: bool,
     /// It stands in the sweep's queue of those who are owed something.
     pub(super) owing: bool,
+}
+
+impl Client {
+    /// Whether anything but publications is to be sent to it, and can be.
+    pub(super) fn owes(&self) -> bool {
+        let owed = !self.session.owed().is_empty();
+        self.tls.as_ref().map_or(owed, |tls| !tls.pending().is_empty() || tls.is_open() && owed)
+    }
+
+    /// Whether its TLS is of no use any more: a frame that is half sealed stays so.
+    pub(super) fn is_broken(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.is_open())
+    }
+
+    /// Ciphertext that must go before anything else.
+    pub(super) fn pending_sealed(&self) -> &[u8] {
+        self.tls.as_ref().map_or(&[], |tls| tls.pending())
+    }
+
+    /// So many bytes of it went.
+    pub(super) fn pending_sealed_went(&mut self, bytes: usize) {
+        self.sealed_tls().pending_went(bytes);
+    }
+
+    /// Keeps ciphertext that the socket did not take.
+    pub(super) fn keep_sealed(&mut self, sealed: &[u8]) {
+        self.sealed_tls().keep(sealed);
+    }
+
+    fn sealed_tls(&mut self) -> &mut Tls {
+        self.tls.as_deref_mut().expect("sealed bytes are a TLS client's")
+    }
 }
 
 /// What is armed.

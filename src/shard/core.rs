@@ -11,7 +11,7 @@ use super::exchange::Exchange;
 use super::half_open::{HalfOpen, Network};
 use super::mail::Outbox;
 use super::stopping::Stop;
-use super::sweep::{Sweep, Visited};
+use super::sweep::{Loss, Sweep, Visited};
 use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
 use crate::config::Config;
@@ -19,6 +19,7 @@ use crate::dialect::stream::Compressions;
 use crate::metrics::{CloseClass, RefusalReason, ShardMetrics};
 use crate::reactor::{ClientKey, Now, Op, SendOutcome, Wait};
 use crate::session::{Expiry, Moment, Rules, Session};
+use crate::tls::Acceptors;
 use crate::ws::CloseCode;
 
 /// Everything between two calls of the kernel.
@@ -39,10 +40,14 @@ pub(super) struct Core {
     /// Waits for replicas so far; each has its number.
     pub(super) waits: u64,
     pub(super) stop: Stop,
+    /// By listener; newer ones come by mail.
+    pub(super) acceptors: Acceptors,
+    /// What a TLS client's bytes are opened into; empty between two of them.
+    pub(super) opened: Vec<u8>,
     ready_flag: Arc<AtomicBool>,
     wheel: Wheel<ClientKey>,
     due: Vec<ClientKey>,
-    fallen: Vec<ClientKey>,
+    lost: Vec<(ClientKey, Loss)>,
     /// Receives that found no buffer, oldest first.
     pub(super) unarmed: VecDeque<ClientKey>,
     /// Input that is held back, over all clients.
@@ -61,7 +66,7 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(context: ShardContext, now: Now) -> Core {
-        let ShardContext { place, config, post, metrics, ready } = context;
+        let ShardContext { place, config, post, metrics, ready, acceptors } = context;
         let shards = post.shards();
         let mut core = Core {
             rules: Rules::new(&config),
@@ -70,16 +75,18 @@ impl Core {
             topics: Topics::new(place, &config, shards),
             outbox: Outbox::new(post),
             exchange: Exchange::new(place, shards, config.limits.publish_credits),
-            sweep: Sweep::new(config.shards.sends_per_turn, config.shards.turn_us, config.limits.visit_bytes_max),
+            sweep: Sweep::new(&config.shards, &config.limits),
             now,
             ops: VecDeque::new(),
             ready: Vec::new(),
             waits: 0,
             stop: Stop::Running,
+            acceptors,
+            opened: Vec::new(),
             ready_flag: ready,
             wheel: Wheel::new(now.monotonic_us),
             due: Vec::new(),
-            fallen: Vec::new(),
+            lost: Vec::new(),
             unarmed: VecDeque::new(),
             held_bytes: 0,
             backing_off: Vec::new(),
@@ -105,9 +112,12 @@ impl Core {
     pub(super) fn plan(&mut self) {
         // Before anything is sent to them: they are inside a frame whose rest is gone.
         self.reset_overflowed();
-        self.sweep.plan(&mut self.topics.hub, &mut self.clients, &mut self.fallen);
-        for client in std::mem::take(&mut self.fallen) {
-            self.close_fallen(client);
+        self.sweep.plan(&mut self.topics.hub, &mut self.clients, &mut self.lost);
+        for (client, loss) in std::mem::take(&mut self.lost) {
+            match loss {
+                Loss::Fallen => self.close_fallen(client),
+                Loss::Broken => self.close(client, CloseClass::Internal, true),
+            }
         }
     }
 
@@ -216,6 +226,7 @@ impl Core {
         self.clients.insert(Client {
             key,
             session,
+            tls: None,
             pending: None,
             scheduled_us: u64::MAX,
             progress_us: now_us,
@@ -241,6 +252,7 @@ impl Core {
             self.turn_away(key, peer);
             return;
         }
+        self.begin_tls(key, listener);
         self.settle(key);
     }
 
@@ -288,6 +300,10 @@ impl Core {
                 continue;
             }
             client.scheduled_us = u64::MAX;
+            if self.is_late_with_tls(key) {
+                continue;
+            }
+            let Some(client) = self.clients.get(key) else { continue };
             if self.topics.hub.due().is_blocked(key.slot) {
                 client.session.postpone_pong(moment.now_us);
             }
@@ -376,16 +392,21 @@ impl Core {
         if let Some(reason) = session.take_refusal() {
             self.metrics.refusals.add(reason, 1);
         }
-        let owes = !session.owed().is_empty();
+        let is_over = session.is_ending() && !client.owes() && (client.is_broken() || self.topics.hub.torn(key.slot).is_none());
+        // close_notify is the last of a TLS client's bytes.
+        if is_over && let Some(tls) = &mut client.tls {
+            tls.close();
+        }
+        let owes = client.owes();
         if owes {
             self.topics.hub.due().mark(key.slot);
             if !std::mem::replace(&mut client.owing, true) {
                 self.sweep.owe(key);
             }
         }
-        if session.is_ending() && !owes && self.topics.hub.torn(key.slot).is_none() {
+        if is_over && !owes {
             if client.eof {
-                let class = session.close_class().unwrap_or(CloseClass::Reset);
+                let class = client.session.close_class().unwrap_or(CloseClass::Reset);
                 self.close(key, class, false);
                 return;
             }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::clients::Wait;
+use super::clients::{Client, Wait};
 use super::core::Core;
 use super::effects::topics_max;
 use super::mail::{Mail, Outbox, Place, Ticket, TopicsMax};
@@ -154,6 +154,7 @@ impl Core {
             }
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
+            Mail::Acceptors(acceptors) => self.acceptors = acceptors,
             Mail::Pause => self.pause(),
             Mail::Finish => self.finish(),
             Mail::Drained { .. } | Mail::Reported { .. } | Mail::TopicsWanted { .. } | Mail::Finished => {
@@ -260,8 +261,9 @@ impl Core {
         let stalled_us = u64::from(self.rules.limits.stalled_after_ms) * 1000;
         let blocked: Vec<u32> = self.topics.hub.due().blocked().collect();
         let moving = blocked.into_iter().any(|slot| {
-            let moves = |client: &super::clients::Client| client.progress_us + stalled_us > self.now.monotonic_us;
-            self.topics.hub.is_behind(slot) && self.clients.peek(slot).is_some_and(moves)
+            let is_behind = |client: &Client| self.topics.hub.is_behind(slot) || !client.pending_sealed().is_empty();
+            let moves = |client: &Client| client.progress_us + stalled_us > self.now.monotonic_us;
+            self.clients.peek(slot).is_some_and(|client| is_behind(client) && moves(client))
         });
         if !moving {
             let control = self.outbox.post().control();

@@ -11,8 +11,8 @@ use crate::reactor::{ClientKey, Op, ReceiveEnd};
 use crate::ws::CloseCode;
 
 impl Core {
-    pub(super) fn received(&mut self, key: ClientKey, bytes: &mut [u8]) {
-        self.metrics.bytes_in.add(bytes.len() as u64);
+    /// Takes plain input: to the session, or held back.
+    pub(super) fn take_input(&mut self, key: ClientKey, bytes: &mut [u8]) {
         let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
         if client.pending.is_some() {
             // What was under way when the receive is cancelled still comes.

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::mailbox::Mailbox;
 use crate::hub::{NewPublication, Position, Publication, TopicName};
 use crate::reactor::ClientKey;
+use crate::tls::Acceptors;
 
 /// A thread's number.
 pub type Place = u16;
@@ -134,6 +135,8 @@ pub enum Mail {
         /// The body.
         body: Bytes,
     },
+    /// From the control thread: new clients of TLS listeners are accepted with these.
+    Acceptors(Acceptors),
     /// From the control thread: take no more clients and publishers, announce the stop.
     Pause,
     /// From the control thread: close all clients and end.

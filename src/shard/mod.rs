@@ -5,6 +5,8 @@
 //! neither: it takes completions and mail, and leaves operations and a sweep's plan behind. So the whole of it runs on the
 //! simulator as it stands.
 //!
+//! TLS stands at the entry (`opening`) and at the exit (`sweep/sealing`): everything between sees plain bytes.
+//!
 //! A turn: operations and the sweep's sends go to the kernel in one call; then completions, mail, deadlines; then what was
 //! held back is tried again. Each part is bounded.
 
@@ -16,6 +18,7 @@ mod half_open;
 mod input;
 pub mod mail;
 pub mod mailbox;
+mod opening;
 mod stopping;
 mod sweep;
 #[cfg(test)]
@@ -31,6 +34,7 @@ use self::mail::{Place, Post};
 use crate::config::Config;
 use crate::metrics::ShardMetrics;
 use crate::reactor::{Completion, Now, Reactor, Send, Wait};
+use crate::tls::Acceptors;
 
 /// A shard: reactor and core, and the loop that joins them.
 pub struct Shard<R> {
@@ -53,6 +57,8 @@ pub struct ShardContext {
     pub metrics: Arc<ShardMetrics>,
     /// What `/health/ready` says.
     pub ready: Arc<std::sync::atomic::AtomicBool>,
+    /// By listener; newer ones come as [`mail::Mail::Acceptors`].
+    pub acceptors: Acceptors,
 }
 
 /// Most clients of one shard.

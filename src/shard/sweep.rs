@@ -8,12 +8,18 @@
 //! answered in the middle of a fan-out, and a flood of them leaves half of each turn to publications.
 //!
 //! Order within a send: the rest of a frame that is under way, then what is owed, then publications.
+//!
+//! A TLS client's send is made when it is planned, in `sweep/sealing.rs`.
+
+mod sealing;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::ops::Range;
 
-use super::clients::Clients;
+use self::sealing::Sealing;
+use super::clients::{Client, Clients};
+use crate::config::{Limits, Shards};
 use crate::hub::{Hub, Span};
 use crate::reactor::{ClientKey, PIECES_MAX, SendOutcome};
 
@@ -27,12 +33,35 @@ const SCRATCH_BYTES_MAX: usize = 1 << 20;
 /// One send of the turn.
 pub(super) struct Visit {
     pub(super) client: ClientKey,
+    load: Load,
+    bytes: usize,
+}
+
+/// What a send carries.
+enum Load {
+    /// Bytes as they lie; what they are of moves on once the send is decided.
+    Plain { parts: Parts, pieces: Range<usize> },
+    /// Sealed bytes in the turn's scratch; what they are of has moved on already.
+    Sealed { range: Range<usize>, deliveries: u64 },
+    /// What a TLS client's connection had pending.
+    Pending,
+}
+
+/// What of a client's own a visit takes.
+struct Parts {
     /// What is owed goes before the spans, or behind the first of them (a frame's rest).
     owed_bytes: usize,
     owed_after_rest: bool,
     spans: Range<usize>,
-    pieces: Range<usize>,
-    bytes: usize,
+}
+
+/// Why a client cannot be visited any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// It fell out of a ring.
+    Fallen,
+    /// Nothing can be sealed for it.
+    Broken,
 }
 
 /// A piece of a send, resolved to bytes only when the turn's buffers lie still.
@@ -74,6 +103,7 @@ pub(super) struct Sweep {
     spans: Vec<Span>,
     pieces: Vec<Piece>,
     scratch: Vec<u8>,
+    sealing: Sealing,
     visit_bytes_max: usize,
     sends_max: usize,
     /// Adapted to the turn's time.
@@ -87,7 +117,7 @@ pub(super) struct Sweep {
 const WATCHED_MAX: usize = 4096;
 
 impl Sweep {
-    pub(super) fn new(sends_per_turn: u16, turn_us: u32, visit_bytes_max: u32) -> Sweep {
+    pub(super) fn new(shards: &Shards, limits: &Limits) -> Sweep {
         Sweep {
             hand: 0,
             round: 0,
@@ -97,24 +127,26 @@ impl Sweep {
             spans: Vec::new(),
             pieces: Vec::new(),
             scratch: Vec::new(),
-            visit_bytes_max: visit_bytes_max as usize,
-            sends_max: usize::from(sends_per_turn),
-            sends_now: usize::from(sends_per_turn),
-            turn_us: u64::from(turn_us),
+            sealing: Sealing::new(limits.tls_visit_bytes_max),
+            visit_bytes_max: limits.visit_bytes_max as usize,
+            sends_max: usize::from(shards.sends_per_turn),
+            sends_now: usize::from(shards.sends_per_turn),
+            turn_us: u64::from(shards.turn_us),
             open: VecDeque::new(),
         }
     }
 
-    /// Chooses the turn's visits. Gives clients that fell out of a ring; they are not visited.
-    pub(super) fn plan(&mut self, hub: &mut Hub, clients: &mut Clients, fallen: &mut Vec<ClientKey>) {
+    /// Chooses the turn's visits. Gives clients that cannot be visited any more.
+    pub(super) fn plan(&mut self, hub: &mut Hub, clients: &mut Clients, lost: &mut Vec<(ClientKey, Loss)>) {
         self.visits.clear();
         self.spans.clear();
         self.pieces.clear();
         self.scratch.clear();
-        self.visit_owing(hub, clients, fallen);
+        self.sealing.clear();
+        self.visit_owing(hub, clients, lost);
         // Each client at most once a turn, as each send must be decided before the next: a full round ends the turn.
         let (first, mut wrapped) = (self.hand, false);
-        while self.visits.len() < self.sends_now && self.scratch.len() < SCRATCH_BYTES_MAX {
+        while self.visits.len() < self.sends_now && self.scratch.len() + self.sealing.bytes() < SCRATCH_BYTES_MAX {
             let Some(slot) = hub.due().next_from(self.hand) else {
                 if wrapped || self.hand == 0 {
                     break;
@@ -132,12 +164,7 @@ impl Sweep {
                 continue;
             }
             match clients.at(slot).filter(|client| !client.closing) {
-                Some(client) => {
-                    let (key, owed_bytes) = (client.key, client.session.owed().len());
-                    if !self.visit(hub, key, owed_bytes) {
-                        fallen.push(key);
-                    }
-                }
+                Some(client) => self.visit(hub, client, lost),
                 None => hub.due().unmark(slot),
             }
         }
@@ -149,49 +176,53 @@ impl Sweep {
     }
 
     /// The turn's beginning: clients that are owed something. Who is blocked waits for its socket, and for the hand.
-    fn visit_owing(&mut self, hub: &mut Hub, clients: &mut Clients, fallen: &mut Vec<ClientKey>) {
+    fn visit_owing(&mut self, hub: &mut Hub, clients: &mut Clients, lost: &mut Vec<(ClientKey, Loss)>) {
         self.early.clear();
         while self.visits.len() < self.sends_now.div_ceil(2)
             && let Some(key) = self.owing.pop_front()
         {
             let Some(client) = clients.get(key).filter(|client| !client.closing) else { continue };
             client.owing = false;
-            let owed_bytes = client.session.owed().len();
-            if owed_bytes > 0 && !hub.due().is_blocked(key.slot) {
+            if client.owes() && !hub.due().is_blocked(key.slot) {
                 self.early.push(key.slot);
-                if !self.visit(hub, key, owed_bytes) {
-                    fallen.push(key);
-                }
+                self.visit(hub, client, lost);
             }
         }
     }
 
-    /// Prepares one send; false where the client fell out of a ring.
-    fn visit(&mut self, hub: &mut Hub, client: ClientKey, owed_bytes: usize) -> bool {
+    /// Prepares one send.
+    fn visit(&mut self, hub: &mut Hub, client: &mut Client, lost: &mut Vec<(ClientKey, Loss)>) {
+        let key = client.key;
+        let visited = if client.tls.is_some() { self.visit_sealed(hub, client) } else { self.visit_plain(hub, client) };
+        if let Err(loss) = visited {
+            lost.push((key, loss));
+        }
+    }
+
+    fn visit_plain(&mut self, hub: &mut Hub, client: &Client) -> Result<(), Loss> {
+        let (key, owed_bytes) = (client.key, client.session.owed().len());
         let spans_before = self.spans.len();
         // What is owed goes right behind a frame's rest; the publications then wait for the next visit, so that the order
         // of a short send is plain.
-        let owed_after_rest = owed_bytes > 0 && hub.torn(client.slot).is_some();
+        let owed_after_rest = owed_bytes > 0 && hub.torn(key.slot).is_some();
         let bytes_max = if owed_after_rest { 0 } else { self.visit_bytes_max };
-        if hub.take_due(client.slot, bytes_max, &mut self.spans).is_err() {
-            return false;
-        }
+        hub.take_due(key.slot, bytes_max, &mut self.spans).map_err(|_| Loss::Fallen)?;
         let spans = spans_before..self.spans.len();
         let bytes = owed_bytes + self.spans[spans.clone()].iter().map(Span::bytes).sum::<usize>();
         if bytes == 0 {
-            return true;
+            return Ok(());
         }
         let pieces_before = self.pieces.len();
         if owed_bytes > 0 && !owed_after_rest {
-            self.pieces.push(Piece::Owed(client.slot));
+            self.pieces.push(Piece::Owed(key.slot));
         }
         self.lay_out(hub, spans.clone(), pieces_before);
         if owed_bytes > 0 && owed_after_rest {
-            self.pieces.push(Piece::Owed(client.slot));
+            self.pieces.push(Piece::Owed(key.slot));
         }
-        let pieces = pieces_before..self.pieces.len();
-        self.visits.push(Visit { client, owed_bytes, owed_after_rest, spans, pieces, bytes });
-        true
+        let load = Load::Plain { parts: Parts { owed_bytes, owed_after_rest, spans }, pieces: pieces_before..self.pieces.len() };
+        self.visits.push(Visit { client: key, load, bytes });
+        Ok(())
     }
 
     /// One span goes from its ring as it lies there; of several the small ones are copied together.
@@ -223,7 +254,15 @@ impl Sweep {
 
     /// The bytes of one visit's send, appended to `slices`.
     pub(super) fn resolve<'a>(&'a self, visit: &Visit, hub: &'a Hub, clients: &'a Clients, slices: &mut Vec<IoSlice<'a>>) {
-        for piece in &self.pieces[visit.pieces.clone()] {
+        let pieces = match &visit.load {
+            Load::Plain { pieces, .. } => pieces.clone(),
+            Load::Sealed { range, .. } => return slices.push(IoSlice::new(self.sealing.sealed(range))),
+            Load::Pending => {
+                let client = clients.peek(visit.client.slot).expect("a client that is visited is there");
+                return slices.push(IoSlice::new(client.pending_sealed()));
+            }
+        };
+        for piece in &self.pieces[pieces] {
             match piece {
                 Piece::Owed(slot) => {
                     let client = clients.peek(*slot).expect("a client that is visited is there");
@@ -250,38 +289,30 @@ impl Sweep {
         clients: &mut Clients,
     ) -> (ClientKey, Visited, Progress) {
         let visit = &self.visits[number];
-        let slot = visit.client.slot;
         let went = match outcome {
             SendOutcome::Sent(bytes) => bytes as usize,
             SendOutcome::Full | SendOutcome::Failed(_) => 0,
         };
-        let mut progress = Progress { bytes: went as u64, deliveries: 0 };
-        let mut left = went;
-        let mut owed = |left: &mut usize| {
-            let part = visit.owed_bytes.min(*left);
-            *left -= part;
-            if part > 0 {
-                let client = clients.at(slot).expect("a client that is visited is there");
-                client.session.owed_went(part);
+        let client = clients.at(visit.client.slot).expect("a client that is visited is there");
+        let deliveries = match &visit.load {
+            Load::Plain { parts, .. } => parts.move_on(&self.spans, went, hub, client),
+            Load::Sealed { range, deliveries } => {
+                if went < visit.bytes {
+                    client.keep_sealed(&self.sealing.sealed(range)[went..]);
+                }
+                *deliveries
+            }
+            Load::Pending => {
+                client.pending_sealed_went(went);
+                0
             }
         };
-        if !visit.owed_after_rest {
-            owed(&mut left);
-        }
-        for span in &self.spans[visit.spans.clone()] {
-            let part = span.bytes().min(left);
-            left -= part;
-            progress.deliveries += hub.advance(slot, span, part);
-        }
-        if visit.owed_after_rest {
-            owed(&mut left);
-        }
         let visited = match outcome {
             SendOutcome::Failed(_) => Visited::Failed,
             _ if went == visit.bytes => Visited::Whole,
             _ => Visited::Full,
         };
-        (visit.client, visited, progress)
+        (visit.client, visited, Progress { bytes: went as u64, deliveries })
     }
 
     /// Keeps a turn within its time: fewer sends where they were large, more again where they were small.
@@ -313,5 +344,31 @@ impl Sweep {
         };
         let count = self.open.iter().take_while(|entry| over(entry)).count();
         self.open.drain(..count).map(|(_, _, unix_us)| unix_us)
+    }
+}
+
+impl Parts {
+    /// So many bytes of these went, in their order: moves cursors and what is owed. Gives the deliveries.
+    fn move_on(&self, all: &[Span], went: usize, hub: &mut Hub, client: &mut Client) -> u64 {
+        let (mut left, mut deliveries, slot) = (went, 0, client.key.slot);
+        let mut owed = |left: &mut usize| {
+            let part = self.owed_bytes.min(*left);
+            *left -= part;
+            if part > 0 {
+                client.session.owed_went(part);
+            }
+        };
+        if !self.owed_after_rest {
+            owed(&mut left);
+        }
+        for span in &all[self.spans.clone()] {
+            let part = span.bytes().min(left);
+            left -= part;
+            deliveries += hub.advance(slot, span, part);
+        }
+        if self.owed_after_rest {
+            owed(&mut left);
+        }
+        deliveries
     }
 }

@@ -3,7 +3,7 @@
 //! Without: frames, which [`frame`](super::frame) writes and [`Connection`](super::Connection) reads, and a policy on who is
 //! offered what, which is an argument ([`Terms`]).
 //!
-//! [`negotiation`] reads offers and answers. [`Inflater`] is a part of the connection that receives. [`Compressor`] belongs to
+//! [`negotiation`] reads offers and answers. The inflater is a part of the connection that receives. [`Compressor`] belongs to
 //! whoever sends: one for many connections where no context is taken over, else one for each.
 
 mod compress;

@@ -13,9 +13,12 @@ use crate::http::is_token;
 pub struct Extension<'v> {
     /// Its token.
     pub name: &'v [u8],
-    /// Its parameters in their order, with their values where they have one; both are tokens, quotes are undone.
-    pub parameters: Vec<(&'v [u8], Option<Cow<'v, [u8]>>)>,
+    /// Its parameters in their order.
+    pub parameters: Vec<Parameter<'v>>,
 }
+
+/// A parameter's name, and its value where it has one; both are tokens, quotes are undone.
+pub type Parameter<'v> = (&'v [u8], Option<Cow<'v, [u8]>>);
 
 /// The header does not follow the grammar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

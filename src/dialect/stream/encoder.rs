@@ -213,6 +213,39 @@ mod tests {
     }
 
     #[test]
+    fn a_compressed_encoding_is_the_plain_one_compressed_where_that_is_long_enough_and_gets_smaller() {
+        let mut encoder = StreamEncoder::new(150);
+        let mut encode = |encoding, payload: &[u8]| {
+            let mut out = b"before".to_vec();
+            encoder.encode(encoding, "md.a", 7, 0, PayloadKind::Json, payload, &mut out);
+            (out.split_off(6), encoder.take_compressions())
+        };
+        let long = format!("[{}]", vec!["\"61234.10\""; 20].join(","));
+        // 140 bytes are short raw, and long enough in their envelope.
+        for payload in ["1", &long, &long[..140]] {
+            for (plain, compressed) in [(Encoding::Raw, Encoding::RawDeflate), (Encoding::Combined, Encoding::CombinedDeflate)] {
+                let (expected, nothing) = encode(plain, payload.as_bytes());
+                let (frame, counts) = encode(compressed, payload.as_bytes());
+                assert_eq!(nothing, Compressions::default());
+                let header_bytes = if expected[1] == 126 { 4 } else { 2 };
+                let message = &expected[header_bytes..];
+                if message.len() < 150 {
+                    assert_eq!((frame, counts), (expected, Compressions::default()));
+                    continue;
+                }
+                assert_eq!((frame[0], usize::from(frame[1])), (0xC1, frame.len() - 2), "RSV1, and a short length");
+                let bytes_after = frame.len() as u64 - 2;
+                assert_eq!(counts, Compressions { publications: 1, bytes_before: message.len() as u64, bytes_after });
+                let whole = [&frame[2..], b"\x00\x00\xff\xff\x03\x00"].concat();
+                let mut inflated = Vec::new();
+                std::io::Read::read_to_end(&mut flate2::read::DeflateDecoder::new(&whole[..]), &mut inflated)
+                    .expect("it inflates");
+                assert_eq!(inflated, message);
+            }
+        }
+    }
+
+    #[test]
     fn every_length_has_the_shortest_header() {
         for encoding in [Encoding::Raw, Encoding::Combined] {
             for kind in [PayloadKind::Json, PayloadKind::Text, PayloadKind::Binary] {

@@ -7,10 +7,12 @@ use super::super::clients::Client;
 use super::super::mail::Post;
 use super::super::{Shard, ShardContext};
 use super::control::Control;
+use super::secure;
 use super::truth::Truth;
 use crate::config::{Config, Listener, Publish, PublishAllow, Topic};
 use crate::reactor::Reactor;
 use crate::reactor::sim::{Sim, SimNet, SimSettings};
+use crate::tls::Acceptors;
 
 /// What a house is made of.
 #[derive(Clone, Debug)]
@@ -27,7 +29,7 @@ impl Setting {
         const NEVER_MS: u32 = u32::MAX / 2;
         let mut config = Config {
             publish: Publish { allow: PublishAllow::Loopback, topics: vec![">".into()] },
-            listeners: vec![Listener { permessage_deflate: true, ..Listener::default() }],
+            listeners: vec![Listener { permessage_deflate: true, ..Listener::default() }; usize::from(secure::LISTENER) + 1],
             topics: vec![Topic { ring_publications: 1 << 12, ring_bytes: 1 << 20, ..Topic::default() }],
             ..Config::default()
         };
@@ -42,6 +44,7 @@ impl Setting {
         limits.requests_burst = 1_000_000;
         // The tests' payloads are short.
         limits.deflate_bytes_min = 40;
+        let sim = SimSettings { listeners: secure::LISTENER + 1, ..sim };
         Setting { shards, sim, mailbox_places: 1024, config }
     }
 }
@@ -72,6 +75,7 @@ impl House {
     pub(super) fn new(setting: &Setting) -> House {
         let post = Post::with_key(setting.shards, setting.mailbox_places, setting.sim.seed);
         let config = Arc::new(setting.config.clone());
+        let acceptors: Acceptors = [None, Some(secure::acceptor())].into();
         let side = |place: u16| {
             let (sim, net) = Sim::new(SimSettings { seed: setting.sim.seed + u64::from(place), ..setting.sim });
             let context = ShardContext {
@@ -80,6 +84,7 @@ impl House {
                 post: post.clone(),
                 metrics: Arc::default(),
                 ready: Arc::new(AtomicBool::new(true)),
+                acceptors: acceptors.clone(),
             };
             let shard = Shard::new(sim, context).expect("the simulator does not fail");
             Side { shard, net, runs: true }

@@ -8,6 +8,7 @@ mod house;
 mod peer;
 mod requests;
 mod scenarios;
+mod secure;
 mod truth;
 mod turns;
 mod windows;

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 pub(super) use self::asking::payload;
 use super::dice::Dice;
+use super::secure::{self, Secure};
 use super::truth::Truth;
 use super::wire::{self, BINARY, CLOSE, Frame, Incoming, PING, PONG, TEXT};
 use crate::reactor::sim::{PeerEnd, PeerId, SimNet};
@@ -59,6 +60,8 @@ pub(super) struct Peer {
     number: usize,
     pub(super) role: Role,
     net: SimNet,
+    /// Some speak TLS.
+    secure: Option<Box<Secure>>,
     outgoing: VecDeque<u8>,
     incoming: Incoming,
     pub(super) phase: Phase,
@@ -115,23 +118,34 @@ impl Peer {
         };
         let combined = combined && role == Role::Subscriber;
         let deflate = dice.once_in(2);
-        Peer { number, by_url: Some(by_url), ..Peer::with_path(place, net, role, &path, combined, deflate) }
+        let secure = dice.once_in(3).then(|| Box::new(Secure::new(dice)));
+        Peer { number, by_url: Some(by_url), ..Peer::with_path(place, net, secure, role, &path, combined, deflate) }
     }
 
     /// A subscriber of streams without options.
     pub(super) fn subscriber(place: usize, net: SimNet, combined: bool, topics: &[String]) -> Peer {
         let path = if combined { format!("/stream?streams={}", topics.join("/")) } else { format!("/ws/{}", topics[0]) };
         let by_url = topics.iter().map(|topic| (topic.clone(), false)).collect();
-        Peer { by_url: Some(by_url), ..Peer::with_path(place, net, Role::Subscriber, &path, combined, false) }
+        Peer { by_url: Some(by_url), ..Peer::with_path(place, net, None, Role::Subscriber, &path, combined, false) }
     }
 
-    fn with_path(place: usize, net: SimNet, role: Role, path: &str, combined: bool, deflate: bool) -> Peer {
+    fn with_path(
+        place: usize,
+        net: SimNet,
+        secure: Option<Box<Secure>>,
+        role: Role,
+        path: &str,
+        combined: bool,
+        deflate: bool,
+    ) -> Peer {
+        let listener = if secure.is_some() { secure::LISTENER } else { 0 };
         Peer {
             place,
-            id: net.connect(0),
+            id: net.connect(listener),
             number: 0,
             role,
             net,
+            secure,
             outgoing: wire::handshake(path, deflate).into(),
             incoming: Incoming::default(),
             phase: Phase::Handshake,
@@ -181,11 +195,20 @@ impl Peer {
 
     /// Sends what is waiting to be sent, or a piece of it.
     pub(super) fn write(&mut self, bytes_max: usize) {
-        let count = self.outgoing.len().min(bytes_max);
-        if count > 0 && !self.finished && !self.reset {
-            let bytes: Vec<u8> = self.outgoing.drain(..count).collect();
+        if self.finished || self.reset {
+            return;
+        }
+        let bytes: Vec<u8> = match &mut self.secure {
+            None => self.outgoing.drain(..self.outgoing.len().min(bytes_max)).collect(),
+            Some(secure) => secure.say(&mut self.outgoing, bytes_max),
+        };
+        if !bytes.is_empty() {
             self.net.write(self.id, &bytes);
         }
+    }
+
+    fn has_said_all(&self) -> bool {
+        self.outgoing.is_empty() && self.secure.as_ref().is_none_or(|secure| secure.is_all_said())
     }
 
     pub(super) fn close(&mut self) {
@@ -196,6 +219,8 @@ impl Peer {
     /// Ends its direction, perhaps in the middle of a frame.
     pub(super) fn finish(&mut self) {
         if !self.finished && !self.reset {
+            let last = self.secure.as_mut().map_or_else(Vec::new, |secure| secure.close_notify());
+            self.net.write(self.id, &last);
             self.net.finish(self.id);
             self.finished = true;
         }
@@ -216,7 +241,10 @@ impl Peer {
     /// Reads what was delivered and judges it.
     pub(super) fn read(&mut self, truth: &Truth, expecting: Expecting) {
         let bytes = self.net.read(self.id);
-        self.incoming.extend(&bytes);
+        match &mut self.secure {
+            None => self.incoming.extend(&bytes),
+            Some(secure) => self.incoming.extend(&secure.hear(&bytes)),
+        }
         if self.phase == Phase::Handshake
             && let Some(head) = self.incoming.head()
         {
@@ -291,7 +319,8 @@ impl Peer {
         self.phase = Phase::Closed(code);
         if !self.said_close && !self.finished && !self.reset {
             self.outgoing.clear();
-            self.net.write(self.id, &wire::client_frame(Opcode::Close, &code.to_be_bytes()));
+            self.say(Opcode::Close, &code.to_be_bytes());
+            self.write(usize::MAX);
         }
     }
 
@@ -391,7 +420,7 @@ impl Peer {
         if self.phase == Phase::Handshake {
             return Some("the answer to its handshake".into());
         }
-        if !self.outgoing.is_empty() || !self.asked.is_empty() || !self.pings.is_empty() {
+        if !self.has_said_all() || !self.asked.is_empty() || !self.pings.is_empty() {
             return Some(format!("answers: {:?}, {:?}, {} bytes to send", self.asked, self.pings, self.outgoing.len()));
         }
         if truth.is_complete() && self.published.iter().any(|(_, payload)| truth.place_of(payload).is_none()) {
@@ -402,7 +431,7 @@ impl Peer {
 
     /// Whether it waits for no reply and has nothing more to say.
     pub(super) fn is_answered(&self) -> bool {
-        self.outgoing.is_empty() && self.asked.is_empty()
+        self.has_said_all() && self.asked.is_empty()
     }
 
     pub(super) fn lacks_publications(&self, truth: &Truth) -> Option<String> {
@@ -440,7 +469,7 @@ impl Peer {
     }
 
     pub(super) fn has_published_all(&self) -> bool {
-        self.outgoing.is_empty() && self.end() != Some(PeerEnd::Lost)
+        self.has_said_all() && self.end() != Some(PeerEnd::Lost)
     }
 
     /// How its connection ended, which must be explained.
@@ -451,6 +480,10 @@ impl Peer {
             Some(PeerEnd::Reset) => assert!(self.reset || lags, "{}: reset without need, {:?}", self.who(), self.phase),
             Some(PeerEnd::Lost) => {}
             None => panic!("{}: never closed, {:?}", self.who(), self.phase),
+        }
+        let finished = end == Some(PeerEnd::Finished) && !self.reset && matches!(self.phase, Phase::Closed(_));
+        if let Some(secure) = &self.secure {
+            assert!(!finished || secure.ended, "{}: close_notify is the last that comes: {}", self.who(), secure.is_open());
         }
         if self.said_close
             && self.phase != Phase::Handshake

@@ -267,6 +267,34 @@ fn inside_message_from_its_first_byte_to_its_end() {
 }
 
 #[test]
+fn an_inflater_lives_inside_of_a_compressed_message_or_as_long_as_its_context() {
+    let each = Agreement {
+        server_no_context_takeover: true,
+        client_no_context_takeover: true,
+        server_max_window_bits: None,
+        client_max_window_bits: None,
+    };
+    let taken_over = Agreement { server_no_context_takeover: false, ..each };
+    // RFC 7692 7.2.3.1, with plain messages around it.
+    let stream = b"\x81\x01a\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00\x81\x01b";
+    for (agreed, last) in [(each, false), (taken_over, true)] {
+        let mut connection = Connection::with_deflate(Role::Client, &agreed);
+        let mut held = Vec::new();
+        for byte in stream {
+            let mut buffer = [*byte];
+            let mut input = &mut buffer[..];
+            while connection.next(&LIMITS, &mut input).expect("good frames").is_some() {}
+            held.push(connection.inflater.is_some());
+        }
+        // From the end of the frame's header on; the plain message's one byte ends before its third.
+        let expected = [[false; 4].as_slice(), &[true; 7], &[last; 4]].concat();
+        assert_eq!(held, expected);
+        connection.forget_piece();
+        assert!(connection.inflater.is_none_or(|mut inflater| inflater.piece().is_empty()));
+    }
+}
+
+#[test]
 fn a_long_text_is_checked_across_pieces_of_the_cache() {
     // Code points torn by the border of every piece.
     let long = format!("x{}", "€".repeat(30_000));

@@ -1,6 +1,6 @@
 //! Offers and answers (RFC 7692 5 and 7.1), for both roles.
 //!
-//! Without: the header's grammar, which is [`extensions`](crate::ws::extensions)'s.
+//! Without: the header's grammar, which is [`extensions`]'s.
 
 use std::fmt;
 use std::ops::RangeInclusive;
