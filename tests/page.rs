@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::{Gateway, skipped};
+use common::{Authority, Gateway, skipped};
 
 /// What the scripts run on.
 struct Parts {
@@ -42,14 +42,35 @@ fn script(name: &str) -> PathBuf {
 }
 
 /// Runs a script against a gateway in demo mode with these flags, does what it asks for, and insists that all its checks pass.
-/// Its pictures stay in `target/tmp/page`.
 fn check_in_browser(test: &str, name: &str, flags: &[&str]) {
     let Some(parts) = parts(test) else { return };
     let mut gateway = Gateway::demo(flags);
     let clients = gateway.clients.to_string();
+    browse(&parts, name, &format!("http://{clients}/"), |asked| match asked {
+        "ready-for-publish" => {
+            gateway.publish("elsewhere.hello", "{\"price\":\"101.50\"}");
+            Some("published elsewhere.hello")
+        }
+        "ready-for-stop" => {
+            gateway.terminate();
+            assert_eq!(gateway.wait().code(), Some(0), "it said:\n{}", gateway.said());
+            Some("stopped")
+        }
+        "ready-for-restart" => {
+            gateway = Gateway::demo_at(&clients, flags);
+            Some("restarted")
+        }
+        _ => None,
+    });
+    assert!(gateway.counter("compressions") > 0, "the browser offers permessage-deflate, and its frames came compressed");
+    gateway.stop();
+}
+
+/// Runs a script on a page, and answers what it asks for. Its pictures stay in `target/tmp/page`.
+fn browse(parts: &Parts, name: &str, url: &str, mut answer: impl FnMut(&str) -> Option<&'static str>) {
     let mut browsing = Command::new("node")
         .arg(script(name))
-        .arg(format!("http://{clients}/"))
+        .arg(url)
         .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("page"))
         .env("NODE_PATH", &parts.modules)
         .env("CHROMIUM", &parts.browser)
@@ -62,29 +83,24 @@ fn check_in_browser(test: &str, name: &str, flags: &[&str]) {
     for line in BufReader::new(browsing.stdout.take().expect("stdout is piped")).lines() {
         let line = line.expect("its output is UTF-8");
         writeln!(said, "{line}").expect("a string takes it");
-        let answer = match line.as_str() {
-            "ready-for-publish" => {
-                gateway.publish("elsewhere.hello", "{\"price\":\"101.50\"}");
-                "published elsewhere.hello"
-            }
-            "ready-for-stop" => {
-                gateway.terminate();
-                assert_eq!(gateway.wait().code(), Some(0), "it said:\n{}", gateway.said());
-                "stopped"
-            }
-            "ready-for-restart" => {
-                gateway = Gateway::demo_at(&clients, flags);
-                "restarted"
-            }
-            _ => continue,
-        };
-        // A script that has ended early is told by its exit code.
-        writeln!(answers, "{answer}").ok();
+        if let Some(answer) = answer(&line) {
+            // A script that has ended early is told by its exit code.
+            writeln!(answers, "{answer}").ok();
+        }
     }
     let status = browsing.wait().expect("a child can be waited for");
     println!("{said}");
     assert!(status.success(), "{name} ({status}):\n{said}");
-    assert!(gateway.counter("compressions") > 0, "the browser offers permessage-deflate, and its frames came compressed");
+}
+
+#[test]
+fn the_page_comes_over_https_and_its_feed_over_wss() {
+    let Some(parts) = parts("the_page_comes_over_https_and_its_feed_over_wss") else { return };
+    let authority = Authority::new();
+    authority.sign_valid("feed");
+    let market = "[page]\nenabled = true\n[[source]]\nkind = \"synthetic\"\n";
+    let gateway = Gateway::configured(&format!("{market}{}", authority.listener("feed")));
+    browse(&parts, "secure.mjs", &format!("https://{}/", gateway.secure()), |_| None);
     gateway.stop();
 }
 

@@ -46,6 +46,9 @@ const UNSAFE_FREE: &str = "src/reactor/sim";
 /// Names that say nothing.
 const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "manager", "managers", "misc"];
 
+/// Where our own Rust files lie.
+const OURS: &[&str] = &["src", "tests", "benches", "loadtest/src", "fuzz/src", "fuzz/fuzz_targets"];
+
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
@@ -75,7 +78,7 @@ fn pure_floors_know_no_socket_clock_thread_or_runtime() {
 
 #[test]
 fn unsafe_stays_in_its_rooms() {
-    check(&["src", "tests", "benches", "loadtest/src"], unsafe_outside);
+    check(OURS, unsafe_outside);
     let block = "fn f() { unsafe { g() } }";
     assert_eq!(unsafe_outside(&SourceFile::new("src/shard/mod.rs", block)).len(), 1);
     assert_eq!(unsafe_outside(&SourceFile::new("src/reactor/sim.rs", block)).len(), 1);
@@ -84,7 +87,7 @@ fn unsafe_stays_in_its_rooms() {
 
 #[test]
 fn files_and_functions_stay_short() {
-    check(&["src", "tests", "benches", "loadtest/src"], too_long);
+    check(OURS, too_long);
     let body = format!("fn f() {{\n{}}}", "g();\n".repeat(FUNCTION_LINES_MAX + 1));
     assert_eq!(too_long(&SourceFile::new("src/a.rs", &body)).len(), 1);
     assert_eq!(too_long(&SourceFile::new("src/a.rs", &"//\n".repeat(FILE_LINES_MAX + 1))).len(), 1);
@@ -92,7 +95,7 @@ fn files_and_functions_stay_short() {
 
 #[test]
 fn nothing_is_left_for_later_and_names_say_something() {
-    check(&["src", "tests", "benches", "loadtest/src"], left_over);
+    check(OURS, left_over);
     let later = concat!("// TO", "DO: more");
     assert_eq!(left_over(&SourceFile::new("src/a.rs", later)).len(), 1);
     assert_eq!(left_over(&SourceFile::new("src/a.rs", "#[ignore] fn f() { struct SlotManager; }")).len(), 2);
@@ -102,13 +105,13 @@ fn nothing_is_left_for_later_and_names_say_something() {
 
 #[test]
 fn every_module_opens_with_what_it_is() {
-    check(&["src", "tests", "benches", "loadtest/src"], unopened);
+    check(OURS, unopened);
     assert_eq!(unopened(&SourceFile::new("src/a.rs", "use std::fmt;")).len(), 1);
 }
 
 #[test]
 fn every_file_is_compiled() {
-    for (root, entries) in [("src", &["lib", "main"][..]), ("loadtest/src", &["main"])] {
+    for (root, entries) in [("src", &["lib", "main"][..]), ("loadtest/src", &["main"]), ("fuzz/src", &["lib"])] {
         let files = sources(&[root]);
         let mut reached: BTreeSet<PathBuf> = BTreeSet::new();
         let mut open: Vec<PathBuf> = entries.iter().map(|entry| PathBuf::from(format!("{root}/{entry}.rs"))).collect();

@@ -84,7 +84,7 @@ struct Peer {
 
 fn connect(arguments: &Arguments, target: &str, keys: &mut Keys) -> io::Result<Peer> {
     let url = Url { target: target.to_owned(), ..arguments.url.clone() };
-    let Opened { stream, early, deflate } = open(&url, Some(OFFER), keys)?;
+    let Opened { stream, early, deflate, .. } = open(&url, Some(OFFER), keys)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let connection = match &deflate {
         Some(agreed) => Connection::with_deflate(Role::Client, agreed),

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use rustls::ClientConnection;
 use tidegate::http::{HeadReader, Progress};
 use tidegate::ws::deflate::{Agreement, Offer};
 use tidegate::ws::handshake::{self, ClientRequest};
@@ -16,9 +17,13 @@ const LIMITS: Limits = Limits { message_bytes_max: 16 << 20, fragments_max: 1024
 /// How long connecting and a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// `ws://host:port/path`, taken apart.
+use crate::secure;
+
+/// `ws://host:port/path` or `wss://host:port/path`, taken apart.
 #[derive(Clone, Debug)]
 pub(crate) struct Url {
+    /// TLS, whatever certificate is shown.
+    pub(crate) secure: bool,
     /// Host and port.
     pub(crate) authority: String,
     /// Path and query.
@@ -29,7 +34,11 @@ impl std::str::FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Url, String> {
-        let rest = text.strip_prefix("ws://").ok_or_else(|| format!("{text:?} does not begin with ws://"))?;
+        let (secure, rest) = match (text.strip_prefix("ws://"), text.strip_prefix("wss://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => return Err(format!("{text:?} does not begin with ws:// or wss://")),
+        };
         let (authority, target) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
         if !authority.contains(':') {
             return Err(format!("{text:?} has no port; write ws://127.0.0.1:8080/ws"));
@@ -37,7 +46,7 @@ impl std::str::FromStr for Url {
         if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(format!("{text:?} has characters that a URL cannot hold; write them with percent signs"));
         }
-        Ok(Url { authority: authority.to_owned(), target: target.to_owned() })
+        Ok(Url { secure, authority: authority.to_owned(), target: target.to_owned() })
     }
 }
 
@@ -45,6 +54,7 @@ impl std::str::FromStr for Url {
 pub(crate) struct Client {
     /// The socket, for the poller.
     pub(crate) stream: TcpStream,
+    tls: Option<Box<ClientConnection>>,
     connection: Connection,
     assembler: Assembler,
     /// What came behind the handshake's answer.
@@ -57,10 +67,10 @@ pub(crate) struct Client {
 impl Client {
     /// Connects and becomes a WebSocket.
     pub(crate) fn connect(url: &Url, keys: &mut Keys) -> io::Result<Client> {
-        let Opened { stream, early, .. } = open(url, None, keys)?;
+        let Opened { stream, tls, early, .. } = open(url, None, keys)?;
         stream.set_nonblocking(true)?;
         let connection = Connection::new(Role::Client);
-        Ok(Client { stream, connection, assembler: Assembler::default(), early, unsent: Vec::new(), pongs: 0 })
+        Ok(Client { stream, tls, connection, assembler: Assembler::default(), early, unsent: Vec::new(), pongs: 0 })
     }
 
     /// Sends text messages at once; what the socket does not take goes with [`flush`](Self::flush).
@@ -82,13 +92,31 @@ impl Client {
     /// Sends what waits; true when nothing is left.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         while !self.unsent.is_empty() {
-            match self.stream.write(&self.unsent) {
+            let written = match self.tls.as_deref_mut() {
+                None => self.stream.write(&self.unsent),
+                Some(tls) => rustls::Stream::new(tls, &mut self.stream).write(&self.unsent),
+            };
+            match written {
                 Ok(length) => drop(self.unsent.drain(..length)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
+        while let Some(tls) = self.tls.as_mut().filter(|tls| tls.wants_write()) {
+            match tls.write_tls(&mut self.stream) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
         Ok(true)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.tls.as_deref_mut() {
+            None => self.stream.read(buffer),
+            Some(tls) => rustls::Stream::new(tls, &mut self.stream).read(buffer),
+        }
     }
 
     /// Reads once and hands over every message that is whole. Pings are answered.
@@ -97,7 +125,7 @@ impl Client {
             let mut early = std::mem::take(&mut self.early);
             self.take(&mut early, keys, &mut message)?;
         }
-        match self.stream.read(buffer) {
+        match self.read(buffer) {
             Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed a connection")),
             Ok(length) => self.take(&mut buffer[..length], keys, &mut message),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
@@ -133,6 +161,8 @@ impl Client {
 pub(crate) struct Opened {
     /// The socket, which blocks.
     pub(crate) stream: TcpStream,
+    /// TLS over it, where the URL asks for it.
+    pub(crate) tls: Option<Box<ClientConnection>>,
     /// What came behind the handshake's answer.
     pub(crate) early: Vec<u8>,
     /// What permessage-deflate came to.
@@ -149,11 +179,18 @@ pub(crate) fn open(url: &Url, deflate: Option<Offer>, keys: &mut Keys) -> io::Re
     let nonce: [u8; 16] = std::array::from_fn(|_| keys.next()[0]);
     let upgrade = ClientRequest { host: &url.authority, target: &url.target, nonce, protocols: &[], deflate, headers: &[] };
     let expected = handshake::write_request(&mut request, &upgrade);
-    stream.write_all(&request)?;
+    let mut tls = if url.secure { Some(Box::new(secure::connection(&url.authority)?)) } else { None };
+    match tls.as_deref_mut() {
+        None => stream.write_all(&request)?,
+        Some(tls) => rustls::Stream::new(tls, &mut stream).write_all(&request)?,
+    }
     let mut head = HeadReader::new(16 << 10, 64);
     let mut bytes = [0; 4096];
     let early = loop {
-        let length = stream.read(&mut bytes)?;
+        let length = match tls.as_deref_mut() {
+            None => stream.read(&mut bytes)?,
+            Some(tls) => rustls::Stream::new(tls, &mut stream).read(&mut bytes)?,
+        };
         if length == 0 {
             return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed during the handshake"));
         }
@@ -163,7 +200,7 @@ pub(crate) fn open(url: &Url, deflate: Option<Offer>, keys: &mut Keys) -> io::Re
     };
     let response = head.response().map_err(io::Error::other)?;
     let chosen = handshake::check_response(&response, &expected, &upgrade).map_err(io::Error::other)?;
-    Ok(Opened { stream, early, deflate: chosen.deflate })
+    Ok(Opened { stream, tls, early, deflate: chosen.deflate })
 }
 
 /// Masking keys. Random enough that servers unmask for real; a load generator has no proxy to protect (RFC 6455 10.3).

@@ -30,7 +30,7 @@ const SIZE_MIN: u32 = 32;
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Where subscribers connect, e.g. ws://127.0.0.1:8080/ws/demo.load
+    /// Where subscribers connect, e.g. ws://127.0.0.1:8080/ws/demo.load; wss:// believes every certificate
     #[arg(long)]
     url: Url,
     /// Where the publisher connects; every message it sends is to reach every subscriber [default: the URL with /publish for /ws]
@@ -158,6 +158,7 @@ struct InFlight {
 impl Fanout {
     fn connect(arguments: &Arguments) -> io::Result<Fanout> {
         let publish_url = arguments.publish_url.clone().unwrap_or_else(|| Url {
+            secure: arguments.url.secure,
             authority: arguments.url.authority.clone(),
             target: arguments.url.target.replacen("/ws", "/publish", 1),
         });

@@ -9,6 +9,7 @@ mod fanout;
 mod ping;
 mod process;
 mod report;
+mod secure;
 
 use std::process::ExitCode;
 

@@ -3,15 +3,15 @@
 //! Pings are answered here; a close by the gateway is answered and told as the reason why the connection is over.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::endpoint::Endpoint;
+use super::socket::Socket;
 use crate::http::{self, HeadReader, Progress};
 use crate::ws::handshake::{self, ClientRequest};
 use crate::ws::{Assembler, CloseCode, Connection, Event, Limits, Message, Opcode, ProtocolError, Role, frame};
@@ -111,7 +111,7 @@ impl From<io::Error> for Lost {
 
 /// The sending half; its clones may send from several threads.
 #[derive(Clone)]
-pub(super) struct Sender(Arc<Mutex<TcpStream>>);
+pub(super) struct Sender(Socket);
 
 impl Sender {
     /// Sends one frame.
@@ -130,15 +130,14 @@ impl Sender {
 
     /// Sends frames that are written already.
     pub(super) fn send_frames(&self, bytes: &[u8]) -> io::Result<()> {
-        // A thread that panicked while it wrote has ended the process' work anyway; the bytes would be cut, not mixed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes)
+        self.0.write_all(bytes)
     }
 }
 
 /// An open connection.
 pub(super) struct Client {
     sender: Sender,
-    socket: TcpStream,
+    socket: Socket,
     connection: Connection,
     assembler: Assembler,
     buffer: Vec<u8>,
@@ -153,10 +152,10 @@ impl Client {
     pub(super) fn connect(endpoint: &Endpoint, path: &str, silence: Option<Duration>) -> Result<Client, ConnectError> {
         let socket = open(endpoint)?;
         let broken = |error: io::Error| ConnectError::Unreachable(format!("{endpoint} does not answer as a gateway ({error})"));
-        socket.set_nodelay(true).and_then(|()| socket.set_read_timeout(Some(HANDSHAKE_TIMEOUT))).map_err(broken)?;
+        socket.set_nodelay().and_then(|()| socket.set_read_timeout(Some(HANDSHAKE_TIMEOUT))).map_err(broken)?;
         let (buffer, early) = shake_hands(endpoint, path, &socket)?;
         socket.set_read_timeout(silence).map_err(broken)?;
-        let sender = Sender(Arc::new(Mutex::new(socket.try_clone().map_err(broken)?)));
+        let sender = Sender(socket.clone());
         let (connection, assembler) = (Connection::new(Role::Client), Assembler::default());
         Ok(Client { sender, socket, connection, assembler, buffer, early, pinged: false })
     }
@@ -221,7 +220,7 @@ impl Client {
     }
 }
 
-fn open(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
+fn open(endpoint: &Endpoint) -> Result<Socket, ConnectError> {
     let unreachable = |error: &dyn fmt::Display| {
         ConnectError::Unreachable(format!(
             "{endpoint} cannot be reached ({error}); is the gateway running there? `tidegate` starts one"
@@ -231,15 +230,25 @@ fn open(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
     let mut last = None;
     for address in addresses {
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-            Ok(socket) => return Ok(socket),
+            Ok(stream) => return shake_tls_hands(endpoint, stream),
             Err(error) => last = Some(error),
         }
     }
     Err(last.map_or_else(|| unreachable(&"the name has no address"), |error| unreachable(&error)))
 }
 
+/// TLS, where the URL asks for it.
+fn shake_tls_hands(endpoint: &Endpoint, stream: TcpStream) -> Result<Socket, ConnectError> {
+    if !endpoint.is_secure() {
+        return Ok(Socket::plain(stream));
+    }
+    let strange = |error: String| ConnectError::Unreachable(format!("{endpoint} cannot be spoken to with TLS ({error})"));
+    stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT)).map_err(|error| strange(error.to_string()))?;
+    Socket::secure(stream, endpoint.name(), endpoint.authority.as_deref()).map_err(strange)
+}
+
 /// Sends the request and reads the answer; what came behind its head is at the start of the buffer.
-fn shake_hands(endpoint: &Endpoint, path: &str, mut socket: &TcpStream) -> Result<(Vec<u8>, usize), ConnectError> {
+fn shake_hands(endpoint: &Endpoint, path: &str, socket: &Socket) -> Result<(Vec<u8>, usize), ConnectError> {
     let strange =
         |error: &dyn fmt::Display| ConnectError::Unreachable(format!("{endpoint} does not answer as a gateway ({error})"));
     let target = endpoint.target(path);
@@ -284,7 +293,7 @@ fn shake_hands(endpoint: &Endpoint, path: &str, mut socket: &TcpStream) -> Resul
 }
 
 /// The rest of a refusal, as far as it comes: it only explains.
-fn body(mut bytes: Vec<u8>, length: usize, mut socket: &TcpStream) -> Vec<u8> {
+fn body(mut bytes: Vec<u8>, length: usize, socket: &Socket) -> Vec<u8> {
     let length = length.min(BODY_BYTES_MAX);
     let mut piece = [0; 4096];
     while bytes.len() < length {

@@ -1,6 +1,7 @@
-//! The address of a gateway as its clients write it: `ws://host[:port][/prefix]`.
+//! The address of a gateway as its clients write it: `ws://host[:port][/prefix]`, or `wss://` with TLS.
 
 use std::fmt;
+use std::path::PathBuf;
 
 /// Where a gateway is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +12,9 @@ pub(super) struct Endpoint {
     pub(super) address: String,
     /// Path before `/stream` and `/publish`, as behind some proxies; empty or beginning with `/`.
     prefix: String,
+    secure: bool,
+    /// Authorities that are trusted besides the machine's own.
+    pub(super) authority: Option<PathBuf>,
 }
 
 impl Endpoint {
@@ -23,13 +27,13 @@ impl Endpoint {
     /// What is wrong with it, in a few words.
     pub(super) fn parse(url: &str) -> Result<Endpoint, String> {
         let Some((scheme, rest)) = url.split_once("://") else {
-            return Err("a URL begins with ws://".into());
+            return Err("a URL begins with ws:// or wss://".into());
         };
-        match scheme.to_ascii_lowercase().as_str() {
-            "ws" => {}
-            "wss" => return Err("TLS is not spoken here yet; use websocat, or a ws:// address of the gateway".into()),
-            _ => return Err("a URL begins with ws://".into()),
-        }
+        let secure = match scheme.to_ascii_lowercase().as_str() {
+            "ws" => false,
+            "wss" => true,
+            _ => return Err("a URL begins with ws:// or wss://".into()),
+        };
         if rest.contains(['?', '#']) {
             return Err("a URL here is only the gateway's address; streams are arguments of their own".into());
         }
@@ -37,7 +41,8 @@ impl Endpoint {
             return Err("it holds a character that no address of a gateway has".into());
         }
         let (host, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
-        let (name, port) = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).unwrap_or((host, "80"));
+        let (name, port) =
+            host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).unwrap_or((host, if secure { "443" } else { "80" }));
         if name.is_empty() {
             return Err("it names no host".into());
         }
@@ -45,7 +50,17 @@ impl Endpoint {
             return Err(format!("its port {port:?} is not a number up to 65535"));
         }
         let prefix = path.trim_end_matches('/').to_owned();
-        Ok(Endpoint { host: host.into(), address: format!("{name}:{port}"), prefix })
+        Ok(Endpoint { host: host.into(), address: format!("{name}:{port}"), prefix, secure, authority: None })
+    }
+
+    /// Whether TLS is spoken.
+    pub(super) fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// The host without its port, as a certificate names it.
+    pub(super) fn name(&self) -> &str {
+        self.address.rsplit_once(':').map_or(self.address.as_str(), |(name, _)| name)
     }
 
     /// The target of a request to `path`.
@@ -56,7 +71,8 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ws://{}{}", self.host, self.prefix)
+        let scheme = if self.secure { "wss" } else { "ws" };
+        write!(f, "{scheme}://{}{}", self.host, self.prefix)
     }
 }
 
@@ -82,6 +98,7 @@ mod tests {
             ("WS://localhost", "localhost", "localhost:80", "/stream"),
             ("ws://[::1]:9/", "[::1]:9", "[::1]:9", "/stream"),
             ("ws://[::1]", "[::1]", "[::1]:80", "/stream"),
+            ("wss://a.example/md", "a.example", "a.example:443", "/md/stream"),
             ("ws://a.example:81/feeds/md/", "a.example:81", "a.example:81", "/feeds/md/stream"),
         ] {
             let endpoint = Endpoint::parse(url).expect(url);
@@ -95,7 +112,6 @@ mod tests {
         for (url, part) in [
             ("127.0.0.1:8080", "begins with ws://"),
             ("http://a", "begins with ws://"),
-            ("wss://a", "TLS"),
             ("ws://a?x=1", "streams are arguments"),
             ("ws://", "no host"),
             ("ws://:80", "no host"),

@@ -8,6 +8,7 @@ mod endpoint;
 mod log;
 mod publish;
 mod serve;
+mod socket;
 mod tail;
 
 #[cfg(test)]

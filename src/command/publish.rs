@@ -32,6 +32,9 @@ pub(super) struct PublishArgs {
     /// The gateway
     #[arg(long, value_name = "URL", default_value = Endpoint::DEFAULT, value_parser = Endpoint::parse)]
     url: Endpoint,
+    /// With wss://: authorities (PEM) that are trusted besides this machine's own
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
@@ -51,7 +54,9 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), CommandError> {
     let input = open(args.file.as_deref())?;
     let mut path = "/publish/".to_owned();
     push_encoded(&mut path, &args.topic);
-    let client = Client::connect(&args.url, &path, None).map_err(|error| CommandError::Client(error.to_string()))?;
+    let mut endpoint = args.url.clone();
+    endpoint.authority.clone_from(&args.ca);
+    let client = Client::connect(&endpoint, &path, None).map_err(|error| CommandError::Client(error.to_string()))?;
     let count = publish(client, input)?;
     print(&format!("{} on {}\n", counted(count, "publication"), args.topic))
 }

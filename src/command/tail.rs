@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -40,6 +41,9 @@ pub(super) struct TailArgs {
     /// Ends after so many publications
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+    /// With wss://: authorities (PEM) that are trusted besides this machine's own
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
@@ -49,11 +53,12 @@ What was published while the connection was lost is not seen.
 Examples:
   tidegate tail demo.trades.BTC-USD demo.bbo.BTC-USD
   tidegate tail --json --count 1 'demo.bbo.BTC-USD;last'
-  tidegate tail ws://feed.example.com --raw btcusdt@trade | jq .p";
+  tidegate tail wss://feed.example.com --raw btcusdt@trade | jq .p";
 
 /// Prints until `--count` is reached, standard output is closed or the gateway refuses.
 pub(super) fn run(args: &TailArgs) -> Result<(), CommandError> {
-    let (endpoint, streams) = split(&args.streams)?;
+    let (mut endpoint, streams) = split(&args.streams)?;
+    endpoint.authority.clone_from(&args.ca);
     let form = match (args.raw, args.json) {
         (true, _) if streams.len() > 1 => {
             let sentence = "--raw takes one stream, since raw payloads do not say whose they are; leave --raw out";
@@ -380,7 +385,8 @@ mod tests {
         assert_eq!(split(&["a", "b"]), Ok((Endpoint::DEFAULT.into(), vec!["a".into(), "b".into()])));
         assert_eq!(split(&["ws://h:1", "a"]), Ok(("ws://h:1".into(), vec!["a".into()])));
         assert!(split(&["ws://h:1"]).expect_err("no stream").contains("no stream to subscribe to"));
-        assert!(split(&["wss://h", "a"]).expect_err("TLS").contains("wss://h is not a gateway's URL: TLS"));
+        assert_eq!(split(&["wss://h", "a"]), Ok(("wss://h".into(), vec!["a".into()])));
+        assert!(split(&["http://h", "a"]).expect_err("no WebSocket").contains("http://h is not a gateway's URL: a URL begins"));
     }
 
     #[test]

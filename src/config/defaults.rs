@@ -147,7 +147,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections_max: 16_384,
-            half_open_per_address_max: 1024,
+            half_open_per_address_max: 4096,
             message_bytes_max: 64 << 10,
             fragments_max: 1024,
             inflate_ratio_max: 200,

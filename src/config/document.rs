@@ -233,7 +233,7 @@ fn syntax_error(text: &str, file: &Path, error: &toml::de::Error) -> ConfigError
     let (line, column) = line_and_column(text, error.span().map_or(0, |span| span.start));
     let message = one_line(error.message());
     let (reason, expected) = message.split_once(", expected ").unwrap_or((&message, "a line like `key = value`"));
-    let written = text.lines().nth(line as usize - 1).unwrap_or_default().trim();
+    let written = one_line(text.lines().nth(line as usize - 1).unwrap_or_default());
     let written: String = written.chars().take(VALUE_CHARACTERS_MAX).collect();
     ConfigError {
         file: file.into(),
@@ -265,6 +265,15 @@ fn sentence(words: &str) -> String {
     characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).chain(['.']).collect())
 }
 
+/// Text of the file on one line, and nothing in it that a terminal obeys.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().fold(String::with_capacity(line.len()), |mut shown, character| {
+        if character.is_control() {
+            shown.extend(character.escape_debug())
+        } else {
+            shown.push(character)
+        }
+        shown
+    })
 }

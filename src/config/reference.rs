@@ -189,8 +189,8 @@ pub(super) const KEYS: &[Key] = &[
          sockets and fit a descriptor limit of 20,000."),
     limit("half_open_per_address_max", 1, 1 << 20, "clients",
         "Clients of one address (of one /64 of IPv6) that are not yet WebSockets, divided among the shards as \
-         connections_max is; further ones are reset at once. 1,024 are a sixteenth of all places, and leave room for those who \
-         come back at once through one balancer or one office's address."),
+         connections_max is; further ones are reset at once. 4,096 are a quarter of all places, and leave room for \
+         those who come back at once through one balancer, which has one address for all of them."),
     limit("message_bytes_max", 125, 16 << 20, "bytes",
         "A request, or a message to /echo; above it close 1009. 64 KiB hold a SUBSCRIBE with two thousand names."),
     limit("fragments_max", 1, 1 << 20, "fragments",

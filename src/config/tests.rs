@@ -84,6 +84,16 @@ fn values_that_a_key_does_not_take() {
 }
 
 #[test]
+fn no_error_repeats_what_a_terminal_obeys() {
+    for text in
+        ["\"\"\"\0", "[log]\nlevel = \"\u{1b}[2J\u{9b}\"", "[log]\nlevel = \u{7}", "[\"\u{1b}c\"]", "[log]\n\"\u{1b}c\" = 1"]
+    {
+        let said = parse_text(text).expect_err(text).to_string();
+        assert!(!said.chars().any(char::is_control), "{text:?}: {said:?}");
+    }
+}
+
+#[test]
 fn values_in_dotted_keys_and_inline_tables() {
     check_whole("limits.connections_max = 0", 1, 26, &["limits.connections_max is 0"]);
     check_whole("limits = { topics_max = 0 }", 1, 25, &["limits.topics_max is 0"]);

@@ -1,59 +1,10 @@
-//! The hub as the shard uses it; its naive twin is in [`twin`].
+//! The hub as the shard uses it; random operations against its naive twin are in [`random`].
 
+mod random;
 mod twin;
 
-use bytes::Bytes;
-
 use super::*;
-
-/// Raw: header and payload. Combined: header and an envelope with the payload as it stands. What is "compressed" has a mark,
-/// and is shorter than that where it is long.
-pub(super) struct TestEncoder;
-
-impl Encoder for TestEncoder {
-    fn encode(
-        &mut self,
-        encoding: Encoding,
-        topic: &str,
-        offset: u64,
-        unix_us: u64,
-        kind: PayloadKind,
-        payload: &[u8],
-        out: &mut Vec<u8>,
-    ) {
-        let mut body = payload.to_vec();
-        if matches!(encoding, Encoding::Combined | Encoding::CombinedDeflate) {
-            body = format!("{topic} {offset} {unix_us} {kind:?} ").into_bytes();
-            body.extend_from_slice(payload);
-        }
-        if matches!(encoding, Encoding::RawDeflate | Encoding::CombinedDeflate) {
-            body.truncate(150);
-            body.insert(0, b'~');
-        }
-        out.push(if kind == PayloadKind::Binary { 0x82 } else { 0x81 });
-        match body.len() {
-            short @ 0..126 => out.push(short as u8),
-            middle @ 126..65536 => {
-                out.push(126);
-                out.extend_from_slice(&(middle as u16).to_be_bytes());
-            }
-            long => {
-                out.push(127);
-                out.extend_from_slice(&(long as u64).to_be_bytes());
-            }
-        }
-        out.extend_from_slice(&body);
-    }
-}
-
-pub(super) fn publication(offset: u64, kind: PayloadKind, bytes: &[u8]) -> Publication {
-    Publication { offset, unix_us: 1_000 + offset, payload: Payload { bytes: Bytes::copy_from_slice(bytes), kind } }
-}
-
-pub(super) fn open(hub: &mut Hub, name: &str, limits: RingLimits, offset: u64) -> TopicId {
-    let name = TopicName::parse(name).expect("a valid name");
-    hub.open(name, limits, Position { epoch: Epoch::from_number(7), offset })
-}
+use twin::{TestEncoder, open, publication};
 
 const ROOMY: RingLimits = RingLimits { publications: 1000, bytes: 1 << 20 };
 

@@ -19,6 +19,7 @@ mod input;
 pub mod mail;
 pub mod mailbox;
 mod opening;
+mod shared;
 mod stopping;
 mod sweep;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, UnbufferedServerConnection, VerifierBuilderError,
     WebPkiClientVerifier,
@@ -50,7 +50,7 @@ impl Acceptor {
         handshake_bytes_max: u32,
         earlier: Option<&Acceptor>,
     ) -> Result<Acceptor, IdentityError> {
-        Acceptor::with_provider(ring::default_provider().into(), identities, authority, handshake_bytes_max, earlier)
+        Acceptor::with_provider(aws_lc_rs::default_provider().into(), identities, authority, handshake_bytes_max, earlier)
     }
 
     /// As [`Acceptor::new`], with the cryptography of the caller's choice.
@@ -95,7 +95,7 @@ impl Acceptor {
 }
 
 fn ticketer() -> Result<Arc<dyn ProducesTickets>, IdentityError> {
-    ring::Ticketer::new().map_err(|_| IdentityError::NoRandomness)
+    aws_lc_rs::Ticketer::new().map_err(|_| IdentityError::NoRandomness)
 }
 
 fn roots(authority: &Authority) -> Result<Arc<RootCertStore>, IdentityError> {

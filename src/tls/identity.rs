@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::ring;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -69,7 +69,7 @@ impl Identity {
             other => IdentityError::UnusableKey(other.to_string()),
         })?;
         let unusable = |error: rustls::Error| IdentityError::UnusableKey(error.to_string());
-        let key = ring::sign::any_supported_type(&key).map_err(unusable)?;
+        let key = aws_lc_rs::sign::any_supported_type(&key).map_err(unusable)?;
         let certified = CertifiedKey::new(chain, key);
         certified.keys_match().map_err(|_| IdentityError::OtherKey)?;
         Ok(Identity { certified: Arc::new(certified), names })

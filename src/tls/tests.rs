@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair, PKCS_ED25519, SerialNumber, date_time_ymd};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
@@ -43,7 +43,7 @@ pub(crate) fn acceptor(names: &[&str]) -> Acceptor {
 
 /// A client that believes every certificate.
 pub(crate) fn client_config(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
-    let mut config = ClientConfig::builder_with_provider(ring::default_provider().into())
+    let mut config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_protocol_versions(versions)
         .expect("the provider knows them")
         .dangerous()
@@ -92,7 +92,7 @@ impl ServerCertVerifier for Believing {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider().signature_verification_algorithms.supported_schemes()
+        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -290,7 +290,7 @@ fn clients_show_certificates_of_the_authority_where_that_is_demanded() {
         let acceptor = Acceptor::new(&identities, Some(authority), HANDSHAKE_BYTES_MAX, None).expect("right");
         let outcome = |config: ClientConfig| Wire::new(&acceptor, &config.into(), "a.example").settle(&mut whole());
         let showing = |certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>| {
-            ClientConfig::builder_with_provider(ring::default_provider().into())
+            ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
                 .with_safe_default_protocol_versions()
                 .expect("the provider knows them")
                 .dangerous()

@@ -22,6 +22,8 @@ pub(crate) struct Gateway {
     pub(crate) clients: SocketAddr,
     /// The admin port.
     pub(crate) admin: SocketAddr,
+    /// Where clients connect with TLS, if anywhere.
+    secure: Option<SocketAddr>,
     child: Child,
     /// It was asked to stop; a second time would mean at once.
     terminated: bool,
@@ -86,7 +88,9 @@ impl Gateway {
         let output = child.stdout.take().expect("stdout is piped");
         std::thread::spawn(move || keep_lines(output, |line| drop(sender.send(line))));
         match addresses(&lines) {
-            Ok((clients, admin)) => Gateway { clients, admin, child, terminated: false, stderr, _directory: directory },
+            Ok(Addresses { clients, admin, secure }) => {
+                Gateway { clients, admin, secure, child, terminated: false, stderr, _directory: directory }
+            }
             Err(said) => {
                 drop(child.kill());
                 drop(child.wait());
@@ -132,6 +136,27 @@ impl Gateway {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a process has resident memory");
         let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("it is a number of KiB");
         kib << 10
+    }
+
+    /// Where clients connect with TLS.
+    pub(crate) fn secure(&self) -> SocketAddr {
+        self.secure.expect("its configuration has a listener with TLS")
+    }
+
+    /// Has it read its certificates again, and waits until it said how that went.
+    pub(crate) fn reload(&self) -> String {
+        let before = self.said().len();
+        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a child has a pid");
+        kill_process(pid, Signal::HUP).expect("a child can be signalled");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = self.said()[before..].to_owned();
+            if said.lines().any(|line| line.contains("SIGHUP")) {
+                return said;
+            }
+            assert!(Instant::now() < deadline, "nothing is said of the reload: {}", self.said());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
 
     /// Asks it to stop.
@@ -205,16 +230,23 @@ fn keep_lines(from: impl Read, mut keep: impl FnMut(String)) {
     }
 }
 
-/// The two addresses out of the lines that a start prints; after both it accepts. Else what it said instead.
-fn addresses(lines: &Receiver<String>) -> Result<(SocketAddr, SocketAddr), String> {
+/// Where a gateway is.
+struct Addresses {
+    clients: SocketAddr,
+    admin: SocketAddr,
+    secure: Option<SocketAddr>,
+}
+
+/// The addresses out of the lines that a start prints, the admin port's last; after that it accepts. Else what it said instead.
+fn addresses(lines: &Receiver<String>) -> Result<Addresses, String> {
     let deadline = Instant::now() + PATIENCE;
-    let (mut clients, mut admin) = (None, None);
+    let (mut clients, mut secure) = (None, None);
     let mut said = String::new();
     while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         clients = clients.or_else(|| address_after("clients", &line));
-        admin = admin.or_else(|| address_after("admin", &line));
-        if let (Some(clients), Some(admin)) = (clients, admin) {
-            return Ok((clients, admin));
+        secure = secure.or_else(|| address_after("wss://", &line));
+        if let (Some(clients), Some(admin)) = (clients, address_after("admin", &line)) {
+            return Ok(Addresses { clients, admin, secure });
         }
         said.push_str(&(line + "\n"));
     }

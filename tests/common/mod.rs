@@ -8,11 +8,13 @@ mod gateway;
 pub(crate) mod members;
 mod raw;
 mod recording;
+mod secure;
 
 pub(crate) use client::Client;
 pub(crate) use gateway::{Gateway, PUBLISHING};
 pub(crate) use raw::{Frame, Raw, Response, frame, frame_with, http, parse_in_place};
 pub(crate) use recording::{Recording, data_of, skipped};
+pub(crate) use secure::{Authority, Secure, certificate_in};
 
 use std::time::Duration;
 

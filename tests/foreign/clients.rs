@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::common::{Client, Gateway, Recording, skipped};
+use crate::common::{Authority, Client, Gateway, PUBLISHING, Recording, skipped};
 use crate::replay::Expected;
 
 /// How many messages each of them prints.
@@ -113,23 +113,29 @@ fn check_client(test: &str, program: fn(&Path) -> Command) {
 }
 
 #[test]
-fn foreign_clients_get_text_and_binary_raw() {
-    let test = "foreign_clients_get_text_and_binary_raw";
+fn foreign_clients_get_text_and_binary_raw_without_tls_and_with() {
+    let test = "foreign_clients_get_text_and_binary_raw_without_tls_and_with";
     let Some(parts) = parts(test) else { return };
-    let gateway = Gateway::publishing();
-    for program in [node, python] {
-        let mut command = program(&parts);
-        command.arg(format!("ws://{}/ws", gateway.clients)).arg("3");
-        command.arg("{\"method\":\"SUBSCRIBE\",\"params\":[\"md.a\"],\"id\":1}");
-        let mut program = Program::start(&mut command);
-        assert_eq!(program.line(), "{\"result\":null,\"id\":1}");
-        let mut publisher = Client::connect(&gateway, "/publish/md.a");
-        publisher.send("{ \"price\" : 1.10 }");
-        assert_eq!(program.line(), "{ \"price\" : 1.10 }");
-        publisher.send_binary(&[0, 255, 16]);
-        assert_eq!(program.line(), "00ff10");
-        assert_eq!(program.line(), "pong are you there");
-        assert_eq!(program.line(), "closed 1000");
+    let authority = Authority::new();
+    authority.sign_valid("feed");
+    let gateway = Gateway::configured(&format!("{PUBLISHING}{}", authority.listener("feed")));
+    let secure = format!("wss://localhost:{}/ws", gateway.secure().port());
+    for url in [format!("ws://{}/ws", gateway.clients), secure] {
+        check_raw(&gateway, node(&parts).env("NODE_EXTRA_CA_CERTS", authority.path("ca.pem")).arg(&url));
+        check_raw(&gateway, python(&parts).env("SSL_CERT_FILE", authority.path("ca.pem")).arg(&url));
     }
     gateway.stop();
+}
+
+fn check_raw(gateway: &Gateway, command: &mut Command) {
+    command.arg("3").arg("{\"method\":\"SUBSCRIBE\",\"params\":[\"md.a\"],\"id\":1}");
+    let mut program = Program::start(command);
+    assert_eq!(program.line(), "{\"result\":null,\"id\":1}");
+    let mut publisher = Client::connect(gateway, "/publish/md.a");
+    publisher.send("{ \"price\" : 1.10 }");
+    assert_eq!(program.line(), "{ \"price\" : 1.10 }");
+    publisher.send_binary(&[0, 255, 16]);
+    assert_eq!(program.line(), "00ff10");
+    assert_eq!(program.line(), "pong are you there");
+    assert_eq!(program.line(), "closed 1000");
 }

@@ -18,3 +18,5 @@ mod requests;
 mod reserved;
 mod stopping;
 mod subscriptions;
+mod tls;
+mod tls_certificates;

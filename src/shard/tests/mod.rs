@@ -1,10 +1,13 @@
 //! Whole shards on the simulated reactor, stepped in an order from a seed and judged by what each peer saw.
 //!
-//! A failing seed is named; `SEED=... cargo test <name of the test>` runs it alone.
+//! A failing seed is named; `SEED=... cargo test <name of the test>` runs it alone. `SEEDS=10000` runs so many of each
+//! scenario.
 
 mod control;
 mod dice;
 mod house;
+mod mailbox;
+mod mailbox_model;
 mod peer;
 mod requests;
 mod scenarios;

@@ -1,0 +1,67 @@
+//! The hub against its twin, by random operations; and what only the hub's inside shows.
+
+use proptest::prelude::*;
+
+use super::twin::{ALL_ENCODINGS, CLIENTS, Operation, Pair, TOPICS, Visit};
+use super::*;
+
+fn operations() -> impl Strategy<Value = Vec<Operation>> {
+    let client = 0..CLIENTS;
+    let topic = 0..TOPICS;
+    let kind = prop_oneof![Just(PayloadKind::Json), Just(PayloadKind::Text), Just(PayloadKind::Binary)];
+    let size = prop_oneof![30 => 0..80usize, 9 => 100..300usize, 1 => Just(66_000)];
+    let encoding = prop::sample::select(ALL_ENCODINGS.to_vec());
+    let bytes_max = prop_oneof![Just(0), 1..300usize, Just(usize::MAX)];
+    let sent = prop_oneof![2 => Just(Some(1000)), 3 => (0..1000usize).prop_map(Some), 1 => Just(Some(0))];
+    let sent_permille = prop_oneof![30 => sent, 1 => Just(None)];
+    let visit = (client.clone(), bytes_max, sent_permille).prop_map(|(client, bytes_max, sent_permille)| Visit {
+        client,
+        bytes_max,
+        sent_permille,
+    });
+    let operation = prop_oneof![
+        12 => (topic.clone(), kind, size).prop_map(|(topic, kind, size)| Operation::Publish { topic, kind, size }),
+        6 => (client.clone(), topic.clone(), 0..8u64)
+            .prop_map(|(client, topic, start)| Operation::Subscribe { client, topic, start }),
+        2 => (client.clone(), topic.clone()).prop_map(|(client, topic)| Operation::Unsubscribe { client, topic }),
+        1 => client.clone().prop_map(|client| Operation::UnsubscribeAll { client }),
+        1 => client.clone().prop_map(|client| Operation::Leave { client }),
+        2 => (client.clone(), encoding).prop_map(|(client, encoding)| Operation::SwitchEncoding { client, encoding }),
+        2 => (client, any::<bool>()).prop_map(|(client, blocked)| Operation::Block { client, blocked }),
+        1 => topic.prop_map(|topic| Operation::Reopen { topic }),
+        16 => prop::collection::vec(visit, 1..CLIENTS).prop_map(|visits| Operation::Turn { visits }),
+    ];
+    prop::collection::vec(operation, 1..150)
+}
+
+/// A derived ring is there while someone is subscribed in it.
+fn check_derived(pair: &Pair) {
+    for (number, id) in pair.ids.iter().enumerate() {
+        let members = pair.clients.iter().filter(|client| client.queues.iter().any(|(of, _)| *of == number));
+        for encoding in ALL_ENCODINGS.into_iter().filter(|encoding| *encoding != Encoding::Raw) {
+            let subscribed = members.clone().filter(|client| client.encoding == encoding).count();
+            let derived = pair.hub.topics.get(*id).encoded(encoding);
+            assert_eq!(derived.map_or(0, |derived| derived.subscriptions as usize), subscribed);
+            assert_eq!(derived.is_some(), subscribed > 0);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #[test]
+    fn equals_a_queue_per_subscriber(
+        limits in prop::collection::vec((1..8u32, 20..700u32), TOPICS),
+        torn_bytes_max in prop_oneof![0..300usize, Just(1 << 20)],
+        operations in operations(),
+    ) {
+        let limits: Vec<RingLimits> =
+            limits.into_iter().map(|(publications, bytes)| RingLimits { publications, bytes }).collect();
+        let mut pair = Pair::new(&limits, torn_bytes_max);
+        for operation in operations {
+            pair.apply(operation);
+            check_derived(&pair);
+        }
+        pair.finish();
+    }
+}
