@@ -110,6 +110,11 @@ impl Core {
     // --- the turn's parts, in their order ---
 
     pub(super) fn plan(&mut self) {
+        // Counted before anyone has them.
+        let Compressions { publications, bytes_before, bytes_after } = self.topics.encoder.take_compressions();
+        self.metrics.compressions.add(publications);
+        self.metrics.compression_bytes_in.add(bytes_before);
+        self.metrics.compression_bytes_out.add(bytes_after);
         // Before anything is sent to them: they are inside a frame whose rest is gone.
         self.reset_overflowed();
         self.sweep.plan(&mut self.topics.hub, &mut self.clients, &mut self.lost);
@@ -194,10 +199,6 @@ impl Core {
             self.metrics.publish_to_submit.record(self.now.unix_us.saturating_sub(unix_us));
         }
         self.metrics.torn_copies.add(self.topics.hub.take_torn_copies());
-        let Compressions { publications, bytes_before, bytes_after } = self.topics.encoder.take_compressions();
-        self.metrics.compressions.add(publications);
-        self.metrics.compression_bytes_in.add(bytes_before);
-        self.metrics.compression_bytes_out.add(bytes_after);
     }
 
     fn reset_overflowed(&mut self) {
