@@ -19,9 +19,9 @@ impl Peer {
         self.lacks_publications(truth)
     }
 
-    /// Whether it waits for no reply and has nothing more to say.
+    /// Whether it is connected, waits for no reply and has nothing more to say.
     pub(in crate::shard::tests) fn is_answered(&self) -> bool {
-        self.has_said_all() && self.asked.is_empty()
+        self.phase != Phase::Handshake && self.has_said_all() && self.asked.is_empty()
     }
 
     pub(in crate::shard::tests) fn lacks_publications(&self, truth: &Truth) -> Option<String> {
