@@ -174,9 +174,10 @@ impl Core {
             Visited::Full => {
                 self.metrics.sends_short.add(1);
                 let client = self.client(key);
+                // Before it was not blocked: an idle client's last progress may be long ago.
+                client.progress_us = now_us;
                 if progress.bytes > 0 {
                     client.session.took_bytes(now_us);
-                    client.progress_us = now_us;
                 }
                 // POLLOUT said yes and the send took nothing: asking at once again would spin.
                 let spinning = progress.bytes == 0 && std::mem::replace(&mut client.woke_full, false);
