@@ -49,6 +49,11 @@ impl Socket {
         let mut tls = ClientConnection::new(config.into(), name).map_err(|error| error.to_string())?;
         while tls.is_handshaking() {
             tls.complete_io(&mut &stream).map_err(|error| match error.get_ref() {
+                // What `openssl req -x509` makes unless it is told otherwise.
+                Some(inner) if inner.to_string().contains("CaUsedAsEndEntity") => {
+                    "its certificate is an authority's own; make it with basicConstraints=CA:FALSE, or have one signed by it"
+                        .into()
+                }
                 Some(inner) if inner.to_string().contains("certificate") => {
                     format!("{inner}; name the authority that signed it with --ca FILE")
                 }
