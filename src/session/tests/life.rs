@@ -23,12 +23,6 @@ impl Client {
 }
 
 #[test]
-fn a_session_is_small() {
-    println!("{} bytes", size_of::<Session>());
-    assert!(size_of::<Session>() <= 96, "a session has {} bytes", size_of::<Session>());
-}
-
-#[test]
 fn a_handshake_that_takes_too_long_is_408_and_then_reset() {
     let mut client = Client::new(rules());
     assert!(client.say(b"GET /ws HTTP/1.1\r\n").is_none());
