@@ -19,6 +19,9 @@ use super::{ENCODINGS, Encoder, Encoding};
 pub struct TopicId(u32);
 
 impl TopicId {
+    /// Of no topic.
+    pub(super) const NONE: TopicId = TopicId(u32::MAX);
+
     /// For arrays beside the hub: small, dense.
     #[must_use]
     pub fn index(self) -> usize {

@@ -258,11 +258,10 @@ impl Core {
         if self.exchange.draining.is_empty() || self.topics.hub.due_count() > 0 {
             return;
         }
-        let stalled_us = u64::from(self.rules.limits.stalled_after_ms) * 1000;
         let blocked: Vec<u32> = self.topics.hub.due().blocked().collect();
         let moving = blocked.into_iter().any(|slot| {
             let is_behind = |client: &Client| self.topics.hub.is_behind(slot) || !client.pending_sealed().is_empty();
-            let moves = |client: &Client| client.progress_us + stalled_us > self.now.monotonic_us;
+            let moves = |client: &Client| client.stalled_ms(self.now.monotonic_us) < self.rules.limits.stalled_after_ms;
             self.clients.peek(slot).is_some_and(|client| is_behind(client) && moves(client))
         });
         if !moving {

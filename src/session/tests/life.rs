@@ -3,7 +3,7 @@
 use super::{Client, UNIX_MS, client_frame, rules};
 use crate::hub::{Epoch, Position};
 use crate::metrics::CloseClass;
-use crate::session::{Effect, Expiry, Session};
+use crate::session::{Effect, Expiry};
 use crate::ws::CloseCode;
 use crate::ws::frame::Opcode;
 
