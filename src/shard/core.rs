@@ -174,8 +174,12 @@ impl Core {
         match visited {
             Visited::Failed => self.close(key, CloseClass::Reset, true),
             Visited::Whole => {
-                self.client(key).woke_full = false;
-                self.settle(key);
+                let client = self.client(key);
+                client.woke_full = false;
+                // Publications that went move no session, but one that ends behind them.
+                if !progress.shared || client.session.is_ending() {
+                    self.settle(key);
+                }
             }
             Visited::Full => {
                 self.metrics.sends_short.add(1);
