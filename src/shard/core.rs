@@ -116,6 +116,9 @@ impl Core {
         self.metrics.compressions.add(publications);
         self.metrics.compression_bytes_in.add(bytes_before);
         self.metrics.compression_bytes_out.add(bytes_after);
+        for unix_us in self.topics.told_unix_us.drain(..) {
+            self.sweep.watch(unix_us);
+        }
         // Before anything is sent to them: they are inside a frame whose rest is gone.
         self.reset_overflowed();
         self.sweep.plan(&mut self.topics.hub, &mut self.clients, &mut self.lost);
@@ -146,6 +149,9 @@ impl Core {
         if let Stop::Leaving { deadline_us } = self.stop {
             until_us = until_us.min(deadline_us);
         }
+        if let Some(flush_us) = self.topics.windows.next_us() {
+            until_us = until_us.min(flush_us);
+        }
         if self.outbox.is_congested() {
             // The receiver will make room within a turn of its own.
             until_us = self.now.monotonic_us + 100;
@@ -169,8 +175,12 @@ impl Core {
         match visited {
             Visited::Failed => self.close(key, CloseClass::Reset, true),
             Visited::Whole => {
-                self.client(key).woke_full = false;
-                self.settle(key);
+                let client = self.client(key);
+                client.woke_full = false;
+                // Publications that went move no session, but one that ends behind them.
+                if !progress.shared || client.session.is_ending() {
+                    self.settle(key);
+                }
             }
             Visited::Full => {
                 self.metrics.sends_short.add(1);
@@ -277,6 +287,7 @@ impl Core {
 
     /// Deadlines that came up, and what is looked at once a tick.
     pub(super) fn expire(&mut self) {
+        self.topics.flush_until(self.now.monotonic_us);
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(self.now.monotonic_us, &mut self.clients, &mut due);
         let moment = self.moment();

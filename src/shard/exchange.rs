@@ -134,9 +134,7 @@ impl Core {
             Mail::AttachRefused { replica } => self.attach_refused(replica),
             Mail::Append { replica, publication } => {
                 self.metrics.publications_replicated.add(1);
-                if self.topics.append(replica, &publication) > 0 {
-                    self.sweep.watch(publication.unix_us);
-                }
+                self.topics.append(replica, &publication, self.now);
             }
             Mail::Detach { from, replica, topic } => self.topics.detach_asked(from, replica, &topic, &mut self.outbox),
             Mail::Detached { replica } => {
@@ -150,6 +148,8 @@ impl Core {
                 if *passed == self.outbox.post().shards() {
                     self.exchange.barriers.remove(&token);
                     self.exchange.draining.push(token);
+                    // What came before the barrier is not to wait for its window.
+                    self.topics.flush_all();
                 }
             }
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
@@ -184,11 +184,8 @@ impl Core {
 
     /// Publishes on a topic whose home this is.
     pub(super) fn publish_here(&mut self, publication: NewPublication) -> Result<Position, TopicsMax> {
-        let (position, members) = self.topics.publish(publication, self.now, &mut self.outbox)?;
+        let position = self.topics.publish(publication, self.now, &mut self.outbox)?;
         self.metrics.publications.add(1);
-        if members > 0 {
-            self.sweep.watch(self.now.unix_us);
-        }
         Ok(position)
     }
 
