@@ -41,11 +41,17 @@ async fn client(stream: Rc<TcpStream>, topics: &Topics<Frame>) -> io::Result<()>
     stream.set_nodelay(true)?;
     let (role, early) = upgrade(&stream).await?;
     let (replies, frames) = mpsc::unbounded_channel();
-    tokio_uring::spawn(write(Rc::clone(&stream), frames));
+    let writing = tokio_uring::spawn(write(Rc::clone(&stream), frames));
     if let Role::Subscribe(names) = &role {
         topics.join(names, replies.clone());
     }
-    read(&stream, &role, early, &replies, topics).await
+    let ended = read(&stream, &role, early, &replies, topics).await;
+    match ended {
+        // The answer to a close frame is the last that is written.
+        Ok(()) => drop(writing.await),
+        Err(_) => writing.abort(),
+    }
+    ended
 }
 
 /// The handshake: what the client came for, and the bytes that came behind its request.
@@ -72,6 +78,7 @@ async fn upgrade(stream: &TcpStream) -> io::Result<(Role, Vec<u8>)> {
     Ok((role, early))
 }
 
+/// Until a close frame; a client that goes without one is an error.
 async fn read(
     stream: &TcpStream,
     role: &Role,
@@ -107,7 +114,7 @@ async fn read(
         buffer = returned;
         length = read?;
         if length == 0 {
-            return Ok(());
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
 }
@@ -131,12 +138,14 @@ fn encode(opcode: Opcode, payload: &[u8]) -> Frame {
     frame.into()
 }
 
-/// Sends what comes, all that waits in one write.
+/// Sends what comes, all that waits in one write, until a close frame has gone.
 async fn write(stream: Rc<TcpStream>, mut frames: UnboundedReceiver<Frame>) {
     let mut waiting = Vec::new();
     let mut batch = Vec::new();
-    while frames.recv_many(&mut waiting, BATCH_MESSAGES_MAX).await > 0 {
+    let mut is_closing = false;
+    while !is_closing && frames.recv_many(&mut waiting, BATCH_MESSAGES_MAX).await > 0 {
         for frame in waiting.drain(..) {
+            is_closing |= frame[0] & 0x0f == Opcode::Close as u8;
             batch.extend_from_slice(&frame);
         }
         let (written, returned) = stream.write_all(batch).await;
