@@ -6,6 +6,8 @@
 mod autobahn;
 mod client;
 mod fanout;
+#[expect(dead_code, reason = "the scenarios move to it one by one")]
+mod figures;
 mod ping;
 mod process;
 mod report;
