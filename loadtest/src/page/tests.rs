@@ -77,13 +77,13 @@ fn a_page_is_whole_for_one_run_and_for_many() {
 fn a_page_is_whole_where_nothing_was_measured() {
     check(&render(&[], "None", None));
     let empty = Figures { scenario: String::from("fanout"), label: String::from("quiet"), ..Figures::default() };
-    let page = render(&[empty.clone()], "Empty", None);
+    let page = render(std::slice::from_ref(&empty), "Empty", None);
     check(&page);
     assert!(page.contains("without a single delivery") && page.contains("nothing was measured"), "{page}");
     let beside = render(&[empty, run("busy", 1.0)], "Beside", None);
     check(&beside);
     let wild = Figures { deliveries_per_second: f64::NAN, bytes_per_second: f64::INFINITY, ..run("wild", f64::NAN) };
-    check(&render(&[wild.clone()], "Wild", None));
+    check(&render(std::slice::from_ref(&wild), "Wild", None));
     check(&render(&[wild, run("busy", 1.0)], "Wild", None));
 }
 
