@@ -12,6 +12,8 @@ mod floor;
 mod page;
 mod ping;
 mod process;
+#[allow(dead_code, reason = "the scenarios move to it one by one")]
+mod progress;
 mod report;
 mod secure;
 
