@@ -6,8 +6,14 @@
 mod autobahn;
 mod client;
 mod fanout;
+#[allow(dead_code, reason = "the scenarios move to it one by one")]
+mod figures;
+mod floor;
+mod page;
 mod ping;
 mod process;
+#[allow(dead_code, reason = "the scenarios move to it one by one")]
+mod progress;
 mod report;
 mod secure;
 
@@ -28,11 +34,17 @@ enum Task {
     Autobahn(autobahn::Arguments),
     /// One publisher, many subscribers, a closed loop: a publication is done when every subscriber has it.
     Fanout(fanout::Arguments),
+    /// The bare kernel: what a fan-out takes at least.
+    Floor(floor::Arguments),
+    /// Puts saved runs side by side on one self-contained HTML page.
+    Report(page::saved::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Autobahn(arguments) => autobahn::run(&arguments).map(|cases| format!("{cases} cases ran")),
+        Task::Floor(arguments) => floor::run(&arguments).map(|()| String::new()),
+        Task::Report(arguments) => page::saved::run(&arguments),
         Task::Fanout(arguments) => {
             fanout::run(&arguments).map(|report| if arguments.json { report.to_json() } else { report.to_table() })
         }
