@@ -144,6 +144,12 @@ pub(crate) struct Moment {
 }
 
 impl Figures {
+    /// Notes what was asked for.
+    pub(crate) fn with_parameter(mut self, name: &str, value: impl Into<Value>) -> Figures {
+        self.parameters.insert(name.to_owned(), value.into());
+        self
+    }
+
     /// One line of JSON.
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("numbers and strings are JSON")
