@@ -13,6 +13,7 @@
 mod accepts;
 mod clients;
 mod setup;
+mod sleep;
 mod tag;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,8 @@ use self::clients::{Clients, Target};
 pub use self::setup::UringSettings;
 pub(super) use self::setup::make_ring;
 use self::setup::{check, explain, table_error};
+use self::sleep::Sleep;
+pub use self::sleep::WakeAfter;
 use self::tag::{Kind, Tag};
 use super::buffers::Buffers;
 use super::listener::Listener;
@@ -81,6 +84,7 @@ pub struct Uring {
     brought: usize,
     overflows: u64,
     entries: usize,
+    wake_after: WakeAfter,
 }
 
 /// A completion but for sends.
@@ -106,11 +110,12 @@ impl Uring {
         let buffers = Buffers::register(&ring, settings.receive_buffers, settings.receive_buffer_bytes)
             .map_err(|error| explain("the ring of receive buffers cannot be made", error))?;
         let entries = usize::from(settings.entries);
+        let clients = Clients::new(slots, settings.direct, !listeners.is_empty());
         let mut uring = Self {
             ring,
             buffers,
             accepts: Accepts::new(listeners, settings.accepts_max, settings.direct),
-            clients: Clients::new(slots, settings.direct),
+            clients,
             waker: Arc::new(EventWaker::new()?),
             wakes: Box::new(UnsafeCell::new(0)),
             queued: VecDeque::with_capacity(entries),
@@ -123,6 +128,7 @@ impl Uring {
             brought: 0,
             overflows: 0,
             entries,
+            wake_after: WakeAfter::NONE,
         };
         uring.arm_wake();
         Ok(uring)
@@ -133,6 +139,33 @@ impl Uring {
     #[must_use]
     pub fn overflows(&self) -> u64 {
         self.overflows
+    }
+
+    /// Makes a socket of this process a client, as an accept does with one that came: nothing is armed for it yet. A connect may
+    /// still be under way: [`Completion::Writable`] tells its end, and the first send how it ended. With direct descriptors the
+    /// socket moves into the ring's table and no longer counts against `RLIMIT_NOFILE`.
+    ///
+    /// Only a ring without listeners adopts direct descriptors: where one accepts, the kernel chooses the slots.
+    ///
+    /// # Errors
+    /// `ENFILE` if `connections_max` clients are there; else what the kernel says.
+    pub fn adopt(&mut self, socket: OwnedFd) -> io::Result<ClientKey> {
+        let slot = self.clients.free_slot().ok_or(io::Error::from_raw_os_error(libc::ENFILE))?;
+        // io_uring waits by itself, and would give `EAGAIN` on a non-blocking socket.
+        rustix::io::ioctl_fionbio(&socket, false)?;
+        if !self.clients.are_direct() {
+            return Ok(self.clients.adopt(Some(socket)));
+        }
+        self.ring.submitter().register_files_update(slot, &[socket.as_raw_fd()])?;
+        Ok(self.clients.adopt(None))
+    }
+
+    /// For how much a turn that sleeps waits from now on; [`WakeAfter::NONE`] at first. Who serves answers at once; who measures
+    /// waits for several, since being woken for each packet costs both sides of a loopback more than the packet.
+    pub fn wake_after(&mut self, wake_after: WakeAfter) {
+        assert!((1..=self.entries).contains(&wake_after.completions.into()), "a sleep waits for one completion to `entries`");
+        let is_able = self.ring.params().is_feature_min_timeout();
+        self.wake_after = if is_able { wake_after } else { WakeAfter::NONE };
     }
 
     fn arm_wake(&mut self) {
@@ -162,30 +195,30 @@ impl Uring {
         if self.backlog.len() >= completions_max {
             // Sends and what else is decided at once complete all the same; deferred work stays in the kernel.
             self.hand_over()?;
-            self.call(0, 0, 0)?;
+            self.call(Sleep::default(), 0)?;
             self.drain();
             return Ok(());
         }
         match wait {
             Wait::Until { monotonic_us } if sends == 0 && self.backlog.is_empty() => {
                 let until_us = self.accepts.resume_us().map_or(monotonic_us, |resume_us| resume_us.min(monotonic_us));
-                self.enter(1, until_us.saturating_sub(clock::monotonic_us()))?;
+                self.enter(self.wake_after.sleep(until_us.saturating_sub(clock::monotonic_us())))?;
             }
             // The sends' completions fulfil it without waiting.
-            _ => self.enter(sends, 0)?,
+            _ => self.enter(Sleep { want: sends, ..Sleep::default() })?,
         }
         // A call brings at most 20, or as many as it waits for. To wait for more and for no time would bring them in one call,
         // but where there are fewer it arms a timer that costs ten times a call (9 us against 0.9 us on Linux 6.18).
         while self.brought >= TASK_WORK_DEFAULT && self.backlog.len() < completions_max {
-            self.enter(0, 0)?;
+            self.enter(Sleep::default())?;
         }
         Ok(())
     }
 
-    /// Hands everything over and takes in completions: at least `want` of them, unless `wait_us` pass before.
-    fn enter(&mut self, want: usize, wait_us: u64) -> io::Result<()> {
+    /// Hands everything over and takes in completions, having slept for them.
+    fn enter(&mut self, sleep: Sleep) -> io::Result<()> {
         self.hand_over()?;
-        self.call(want, wait_us, ENTER_GETEVENTS)?;
+        self.call(sleep, ENTER_GETEVENTS)?;
         self.drain();
         Ok(())
     }
@@ -194,7 +227,7 @@ impl Uring {
     fn hand_over(&mut self) -> io::Result<()> {
         while let Some(entry) = self.queued.pop_front() {
             if self.ring.submission().is_full() {
-                self.call(0, 0, 0)?;
+                self.call(Sleep::default(), 0)?;
                 self.drain();
             }
             // SAFETY: what an entry points to is owned by `self` (addresses, the wake count) or static, and outlives the ring.
@@ -204,9 +237,10 @@ impl Uring {
     }
 
     /// `io_uring_enter` until the submission queue is empty.
-    fn call(&mut self, want: usize, wait_us: u64, flags: u32) -> io::Result<()> {
+    fn call(&mut self, sleep: Sleep, flags: u32) -> io::Result<()> {
+        let Sleep { want, first_us, wait_us } = sleep;
         let timeout = Timespec::new().sec(wait_us / 1_000_000).nsec((wait_us % 1_000_000) as u32 * 1_000);
-        let args = SubmitArgs::new().timespec(&timeout);
+        let args = SubmitArgs::new().timespec(&timeout).min_wait_usec(first_us);
         let mut refusals = 0;
         loop {
             let pending = self.ring.submission().len();
@@ -333,7 +367,7 @@ impl Uring {
             if self.undecided == 0 {
                 break;
             }
-            self.enter(0, 0)?;
+            self.enter(Sleep::default())?;
         }
         assert_eq!(self.undecided, 0, "a send with MSG_DONTWAIT is decided when io_uring_enter returns");
         for (send, result) in sends.iter().zip(&self.results) {

@@ -41,7 +41,7 @@ pub(super) fn check(settings: &UringSettings, listeners: usize) -> io::Result<()
         format!("{receive_buffers} receive buffers: a power of two up to {BUFFERS_MAX} is needed")
     } else if !(1..=1 << 30).contains(&receive_buffer_bytes) {
         format!("receive buffers of {receive_buffer_bytes} bytes: between 1 byte and 1 GiB is needed")
-    } else if usize::from(accepts_max) < listeners.max(1) {
+    } else if usize::from(accepts_max) < listeners {
         format!("at most {accepts_max} accepts for {listeners} listeners: at least one each is needed")
     } else if connections_max == 0 || connections_max > SLOTS_MAX - u32::from(accepts_max) {
         format!("{connections_max} clients in one ring: between 1 and {} are possible", SLOTS_MAX - u32::from(accepts_max))

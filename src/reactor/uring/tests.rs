@@ -2,6 +2,7 @@
 //! sockets, in threads where both sides must move.
 
 mod accepting;
+mod adopting;
 mod closing;
 mod receiving;
 mod sending;
@@ -25,6 +26,8 @@ const SETTINGS: UringSettings = UringSettings {
     direct: true,
 };
 
+const LISTEN: ListenSettings = ListenSettings { backlog: 1024, send_unsent_bytes_max: 0, send_timeout_ms: 0, nodelay: true };
+
 /// Longer than anything here takes, however busy the machine: reaching it means that nothing happened.
 const PATIENCE_US: u64 = 120_000_000;
 
@@ -46,8 +49,7 @@ struct Host {
 
 impl Host {
     fn new(settings: UringSettings, listeners: usize) -> Self {
-        let listen = ListenSettings { backlog: 1024, send_unsent_bytes_max: 0, send_timeout_ms: 0, nodelay: true };
-        let listeners: Vec<_> = (0..listeners).map(|_| Listener::bind(([127, 0, 0, 1], 0).into(), &listen).unwrap()).collect();
+        let listeners: Vec<_> = (0..listeners).map(|_| Listener::bind(([127, 0, 0, 1], 0).into(), &LISTEN).unwrap()).collect();
         let addresses = listeners.iter().map(Listener::address).collect();
         let reactor = Uring::new(settings, listeners).unwrap();
         Self { reactor, addresses, out: VecDeque::new(), now: clock::now(), completions_max: 16 }
