@@ -3,6 +3,7 @@
 //!
 //! Without: its socket, which is the engine's, and any opinion on messages.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -296,7 +297,9 @@ impl Link {
                 Event::Ping(payload) => frame::write(&mut self.plain, Opcode::Pong, &payload, Some(keys.next())),
                 Event::Pong(_) => handler.pong(client, now_ns),
                 Event::Close(why) => {
-                    return Err(Trouble::Lost(closed_by_server(why.map(|(code, reason)| (code, reason.to_vec())))));
+                    return Err(Trouble::Lost(io::Error::other(ClosedByServer(
+                        why.map(|(code, reason)| (code, reason.to_vec())),
+                    ))));
                 }
             }
         }
@@ -319,7 +322,24 @@ impl Link {
     }
 }
 
-fn closed_by_server(why: Option<(CloseCode, Vec<u8>)>) -> io::Error {
-    let why = why.map_or(String::from("without a code"), |(code, reason)| format!("with {} {}", code.0, reason.escape_ascii()));
-    io::Error::other(format!("the server closed it {}", why.trim_end()))
+/// The server's close frame, within an [`io::Error`].
+#[derive(Debug)]
+struct ClosedByServer(Option<(CloseCode, Vec<u8>)>);
+
+impl fmt::Display for ClosedByServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            None => write!(f, "the server closed it without a code"),
+            Some((code, reason)) if reason.is_empty() => write!(f, "the server closed it with {}", code.0),
+            Some((code, reason)) => write!(f, "the server closed it with {} {}", code.0, reason.escape_ascii()),
+        }
+    }
+}
+
+impl std::error::Error for ClosedByServer {}
+
+/// The code of the close frame that ended a connection, if one did and bore one.
+pub(crate) fn close_code(why: &io::Error) -> Option<u16> {
+    let closed: &ClosedByServer = why.get_ref()?.downcast_ref()?;
+    closed.0.as_ref().map(|(code, _)| code.0)
 }

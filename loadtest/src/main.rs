@@ -9,34 +9,43 @@
 //! flags of all scenarios, [`figures`] what comes out.
 
 mod autobahn;
+mod churn;
 mod client;
 mod course;
 #[expect(dead_code, reason = "the dialects that need all of it follow")]
 mod dialect;
-#[expect(dead_code, reason = "the scenarios that need all of it follow")]
 mod engine;
 mod fanout;
 mod figures;
+mod floor;
+mod idle;
 mod keys;
-#[expect(dead_code, reason = "the scenarios that need all of it follow")]
+#[allow(dead_code, reason = "the scenarios that need all of it follow")]
 mod link;
+mod memory;
 mod options;
+mod page;
 mod payload;
 mod ping;
 mod process;
+mod progress;
 mod publisher;
 mod recorder;
 mod run;
 mod secure;
+mod slow;
+mod storm;
 mod subscribers;
 mod table;
 mod url;
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use self::figures::Figures;
+use self::options::Options;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -51,30 +60,46 @@ enum Task {
     Autobahn(autobahn::Arguments),
     /// One publisher, many subscribers; a closed loop with a number of publications in flight, or a rate that is kept.
     Fanout(Box<fanout::Arguments>),
+    /// The bare kernel: what a fan-out takes at least, with send() and with the gateway's ring.
+    Floor(floor::Arguments),
+    /// Clients that only stay: what each costs in memory, and whether all are alive in the end.
+    Idle(Box<idle::Arguments>),
+    /// Clients that subscribe and unsubscribe all the time, beside publications that are checked.
+    Churn(Box<churn::Arguments>),
+    /// A share of the readers stalls: what becomes of them, and of the others.
+    Slow(Box<slow::Arguments>),
+    /// Connects: so many a second, or waves of all clients at once.
+    Storm(Box<storm::Arguments>),
+    /// Puts saved runs side by side on one self-contained HTML page.
+    Report(page::saved::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
-        Task::Autobahn(arguments) => autobahn::run(&arguments).map(|cases| {
-            println!("{cases} cases ran");
-            None
-        }),
-        Task::Fanout(arguments) => fanout::run(&arguments).map(|figures| Some((figures, arguments.options.json))),
+        Task::Autobahn(arguments) => autobahn::run(&arguments).map(|cases| println!("{cases} cases ran")),
+        Task::Fanout(arguments) => show(fanout::run(&arguments), &arguments.options),
+        Task::Idle(arguments) => show(idle::run(&arguments), &arguments.options),
+        Task::Churn(arguments) => show(churn::run(&arguments), &arguments.options),
+        Task::Slow(arguments) => show(slow::run(&arguments), &arguments.options),
+        Task::Storm(arguments) => show(storm::run(&arguments), &arguments.options),
+        Task::Floor(arguments) => floor::run(&arguments).map(|said| println!("{said}")),
+        Task::Report(arguments) => page::saved::run(&arguments).map(|said| println!("{said}")),
     };
-    match done.map(|figures| figures.and_then(|(figures, is_json)| show(&figures, is_json))) {
-        Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(trouble)) => fail(&trouble),
-        Err(error) => fail(&error.to_string()),
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
     }
 }
 
-/// Prints what was measured; gives what ended the run before its time.
-fn show(figures: &Figures, is_json: bool) -> Option<String> {
-    println!("{}", if is_json { figures.to_json() } else { table::of(figures) });
-    figures.ended_early.clone()
-}
-
-fn fail(sentence: &str) -> ExitCode {
-    eprintln!("{sentence}");
-    ExitCode::from(2)
+/// Prints what was measured and writes its page; what ended the run before its time is an error after that.
+fn show(figures: io::Result<Figures>, options: &Options) -> io::Result<()> {
+    let figures = figures?;
+    println!("{}", if options.json { figures.to_json() } else { table::of(&figures) });
+    if let Some(out) = &options.report {
+        page::saved::write(out, std::slice::from_ref(&figures), &figures.label, Some(&figures.url))?;
+    }
+    figures.ended_early.map_or(Ok(()), |why| Err(io::Error::other(why)))
 }

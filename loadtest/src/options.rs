@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate::reactor::uring::WakeAfter;
@@ -57,6 +58,9 @@ pub(crate) struct Options {
     /// One line of JSON in place of a table
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write a self-contained HTML page with plots too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
 }
 
 impl Options {
@@ -86,7 +90,16 @@ impl Options {
         if measured < Duration::from_millis(10) {
             return Err(io::Error::other("--seconds is too short to measure anything; at least 0.01"));
         }
-        Ok(Plan { workers: workers as usize, sizes, warm_up, measured, server_pid: self.server_pid })
+        let (server_pid, is_for_programs) = (self.server_pid, self.json);
+        Ok(Plan { workers: workers as usize, connections, sizes, warm_up, measured, server_pid, is_for_programs })
+    }
+
+    /// The same for a scenario whose connections are all on one worker.
+    pub(crate) fn plan_alone(&self, connections: u64, message_bytes: u64) -> io::Result<Plan> {
+        match self.workers {
+            None | Some(1) => Options { workers: Some(1), ..self.clone() }.plan(connections, message_bytes),
+            Some(workers) => Err(io::Error::other(format!("--workers {workers}: this scenario has one worker"))),
+        }
     }
 
     /// One address has some 28,000 ports; only a server on loopback can be connected to from several.
@@ -111,6 +124,14 @@ impl Options {
         self.deflate.then_some(offer)
     }
 
+    /// For scenarios that are nothing but a check.
+    pub(crate) fn must_check(&self) -> io::Result<()> {
+        match self.check {
+            Check::All => Ok(()),
+            Check::None => Err(io::Error::other("--check none leaves nothing of this scenario, which is there to check")),
+        }
+    }
+
     /// Fills in what all scenarios know alike.
     pub(crate) fn describe(&self, scenario: &str, figures: Figures) -> Figures {
         Figures {
@@ -123,6 +144,14 @@ impl Options {
         .with_parameter("deflate", self.deflate)
         .with_parameter("gather_us", self.gather_us)
         .with_parameter("check", if self.check == Check::All { "all" } else { "none" })
+    }
+}
+
+/// A number above zero, for `value_parser`.
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number > 0.0 && number <= 1e9 => Ok(number),
+        _ => Err(String::from("a number above 0 and up to 1000000000 is needed")),
     }
 }
 

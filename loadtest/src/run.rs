@@ -24,6 +24,7 @@ use crate::engine::{Engine, Sizes};
 use crate::figures::{self, Figures, Generator, Latency, Moment};
 use crate::link::Handler;
 use crate::process::{self, RunTimes};
+use crate::progress::Progress;
 use crate::recorder::{Recorder, Window, histogram};
 
 /// Most handshakes under way on one worker.
@@ -55,10 +56,14 @@ pub(crate) enum Next {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) workers: usize,
+    /// Of all workers; for the progress that is shown.
+    pub(crate) connections: u64,
     pub(crate) sizes: Sizes,
     pub(crate) warm_up: Duration,
     pub(crate) measured: Duration,
     pub(crate) server_pid: Option<u32>,
+    /// Nobody reads standard error but at a terminal.
+    pub(crate) is_for_programs: bool,
 }
 
 /// What the threads of a run share.
@@ -235,17 +240,22 @@ impl Sample {
 
 /// Sets the window once all are ready, and looks at its pieces' ends until it is over or the run is.
 fn observe(plan: &Plan, team: &Team) -> Vec<Sample> {
+    let progress = Progress::new(plan.is_for_programs);
     let now_ns = || team.base.elapsed().as_nanos() as u64;
+    progress.stage("connecting", plan.connections);
     while team.ready.load(Ordering::Acquire) < plan.workers {
         if team.is_over() {
             return Vec::new();
         }
+        let opened = team.opened.load(Ordering::Relaxed);
+        progress.at(opened as u64, || format!("{opened} of {}", plan.connections));
         thread::park_timeout(Duration::from_millis(100));
     }
     let from_ns = now_ns() + plan.warm_up.as_nanos() as u64 + 1_000_000;
     let until_ns = from_ns + plan.measured.as_nanos() as u64;
     team.window.set(from_ns, until_ns);
     team.wake_all();
+    progress.stage("measuring", until_ns - from_ns);
     let mut samples = Vec::new();
     let mut next_ns = from_ns;
     loop {
@@ -253,6 +263,7 @@ fn observe(plan: &Plan, team: &Team) -> Vec<Sample> {
         if now_ns >= next_ns || team.is_over() {
             if !(team.is_over() && samples.is_empty()) {
                 samples.push(Sample::take(plan, team));
+                progress.at(now_ns.min(until_ns) - from_ns, || said(&samples));
             }
             if next_ns >= until_ns || team.is_over() {
                 return samples;
@@ -261,6 +272,18 @@ fn observe(plan: &Plan, team: &Team) -> Vec<Sample> {
         } else {
             thread::park_timeout(Duration::from_nanos(next_ns - now_ns));
         }
+    }
+}
+
+/// What the latest piece shows, for a person who waits.
+fn said(samples: &[Sample]) -> String {
+    let [.., before, after] = samples else { return String::new() };
+    let elapsed_ns = (after.at_ns - before.at_ns).max(1) as f64;
+    let cores = |ran_ns: u64| ran_ns as f64 / elapsed_ns;
+    let generator = cores(after.generator.all_since(&before.generator));
+    match before.server.as_ref().zip(after.server.as_ref()) {
+        Some((before, after)) => format!("cores: server {:.2}, generator {generator:.2}", cores(after.all_since(before))),
+        None => format!("cores: generator {generator:.2}"),
     }
 }
 
