@@ -92,7 +92,7 @@ def npm(name):
     result = subprocess.run(["npm", "install", "--no-audit", "--no-fund"], cwd=directory, capture_output=True, text=True)
     if result.returncode:
         shutil.rmtree(directory / "node_modules", ignore_errors=True)
-        raise Missing(f"npm install failed in {directory}: {last_line(result.stderr)}")
+        raise Missing(f"npm install failed in {directory}: {telling_line(result.stderr)}")
 
 
 def debian(*packages):
@@ -106,7 +106,7 @@ def debian(*packages):
         print(f"  apt-get download {' '.join(packages)}", flush=True)
         result = subprocess.run(["apt-get", "download", *packages], cwd=directory, capture_output=True, text=True)
         if result.returncode:
-            raise Missing(f"apt-get download {' '.join(packages)}: {last_line(result.stderr)} (is `apt-get update` due?)")
+            raise Missing(f"apt-get download {' '.join(packages)}: {telling_line(result.stderr)} (is `apt-get update` due?)")
         kept = {package: next(directory.glob(f"{package}_*.deb")) for package in packages}
         for package in kept.values():
             subprocess.run(["dpkg-deb", "-x", package, directory], check=True)
@@ -140,5 +140,7 @@ def version_of(command):
     return (result.stdout.strip() or result.stderr.strip()).splitlines()[0]
 
 
-def last_line(text):
-    return (text.strip().splitlines() or ["it gave no reason"])[-1]
+def telling_line(text):
+    """The line of a program's output that says what was wrong: the first that speaks of an error, else the last."""
+    lines = text.strip().splitlines() or ["it gave no reason"]
+    return next((line for line in lines if "error" in line.lower()), lines[-1]).strip()

@@ -8,7 +8,7 @@ import json
 import subprocess
 import time
 
-from .install import TARGET, Missing
+from .install import TARGET, Missing, telling_line
 from .rows import PATH
 from .servers import SERVERS, Failed, Running
 
@@ -106,6 +106,9 @@ def command(row, contender, server, seconds):
     path = kind.path if row.path == PATH else row.path
     flags = {"url": root + path, "dialect": kind.dialect, "server_pid": server.pid, "seconds": seconds, "label": contender.label}
     flags |= row.flags | contender.flags | {"json": True}
+    if "waves" in flags:
+        # They take what they take.
+        del flags["seconds"]
     words = ["taskset", "-c", GENERATOR_CORE, TARGET / "release/tidegate-loadtest", row.scenario]
     for name, value in flags.items():
         words.append(f"--{name.replace('_', '-')}")
@@ -124,7 +127,7 @@ def generate(words, seconds, server):
     if line is None:
         if server.process.poll() is not None:
             raise Failed(f"the server died: {server.last_words()}")
-        raise Failed((result.stderr.strip().splitlines() or ["the generator said nothing"])[0])
+        raise Failed(telling_line(result.stderr))
     return json.loads(line)
 
 

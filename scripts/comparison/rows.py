@@ -3,10 +3,12 @@ turn; a target bounds one figure of tidegate's, by itself or as a ratio to anoth
 """
 
 import dataclasses
+import os
 import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-FEEDS = ROOT.parent / "shared/data"
+# Recordings are not part of the repository; tests find them by the same name.
+FEEDS = pathlib.Path(os.environ.get("TIDEGATE_DATA", ROOT.parent / "shared/data"))
 BINANCE = FEEDS / "hft_usdm_btcusdt_20240808.gz"
 COINBASE = FEEDS / "cf_COINBASE.ws.28.0.gz"
 
@@ -16,6 +18,8 @@ MEAN = "latency_us.mean"
 P50 = "latency_us.p50"
 P99 = "latency_us.p99"
 P99_9 = "latency_us.p99_9"
+RESIDENT = "extra.server_resident_bytes_per_client"
+FAILED = "extra.failed"
 
 # Where subscribers connect; a server with a dialect of its own has its own.
 PATH = "/ws/demo.load0"
@@ -58,7 +62,7 @@ class Target:
 
 def is_of_the_server_alone(figure):
     """Whether a busy generator leaves it as it is: CPU and memory, not rates and latencies."""
-    return figure.startswith(("server.", "extra.server", "extra.resident", "extra.kernel", "extra.refused"))
+    return figure.startswith(("server.", "extra.server_", "extra.kernel_", FAILED))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,15 +106,16 @@ ECHO = (
     Column("p99 us", P99, ratio=True),
 )
 IDLE = (
-    Column("bytes/client", "extra.resident_bytes_per_client", ratio=True),
-    Column("of the kernel's", "extra.kernel_bytes_per_client"),
+    Column("resident bytes/client", RESIDENT, ratio=True),
+    Column("anonymous", "extra.server_anonymous_bytes_per_client", ratio=True),
+    Column("kernel's slab, both ends", "extra.kernel_slab_both_ends_bytes_per_client"),
 )
 STORM = (
-    Column("connects/s", "extra.connects_per_second", ratio=True),
-    Column("CPU us/connect", "extra.server_cpu_ns_per_connect", scale=1e-3, digits=1, ratio=True),
+    Column("connects/s", RATE, ratio=True),
+    Column("CPU us/connect", CPU, scale=1e-3, digits=1, ratio=True),
     Column("handshake p50 us", P50),
     Column("p99 us", P99, ratio=True),
-    Column("refused", "extra.refused"),
+    Column("failed", FAILED),
 )
 
 
@@ -225,7 +230,7 @@ def idle(clients, *contenders):
         scenario="idle",
         flags={"clients": clients},
         contenders=contenders,
-        targets=(Target("extra.resident_bytes_per_client", at_most=300),),
+        targets=(Target(RESIDENT, at_most=300),),
         columns=IDLE,
         seconds=2,
         fresh=True,
@@ -299,11 +304,11 @@ ROWS = (
     ),
     Row(
         name="connects",
-        title="connects per second",
+        title="connects, 4 waves of 5,000",
         scenario="storm",
-        flags={"clients": 10000, "at_once": 256},
+        flags={"clients": 5000, "waves": 4},
         contenders=each(TIDEGATE, BUN, *LIBRARIES, "nchan"),
-        targets=(Target("extra.connects_per_second", at_least=1.2, to=BUN),),
+        targets=(Target(RATE, at_least=1.2, to=BUN),),
         columns=STORM,
         fresh=True,
     ),
@@ -311,9 +316,9 @@ ROWS = (
         name="storm",
         title="18,000 clients that come all at once",
         scenario="storm",
-        flags={"clients": 18000, "at_once": 18000},
+        flags={"clients": 18000, "waves": 1},
         contenders=(Contender(TIDEGATE, tidegate=STORM_LIMITS), Contender(BUN)),
-        targets=(Target(P99, at_most=1e6), Target("extra.refused", at_most=0)),
+        targets=(Target(P99, at_most=1e6), Target(FAILED, at_most=0)),
         columns=STORM,
         fresh=True,
     ),

@@ -195,7 +195,7 @@ class Running:
         raise Failed(f"{self.server.title} was not ready after {READY_S} s: {self.last_words()}")
 
     def last_words(self):
-        return install.last_line(self.output.read_text(errors="replace"))
+        return install.telling_line(self.output.read_text(errors="replace"))
 
     @property
     def pid(self):
