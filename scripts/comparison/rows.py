@@ -318,7 +318,7 @@ ROWS = (
         scenario="storm",
         flags={"clients": 18000, "waves": 1},
         contenders=(Contender(TIDEGATE, tidegate=STORM_LIMITS), Contender(BUN)),
-        targets=(Target(P99, at_most=1e6), Target(FAILED, at_most=0)),
+        targets=(Target(P99, at_most=1_000_000), Target(FAILED, at_most=0)),
         columns=STORM,
         fresh=True,
     ),

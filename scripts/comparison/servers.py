@@ -7,6 +7,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -19,7 +20,9 @@ from .install import PEERS, SOURCES, TARGET
 from .rows import BUN, FLOOR_SEND, FLOOR_URING, PATH, TIDEGATE
 
 CORE = "0"
-DESCRIPTORS = "20000"
+# As many as a process may have, and a few less for what is no client.
+DESCRIPTORS_MAX = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+CLIENTS_MAX = min(DESCRIPTORS_MAX, 1 << 20) - 1000
 READY_S = 20
 CLIENTS = re.compile(r"clients\s+wss?://(127\.0\.0\.1:\d+)")
 
@@ -42,7 +45,7 @@ class Server:
     title: str
     install: Callable
     command: Callable  # of a Setup
-    dialect: str = "auto"
+    dialect: str = ""  # of its own
     environment: dict = dataclasses.field(default_factory=dict)
     tells: bool = True  # where clients connect
     worker: bool = False  # the process that serves is the first one's child
@@ -104,7 +107,7 @@ def bun(setup):
 def filled(setup, template, **values):
     """A configuration of ours with what is known only now."""
     text = template.read_text()
-    for name, value in {"ADDRESS": setup.address, "DIRECTORY": setup.directory, "DESCRIPTORS": DESCRIPTORS, **values}.items():
+    for name, value in {"ADDRESS": setup.address, "DIRECTORY": setup.directory, "DESCRIPTORS": CLIENTS_MAX, **values}.items():
         text = text.replace(f"@{name}@", str(value))
     file = setup.directory / template.name
     file.write_text(text)
@@ -123,7 +126,7 @@ def nats(setup):
 
 
 def floor(way):
-    return lambda setup: [TARGET / "release/tidegate-loadtest", "floor", "--serve", way, "--clients", DESCRIPTORS]
+    return lambda setup: [TARGET / "release/tidegate-loadtest", "floor", "--serve", way, "--clients", CLIENTS_MAX]
 
 
 def rust(binary, *flags):

@@ -123,7 +123,7 @@ def asked_in_words(target, bound):
     words = "at most" if target.at_most is not None else "at least"
     if target.note:
         return target.note
-    return f"{words} {bound:g}x {title(target.to)}" if target.to else f"{words} {bound:,g}"
+    return f"{words} {bound:g}x {title(target.to)}" if target.to else f"{words} {bound:,}"
 
 
 def verdict(values, bound, target):
