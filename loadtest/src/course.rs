@@ -18,6 +18,8 @@ pub(crate) struct Course {
     board: Box<[Place]>,
     /// Publications that reached everyone.
     done: AtomicU64,
+    /// Publications that reached someone, counted for each.
+    deliveries: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +42,7 @@ impl Course {
             order.swap(place, (dice >> 33) as usize % (place + 1));
         }
         let board = (0..under_way_max.next_power_of_two()).map(|_| Place::default()).collect();
-        Course { topics, per_subscriber, order, board, done: AtomicU64::new(0) }
+        Course { topics, per_subscriber, order, board, done: AtomicU64::new(0), deliveries: AtomicU64::new(0) }
     }
 
     /// Publications that may be under way at once.
@@ -114,6 +116,16 @@ impl Course {
             self.done.fetch_add(1, Ordering::Release);
         }
         is_last
+    }
+
+    /// So many more deliveries.
+    pub(crate) fn delivered(&self, count: u64) {
+        self.deliveries.fetch_add(count, Ordering::Release);
+    }
+
+    /// Deliveries so far.
+    pub(crate) fn deliveries(&self) -> u64 {
+        self.deliveries.load(Ordering::Acquire)
     }
 
     /// Publications that reached everyone.

@@ -23,8 +23,8 @@ use crate::link::{Handler, Link, Outgoing, Route, Trouble};
 /// Most sends of a turn, and most entries of the submission queue.
 const ENTRIES: u16 = 256;
 
-/// Most completions of a turn.
-const COMPLETIONS_MAX: usize = 1024;
+/// Most completions of a turn: so few that what is to be published meanwhile leaves in time.
+const COMPLETIONS_MAX: usize = 64;
 
 /// Connections that one source address is used for: the usual range of local ports has 28,232.
 const CONNECTIONS_PER_SOURCE: usize = 25_000;

@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     /// Bytes of a payload
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(i64::from(SIZE_MIN)..=16 << 20))]
     size: u32,
-    /// Publications in flight: 1 leaves a server nothing to coalesce, 16 does
+    /// Publications in flight, on the average of the subscribers: 1 leaves a server nothing to coalesce, 16 does
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     in_flight: u32,
     /// Publications a second, on schedule, in place of a number in flight
@@ -120,7 +120,8 @@ impl Scene {
         let options = arguments.options.clone();
         let pace = arguments.rate.map_or(Pace::InFlight(arguments.in_flight.into()), Pace::Rate);
         let under_way_max = match pace {
-            Pace::InFlight(most) => most as usize,
+            // Who is served first is ahead of the average.
+            Pace::InFlight(most) => 4 * most as usize,
             Pace::Rate(rate) => ((rate * BEHIND_S_MAX) as usize).clamp(1 << 10, 1 << 20),
         };
         let course = Course::new(arguments.topics.into(), arguments.topics_per_subscriber.into(), under_way_max);
@@ -154,7 +155,15 @@ impl Scene {
     fn make_publisher(&self) -> Publisher {
         let workers_of = |topic| (0..self.workers).filter(|worker| self.course.holders(&self.range(*worker), topic) > 0).count();
         let workers = (0..self.course.topics).map(|topic| workers_of(topic) as u32).collect();
-        Publisher::new(self.course.clone(), self.payloads.clone(), self.dialect.clone(), self.topics.clone(), self.pace, workers)
+        Publisher::new(
+            self.course.clone(),
+            self.payloads.clone(),
+            self.dialect.clone(),
+            self.topics.clone(),
+            self.pace,
+            workers,
+            self.subscribers,
+        )
     }
 }
 
@@ -253,6 +262,7 @@ impl<'a> Fanout<'a> {
 
 impl Load for Fanout<'_> {
     fn act(&mut self, engine: &mut Engine, now_ns: u64) -> io::Result<Next> {
+        self.subscribers.report();
         let (start_ns, _, end_ns) = self.team.bounds_ns();
         if !self.is_ready || now_ns < start_ns {
             let next = self.open(engine, now_ns)?;

@@ -15,7 +15,8 @@ use crate::payload::Payloads;
 /// When publications leave.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pace {
-    /// So many are under way: the next one leaves when one has reached everyone.
+    /// So many are under way, on the average of the subscribers: the next one leaves when they lack no more than one fewer. So 1
+    /// is one at a time, to the last subscriber.
     InFlight(u64),
     /// So many a second, evenly.
     Rate(f64),
@@ -29,8 +30,14 @@ pub(crate) struct Publisher {
     pace: Pace,
     /// Workers with subscribers of each topic.
     workers: Vec<u32>,
+    /// Subscribers of each topic,
+    holders: Vec<u32>,
+    /// and how many that is on the average.
+    holders_mean: u64,
     /// Number of the next publication.
     next: u64,
+    /// Deliveries that those before it come to.
+    owed: u64,
     payload: Vec<u8>,
 }
 
@@ -42,8 +49,23 @@ impl Publisher {
         topics: Arc<Vec<String>>,
         pace: Pace,
         workers: Vec<u32>,
+        subscribers: u64,
     ) -> Publisher {
-        Publisher { course, payloads, dialect, topics, pace, workers, next: 0, payload: Vec::new() }
+        let holders = (0..course.topics).map(|topic| course.holders(&(0..subscribers), topic)).collect();
+        let holders_mean = subscribers * course.per_subscriber / course.topics;
+        Publisher {
+            course,
+            payloads,
+            dialect,
+            topics,
+            pace,
+            workers,
+            holders,
+            holders_mean,
+            next: 0,
+            owed: 0,
+            payload: Vec::new(),
+        }
     }
 
     /// Publications that left.
@@ -61,7 +83,9 @@ impl Publisher {
         let now_ns = engine.now_ns();
         match self.pace {
             Pace::InFlight(most) => {
-                while now_ns < end_ns && self.in_flight() < most && self.course.is_free(self.next) {
+                let lacked_max = (most - 1) * self.holders_mean;
+                let delivered = self.course.deliveries();
+                while now_ns < end_ns && self.owed - delivered <= lacked_max && self.course.is_free(self.next) {
                     self.send(engine, client, now_ns);
                 }
                 Ok(u64::MAX)
@@ -85,6 +109,7 @@ impl Publisher {
         self.payloads.write(self.next, &mut self.payload);
         self.course.publish(self.next, scheduled_ns, self.workers[topic]);
         engine.say(client, |out| self.dialect.publish(&self.topics[topic], &self.payload, out));
+        self.owed += u64::from(self.holders[topic]);
         self.next += 1;
     }
 }

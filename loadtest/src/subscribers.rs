@@ -19,6 +19,8 @@ pub(crate) struct Subscribers {
     /// What is under way, as far as this worker is concerned.
     under_way: Vec<UnderWay>,
     is_checking: bool,
+    /// Deliveries that the course does not know of yet.
+    unreported: u64,
 }
 
 /// A publication that is coming in.
@@ -46,7 +48,7 @@ impl Subscribers {
         let held = range.clone().flat_map(|subscriber| course.topics_of(subscriber));
         let next = held.map(|topic| first[topic as usize]).collect();
         let under_way = vec![UnderWay::default(); course.places()];
-        Subscribers { course, payloads, range, next, under_way, is_checking }
+        Subscribers { course, payloads, range, next, under_way, is_checking, unreported: 0 }
     }
 
     /// How many there are.
@@ -76,11 +78,17 @@ impl Subscribers {
         recorder.delivery(under_way.scheduled_ns, now_ns, payload.len());
         self.next[subscription] += self.course.topics;
         under_way.missing -= 1;
+        self.unreported += 1;
         if under_way.missing == 0 && self.course.reached(number) {
             recorder.last_delivery(under_way.scheduled_ns, now_ns);
             return Ok(Taken::Done);
         }
         Ok(Taken::OnItsWay)
+    }
+
+    /// Tells the course of the deliveries since it was last told; by many at once, since all workers share the count.
+    pub(crate) fn report(&mut self) {
+        self.course.delivered(std::mem::take(&mut self.unreported));
     }
 
     /// The number of a payload and whose it is, where a subscriber has several topics.
