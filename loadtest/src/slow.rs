@@ -311,7 +311,7 @@ impl Handler for Slow<'_> {
         let scheduled_ns = self.readers.get(out.client).map_or(0, |reader| self.moment_ns(reader.expected));
         let Some(reader) = self.readers.get_mut(out.client) else { return Ok(()) };
         let expected = reader.expected;
-        if !self.payloads.is(&digits(expected), self.payloads.size(expected), message) {
+        if !self.payloads.is(expected, &digits(expected), self.payloads.size(expected), message) {
             let came = number_of(message).map_or(String::from("something else"), |number| format!("number {number}"));
             let which = if out.client < self.slow { "slow" } else { "fast" };
             let message = message[..message.len().min(200)].escape_ascii();
