@@ -43,9 +43,11 @@ pub(crate) struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   A recorded feed to three hundred subscribers, as it came:
-    tidegate-loadtest replay --feed trades.gz --url ws://127.0.0.1:8080/ws/demo.load --clients 300 --seconds 60
+    tidegate-loadtest replay --feed trades.gz --url ws://127.0.0.1:8080/ws/demo.load \\
+        --clients 300 --seconds 60
   The same four times as fast:
-    tidegate-loadtest replay --feed trades.gz --url ws://127.0.0.1:8080/ws/demo.load --clients 300 --pace 4
+    tidegate-loadtest replay --feed trades.gz --url ws://127.0.0.1:8080/ws/demo.load \\
+        --clients 300 --pace 4
 
 Latency counts from the moment at which a message was recorded, at that pace, over all deliveries.";
 
