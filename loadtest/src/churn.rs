@@ -65,11 +65,12 @@ pub(crate) struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   A thousand clients that change one of their ten topics two thousand times a second together:
-    tidegate-loadtest churn --url ws://127.0.0.1:8080/stream --clients 1000 --topics-per-subscriber 10 --rate 2000
+    tidegate-loadtest churn --url ws://127.0.0.1:8080/stream --clients 1000 \\
+        --topics-per-subscriber 10 --rate 2000
 
-A delivery is a reply, and latency is that of replies, from the moment for which the change was scheduled. Publications and their
-latency stand beside them. The gateway bounds requests by client (requests_per_second, 20 as it comes); a refused request ends the
-run, as does a publication too many, too few or out of order.";
+A delivery is a reply, and latency is that of replies, from the moment for which the change was scheduled. \
+Publications and their latency stand beside them. The gateway bounds requests by client (requests_per_second, 20 as it \
+comes); a refused request ends the run, as does a publication too many, too few or out of order.";
 
 /// Runs it.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {

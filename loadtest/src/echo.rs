@@ -17,6 +17,7 @@ use crate::run::{self, Load, Next, OPENING_MAX, PATIENCE, Team};
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) options: Options,
@@ -30,6 +31,15 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pipelined: u32,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  Sixty-four clients, one message each:
+    tidegate-loadtest echo --url ws://127.0.0.1:8080/echo --server-pid $(pidof tidegate)
+  Messages of 16 KiB, sixteen under way for each client:
+    tidegate-loadtest echo --url ws://127.0.0.1:8080/echo --size 16384 --pipelined 16
+
+Latency is that of a message there and back.";
 
 /// Connects, warms up, measures.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {

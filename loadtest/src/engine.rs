@@ -28,7 +28,7 @@ const ENTRIES: u16 = 256;
 const COMPLETIONS_MAX: usize = 64;
 
 /// Connections that one source address is used for: the usual range of local ports has 28,232.
-const CONNECTIONS_PER_SOURCE: usize = 25_000;
+pub(crate) const CONNECTIONS_PER_SOURCE: usize = 25_000;
 
 /// Sizes of an engine.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,8 @@ pub(crate) struct Sizes {
     pub(crate) buffers: u16,
     /// For how much a sleep waits.
     pub(crate) wake_after: WakeAfter,
+    /// All workers' connections are more than one source address has ports for.
+    pub(crate) many_sources: bool,
 }
 
 pub(crate) struct Engine {
@@ -63,6 +65,7 @@ pub(crate) struct Engine {
     opening: usize,
     connected: usize,
     receives: u64,
+    many_sources: bool,
 }
 
 impl Engine {
@@ -97,6 +100,7 @@ impl Engine {
             opening: 0,
             connected: 0,
             receives: 0,
+            many_sources: sizes.many_sources,
         })
     }
 
@@ -125,7 +129,9 @@ impl Engine {
     pub(crate) fn connect(&mut self, route: &Arc<Route>, nth: usize) -> io::Result<usize> {
         let to = route.address;
         let explained = |error: io::Error| io::Error::new(error.kind(), format!("connecting to {to}: {error}"));
-        let socket = connecting(to, nth / CONNECTIONS_PER_SOURCE).map_err(explained)?;
+        // All or none: the kernel gives no port that is bound anywhere to a socket that is not.
+        let source = (self.many_sources || nth >= CONNECTIONS_PER_SOURCE).then_some(nth / CONNECTIONS_PER_SOURCE);
+        let socket = connecting(to, source).map_err(explained)?;
         let key = self.ring.adopt(OwnedFd::from(socket)).map_err(explained)?;
         let client = self.links.len();
         self.links.push(Link::new(key, route.clone())?);
@@ -340,15 +346,15 @@ fn eof(link: &Link) -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, when)
 }
 
-/// A socket that connects, from the n-th address of ours.
-fn connecting(to: SocketAddr, source: usize) -> io::Result<Socket> {
+/// A socket that connects, on loopback from the n-th address of ours; the first is left to others.
+fn connecting(to: SocketAddr, source: Option<usize>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     // As a client that answers now and then: an acknowledgement waits for the next few segments. Without that each message that is
     // read costs an acknowledgement of its own, a quarter of the generator's time.
     socket.set_tcp_quickack(false)?;
-    if source > 0 && to.is_ipv4() && to.ip().is_loopback() {
-        let [a, b, c, d] = (u32::from(Ipv4Addr::LOCALHOST) + source as u32).to_be_bytes();
+    if let Some(source) = source.filter(|_| to.is_ipv4() && to.ip().is_loopback()) {
+        let [a, b, c, d] = (u32::from(Ipv4Addr::LOCALHOST) + 1 + source as u32).to_be_bytes();
         socket.bind(&SocketAddr::new(IpAddr::V4(Ipv4Addr::new(a, b, c, d)), 0).into())?;
     }
     socket.set_nonblocking(true)?;

@@ -22,6 +22,7 @@ const SIZES_DRAWN: u32 = 1024;
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) options: Options,
@@ -59,6 +60,24 @@ pub(crate) struct Arguments {
     #[arg(long)]
     ping_url: Option<Url>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  One publication at a time to a thousand subscribers of the gateway in demo mode:
+    tidegate-loadtest fanout --url ws://127.0.0.1:8080/ws/demo.load \\
+        --server-pid $(pidof tidegate)
+  Sixteen in flight, so that a server may coalesce, with a page of plots:
+    tidegate-loadtest fanout --url ws://127.0.0.1:8080/ws/demo.load --in-flight 16 \\
+        --report fanout.html
+  Fifty of 5,000 topics for each of a thousand clients, 20,000 publications a second, on schedule:
+    tidegate-loadtest fanout --dialect tidegate --url ws://127.0.0.1:8080 --topics 5000 \\
+        --topics-per-subscriber 50 --rate 20000
+  One client's ping while 10,000 subscribers are served ten times a second:
+    tidegate-loadtest fanout --url ws://127.0.0.1:8080/ws/demo.load --clients 10000 --rate 10 \\
+        --ping-url ws://127.0.0.1:8080/ws
+
+What comes is checked byte by byte, and latency counts from the moment for which a publication was scheduled. A row \
+whose generator was busier than 0.8 of a core is void. docs/loadtest.md has the method.";
 
 /// `200..2000`
 fn sizes(text: &str) -> Result<(u32, u32), String> {

@@ -53,13 +53,14 @@ pub(crate) struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   What an idle client costs, of ten thousand:
-    tidegate-loadtest idle --url ws://127.0.0.1:8080/ws --clients 10000 --server-pid $(pidof tidegate)
-  The same with fifty subscriptions each:
-    tidegate-loadtest idle --url ws://127.0.0.1:8080/stream --clients 10000 --topics-per-subscriber 50 --topics 5000 \\
+    tidegate-loadtest idle --url ws://127.0.0.1:8080/ws --clients 10000 \\
         --server-pid $(pidof tidegate)
+  The same with fifty subscriptions each:
+    tidegate-loadtest idle --url ws://127.0.0.1:8080/stream --clients 10000 \\
+        --topics-per-subscriber 50 --topics 5000 --server-pid $(pidof tidegate)
 
-Bytes are what came with the clients, divided by their number; the kernel's are of both ends of each connection where the server
-is on this machine. Latency is that of one ping to each client, a delivery is its answer.";
+Bytes are what came with the clients, divided by their number; the kernel's are of both ends of each connection where \
+the server is on this machine. Latency is that of one ping to each client, a delivery is its answer.";
 
 /// Holds clients.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {

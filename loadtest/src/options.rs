@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidegate::reactor::uring::WakeAfter;
 use tidegate::ws::deflate::Offer;
 
-use crate::engine::Sizes;
+use crate::engine::{CONNECTIONS_PER_SOURCE, Sizes};
 use crate::figures::Figures;
 use crate::process;
 use crate::run::Plan;
@@ -84,6 +84,7 @@ impl Options {
             receive_bytes,
             buffers: 512,
             wake_after: WakeAfter { completions: 64, within_us: self.gather_us },
+            many_sources: connections > CONNECTIONS_PER_SOURCE as u64,
         };
         let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).map_err(|error| io::Error::other(error.to_string()));
         let (warm_up, measured) = (seconds(self.warm_up)?, seconds(self.seconds)?);

@@ -19,6 +19,7 @@ use crate::url::Url;
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) options: Options,
@@ -38,6 +39,17 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = dialect::Name::Auto)]
     dialect: dialect::Name,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  A recorded feed to three hundred subscribers, as it came:
+    tidegate-loadtest replay --feed trades.gz --url ws://127.0.0.1:8080/ws/demo.load \\
+        --clients 300 --seconds 60
+  The same four times as fast:
+    tidegate-loadtest replay --feed trades.gz --url ws://127.0.0.1:8080/ws/demo.load \\
+        --clients 300 --pace 4
+
+Latency counts from the moment at which a message was recorded, at that pace, over all deliveries.";
 
 /// Connects, warms up, measures: to the time's end or the recording's.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {

@@ -60,13 +60,15 @@ pub(crate) struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   A tenth of a thousand readers stalls two seconds at a time:
-    tidegate-loadtest slow --url ws://127.0.0.1:8080/ws/demo.load --rate 500 --seconds 20 --server-pid $(pidof tidegate)
+    tidegate-loadtest slow --url ws://127.0.0.1:8080/ws/demo.load --rate 500 --seconds 20 \\
+        --server-pid $(pidof tidegate)
   Half of them never read again, and the server's memory is looked at:
-    tidegate-loadtest slow --url ws://127.0.0.1:8080/ws/demo.load --slow-percent 50 --read 0 --rate 1000 --size 4096
+    tidegate-loadtest slow --url ws://127.0.0.1:8080/ws/demo.load --slow-percent 50 --read 0 \\
+        --rate 1000 --size 4096
 
-Deliveries and latency are those of the fast ones, from the moment for which a publication was scheduled. A fast one that is
-closed, or lacks anything, ends the run. Slow ones are counted by what became of them: closed with 1013 (too slow), reset, closed
-otherwise, or whole.";
+Deliveries and latency are those of the fast ones, from the moment for which a publication was scheduled. A fast one \
+that is closed, or lacks anything, ends the run. Slow ones are counted by what became of them: closed with 1013 (too \
+slow), reset, closed otherwise, or whole.";
 
 /// Runs it.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {

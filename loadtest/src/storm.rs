@@ -64,10 +64,11 @@ Examples:
   2,000 connects a second for ten seconds, at most 5,000 open:
     tidegate-loadtest storm --url ws://127.0.0.1:8080/ws --rate 2000 --clients 5000 --seconds 10
   18,000 clients that lost their server come back at once, three times:
-    tidegate-loadtest storm --url ws://127.0.0.1:8080/ws --clients 18000 --waves 3 --server-pid $(pidof tidegate)
+    tidegate-loadtest storm --url ws://127.0.0.1:8080/ws --clients 18000 --waves 3 \\
+        --server-pid $(pidof tidegate)
 
-Latency is that of the handshake, from the scheduled moment to the server's 101; a delivery is a handshake that was done. What was
-refused or failed is counted by name and is no error of the run.";
+Latency is that of the handshake, from the scheduled moment to the server's 101; a delivery is a handshake that was \
+done. What was refused or failed is counted by name and is no error of the run.";
 
 /// Runs the storm.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {

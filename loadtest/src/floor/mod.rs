@@ -66,11 +66,12 @@ Examples:
     tidegate-loadtest floor --messages 16
   Into one's own interleaved rounds, as a server among others:
     taskset -c 0 tidegate-loadtest floor --serve uring
-    taskset -c 1 tidegate-loadtest fanout --url ws://127.0.0.1:PORT/ws --publish-url ws://127.0.0.1:PORT/publish \\
-        --label 'floor: io_uring' --server-pid PID --json
+    taskset -c 1 tidegate-loadtest fanout --url ws://127.0.0.1:PORT/ws \\
+        --publish-url ws://127.0.0.1:PORT/publish --label 'floor: io_uring' --server-pid PID \\
+        --json
 
-CPU is that of the serving process, kernel and soft interrupts included; on loopback that includes much of the receivers' own
-TCP work, as it does for every server.";
+CPU is that of the serving process, kernel and soft interrupts included; on loopback that includes much of the \
+receivers' own TCP work, as it does for every server.";
 
 /// How the kernel is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -60,15 +60,13 @@ fn section(html: &mut String, group: &Group<'_>) {
     html.push_str(&table::warnings(group));
     html.push_str("<div class=\"plots\">\n");
     match &group.series[..] {
-        [alone] => {
-            tiles(html, alone);
-            html.push_str("</div>\n<div class=\"plots\">\n");
-        }
+        [alone] => tiles(html, alone),
         several => {
             legend(html, several);
             bars::COMPARED.iter().filter_map(|compared| bars::compare(group, compared)).for_each(|bars| html.push_str(&bars));
         }
     }
+    html.push_str("</div>\n<div class=\"plots\">\n");
     curves(html, group);
     if let [alone] = &group.series[..] {
         html.push_str(&bars::threads(alone).unwrap_or_default());
