@@ -52,6 +52,7 @@ const OURS: &[&str] = &[
     "tests",
     "benches",
     "loadtest/src",
+    "loadtest/tests",
     "loadtest/peers/audience/src",
     "loadtest/peers/fastwebsockets/src",
     "loadtest/peers/sockudo-ws/src",

@@ -16,8 +16,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tidegate::reactor::uring::{Uring, UringSettings, WakeAfter};
 use tidegate::reactor::{ClientKey, Completion, Op, QueueFull, Reactor, ReceiveEnd, Send, SendOutcome, Wait, Waker};
 
+use crate::inflated::Inflated;
 use crate::keys::Keys;
-use crate::link::{Handler, Link, Outgoing, Route, Trouble};
+use crate::link::{Handler, Kit, Link, Outgoing, Route, Trouble};
 
 /// Most sends of a turn, and most entries of the submission queue.
 const ENTRIES: u16 = 256;
@@ -53,7 +54,7 @@ pub(crate) struct Engine {
     /// What the ring had no room for.
     refused: VecDeque<Op>,
     completions: Vec<Completion>,
-    keys: Keys,
+    kit: Kit,
     /// The moment from which all times count.
     base: Instant,
     /// The same on the ring's clock.
@@ -87,7 +88,7 @@ impl Engine {
             starved: VecDeque::new(),
             refused: VecDeque::new(),
             completions,
-            keys: Keys::new(),
+            kit: Kit { keys: Keys::new(), inflated: Inflated::new() },
             base,
             base_us,
             opening: 0,
@@ -136,7 +137,7 @@ impl Engine {
     pub(crate) fn say(&mut self, client: usize, what: impl FnOnce(&mut Outgoing<'_>)) {
         let link = &mut self.links[client];
         if link.is_open() {
-            what(&mut link.outgoing(client, &mut self.keys));
+            what(&mut link.outgoing(client, &mut self.kit.keys));
             self.note(client);
         }
     }
@@ -236,7 +237,7 @@ impl Engine {
                 let link = &mut self.links[client];
                 let was_opening = link.is_opening();
                 self.receives += 1;
-                let done = link.receive(client, self.ring.bytes(buffer), &mut self.keys, now_ns, handler);
+                let done = link.receive(client, self.ring.bytes(buffer), &mut self.kit, now_ns, handler);
                 self.ring.release(buffer);
                 self.opening -= usize::from(was_opening && link.is_open());
                 self.note(client);
@@ -265,7 +266,7 @@ impl Engine {
                 let client = self.by_slot[key.slot as usize];
                 let link = &mut self.links[client];
                 if link.is_connecting() {
-                    link.begin(&mut self.keys);
+                    link.begin(&mut self.kit.keys);
                     self.read(client);
                 }
                 self.links[client].is_blocked = false;

@@ -144,6 +144,10 @@ pub(crate) struct Moment {
 }
 
 impl Figures {
+    pub(crate) fn with_dialect(self, dialect: &str) -> Figures {
+        Figures { dialect: dialect.to_owned(), ..self }
+    }
+
     /// Notes what was asked for.
     pub(crate) fn with_parameter(mut self, name: &str, value: impl Into<Value>) -> Figures {
         self.parameters.insert(name.to_owned(), value.into());

@@ -14,6 +14,7 @@ use tidegate::ws::deflate::{Agreement, Compressor, Offer};
 use tidegate::ws::handshake::{self, ClientRequest};
 use tidegate::ws::{Assembler, CloseCode, Connection, Event, Limits, MessageKind, Opcode, Role, frame};
 
+use crate::inflated::Inflated;
 use crate::keys::Keys;
 use crate::secure::Tls;
 use crate::url::Url;
@@ -41,6 +42,12 @@ impl Route {
         let Url { authority: host, target, .. } = &self.url;
         ClientRequest { host, target, nonce, protocols: &self.protocols, deflate: self.deflate, headers: &[] }
     }
+}
+
+/// What all connections of a worker use.
+pub(crate) struct Kit {
+    pub(crate) keys: Keys,
+    pub(crate) inflated: Inflated,
 }
 
 /// Who is told what happens on connections. An error ends the run; its text is the sentence that the user reads.
@@ -110,11 +117,6 @@ impl Outgoing<'_> {
 
     pub(crate) fn ping(&mut self, payload: &[u8]) {
         frame::write(self.bytes, Opcode::Ping, payload, Some(self.keys.next()));
-    }
-
-    /// Says goodbye; the server is to close.
-    pub(crate) fn close(&mut self) {
-        frame::write_close(self.bytes, CloseCode::NORMAL, "", Some(self.keys.next()));
     }
 
     fn message(&mut self, opcode: Opcode, payload: &[u8]) {
@@ -255,12 +257,12 @@ impl Link {
         &mut self,
         client: usize,
         bytes: &mut [u8],
-        keys: &mut Keys,
+        kit: &mut Kit,
         now_ns: u64,
         handler: &mut H,
     ) -> Result<(), Trouble> {
-        let Some(mut tls) = self.tls.take() else { return self.receive_plain(client, bytes, keys, now_ns, handler) };
-        let taken = tls.open(bytes, |plain| self.receive_plain(client, plain, keys, now_ns, handler));
+        let Some(mut tls) = self.tls.take() else { return self.receive_plain(client, bytes, kit, now_ns, handler) };
+        let taken = tls.open(bytes, |plain| self.receive_plain(client, plain, kit, now_ns, handler));
         self.tls = Some(tls);
         taken
     }
@@ -269,7 +271,7 @@ impl Link {
         &mut self,
         client: usize,
         mut bytes: &mut [u8],
-        keys: &mut Keys,
+        kit: &mut Kit,
         now_ns: u64,
         handler: &mut H,
     ) -> Result<(), Trouble> {
@@ -280,26 +282,69 @@ impl Link {
                 Progress::Complete { consumed } => {
                     bytes = &mut bytes[consumed..];
                     self.open().map_err(Trouble::Lost)?;
-                    handler.opened(&mut self.outgoing(client, keys), now_ns).map_err(Trouble::Verdict)?;
+                    handler.opened(&mut self.outgoing(client, &mut kit.keys), now_ns).map_err(Trouble::Verdict)?;
                 }
             },
             Stage::Connecting | Stage::Over => return Ok(()),
         }
+        while let Some((kind, header_bytes, frame_bytes)) = self.compressed_by_itself(bytes) {
+            let frame;
+            (frame, bytes) = bytes.split_at_mut(frame_bytes);
+            let compressed = &frame[header_bytes..];
+            let Some(message) = kit.inflated.get(kind, compressed) else {
+                let compressed = compressed.to_vec();
+                self.take_events(client, frame, Some(&compressed), kit, now_ns, handler)?;
+                continue;
+            };
+            let (bytes, keys, compression) = (&mut self.plain, &mut kit.keys, &mut self.compression);
+            let mut out = Outgoing { client, bytes, keys, compression };
+            handler.message(&mut out, kind, message, now_ns).map_err(Trouble::Verdict)?;
+        }
+        self.take_events(client, bytes, None, kit, now_ns, handler)
+    }
+
+    /// Kind, and bytes of the header and of the whole, of the frame at the front, if it is a whole message that was compressed by
+    /// itself.
+    fn compressed_by_itself(&self, bytes: &[u8]) -> Option<(MessageKind, usize, usize)> {
+        let agreed = self.compression.agreed.filter(|agreed| !agreed.takes_over(Role::Server));
+        agreed.filter(|_| !self.websocket.inside_message())?;
+        let (header, header_bytes) = frame::decode(Role::Client, true, bytes).ok()??;
+        let frame_bytes = header_bytes + usize::try_from(header.length).ok()?;
+        let kind = match header.opcode {
+            Opcode::Text => MessageKind::Text,
+            Opcode::Binary => MessageKind::Binary,
+            _ => return None,
+        };
+        (header.fin && header.compressed && frame_bytes <= bytes.len()).then_some((kind, header_bytes, frame_bytes))
+    }
+
+    /// Lets the protocol core have what came. `compressed`: it is one message with this payload, which is to be remembered.
+    fn take_events<H: Handler>(
+        &mut self,
+        client: usize,
+        mut bytes: &mut [u8],
+        compressed: Option<&[u8]>,
+        kit: &mut Kit,
+        now_ns: u64,
+        handler: &mut H,
+    ) -> Result<(), Trouble> {
         while let Some(event) = self.websocket.next(&LIMITS, &mut bytes).map_err(Trouble::lost)? {
             match event {
                 Event::Data { kind, bytes, first, last } => {
                     if let Some(whole) = self.assembler.add(kind, bytes, first, last) {
-                        let (bytes, compression) = (&mut self.plain, &mut self.compression);
+                        if let Some(compressed) = compressed {
+                            kit.inflated.keep(kind, compressed, &whole.bytes);
+                        }
+                        let (bytes, keys, compression) = (&mut self.plain, &mut kit.keys, &mut self.compression);
                         let mut out = Outgoing { client, bytes, keys, compression };
                         handler.message(&mut out, kind, &whole.bytes, now_ns).map_err(Trouble::Verdict)?;
                     }
                 }
-                Event::Ping(payload) => frame::write(&mut self.plain, Opcode::Pong, &payload, Some(keys.next())),
+                Event::Ping(payload) => frame::write(&mut self.plain, Opcode::Pong, &payload, Some(kit.keys.next())),
                 Event::Pong(_) => handler.pong(client, now_ns),
                 Event::Close(why) => {
-                    return Err(Trouble::Lost(io::Error::other(ClosedByServer(
-                        why.map(|(code, reason)| (code, reason.to_vec())),
-                    ))));
+                    let closed = ClosedByServer(why.map(|(code, reason)| (code, reason.to_vec())));
+                    return Err(Trouble::Lost(io::Error::other(closed)));
                 }
             }
         }

@@ -8,19 +8,20 @@
 //! [`run`] says how a scenario is made: workers, each with an [`engine`] of [`link`]s and a load of its own. [`options`] are the
 //! flags of all scenarios, [`figures`] what comes out.
 
+mod audience;
 mod autobahn;
 mod churn;
 mod client;
 mod course;
-#[expect(dead_code, reason = "the dialects that need all of it follow")]
 mod dialect;
+mod echo;
 mod engine;
 mod fanout;
 mod figures;
 mod floor;
 mod idle;
+mod inflated;
 mod keys;
-#[allow(dead_code, reason = "the scenarios that need all of it follow")]
 mod link;
 mod memory;
 mod options;
@@ -31,7 +32,10 @@ mod process;
 mod progress;
 mod publisher;
 mod recorder;
+mod recording;
+mod replay;
 mod run;
+mod scene;
 mod secure;
 mod slow;
 mod storm;
@@ -60,6 +64,10 @@ enum Task {
     Autobahn(autobahn::Arguments),
     /// One publisher, many subscribers; a closed loop with a number of publications in flight, or a rate that is kept.
     Fanout(Box<fanout::Arguments>),
+    /// A recorded feed to many subscribers, at its own pace or a multiple of it.
+    Replay(Box<replay::Arguments>),
+    /// Messages that come back; every one is compared with what was sent.
+    Echo(Box<echo::Arguments>),
     /// The bare kernel: what a fan-out takes at least, with send() and with the gateway's ring.
     Floor(floor::Arguments),
     /// Clients that only stay: what each costs in memory, and whether all are alive in the end.
@@ -78,6 +86,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Autobahn(arguments) => autobahn::run(&arguments).map(|cases| println!("{cases} cases ran")),
         Task::Fanout(arguments) => show(fanout::run(&arguments), &arguments.options),
+        Task::Replay(arguments) => show(replay::run(&arguments), &arguments.options),
+        Task::Echo(arguments) => show(echo::run(&arguments), &arguments.options),
         Task::Idle(arguments) => show(idle::run(&arguments), &arguments.options),
         Task::Churn(arguments) => show(churn::run(&arguments), &arguments.options),
         Task::Slow(arguments) => show(slow::run(&arguments), &arguments.options),

@@ -1,6 +1,9 @@
 //! What is published: payloads that any worker can make again from their number, so that what comes is compared byte for byte.
 
 use std::ops::Range;
+use std::sync::Arc;
+
+use crate::recording::Recording;
 
 /// `{"n":"` and 16 digits come first in every payload that is made here.
 const HEAD: &[u8] = b"{\"n\":\"";
@@ -16,7 +19,15 @@ pub(crate) type Digits = [u8; 16];
 
 /// The payloads of a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Payloads {
+pub(crate) enum Payloads {
+    /// JSON objects that bear their numbers.
+    Made(Made),
+    /// The messages of a recording, one after the other.
+    Recorded(Arc<Recording>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
     /// The longest payload, its number zero, without its tail.
     longest: Vec<u8>,
     /// The sizes in use; a publication's is found by its number.
@@ -36,11 +47,63 @@ impl Payloads {
             longest.extend_from_slice(format!("{price}.{:02}:0.{amount:05},", (dice >> 50) % 100).as_bytes());
         }
         longest.truncate(size_max - TAIL.len());
-        Payloads { longest, sizes }
+        Payloads::Made(Made { longest, sizes })
     }
 
     /// Bytes of a publication.
     pub(crate) fn size(&self, number: u64) -> usize {
+        match self {
+            Payloads::Made(made) => made.size(number),
+            Payloads::Recorded(recording) => recording.message(number as usize).len(),
+        }
+    }
+
+    /// The largest.
+    pub(crate) fn size_max(&self) -> usize {
+        match self {
+            Payloads::Made(made) => made.longest.len() + TAIL.len(),
+            Payloads::Recorded(recording) => recording.sizes().max().unwrap_or(0),
+        }
+    }
+
+    /// Writes a publication into `out`, which it replaces.
+    pub(crate) fn write(&self, number: u64, out: &mut Vec<u8>) {
+        out.clear();
+        match self {
+            Payloads::Made(made) => {
+                out.extend_from_slice(&made.longest[..made.size(number) - TAIL.len()]);
+                out[NUMBER].copy_from_slice(&digits(number));
+                out.extend_from_slice(TAIL);
+            }
+            Payloads::Recorded(recording) => out.extend_from_slice(recording.message(number as usize)),
+        }
+    }
+
+    /// Whether these are the bytes of the publication with this number, these digits and this size.
+    pub(crate) fn is(&self, number: u64, digits: &Digits, size: usize, payload: &[u8]) -> bool {
+        match self {
+            Payloads::Made(made) => made.is(digits, size, payload),
+            Payloads::Recorded(recording) => recording.message(number as usize) == payload,
+        }
+    }
+
+    /// The number of a publication with these bytes, looked for around `near` where it is not in them.
+    pub(crate) fn find(&self, payload: &[u8], near: u64) -> Option<u64> {
+        match self {
+            Payloads::Made(_) => number_of(payload),
+            Payloads::Recorded(recording) => {
+                let around = near.saturating_sub(NEAR)..(near + NEAR).min(recording.len() as u64);
+                around.into_iter().find(|number| recording.message(*number as usize) == payload)
+            }
+        }
+    }
+}
+
+/// So far from where it was expected a recorded message is looked for.
+const NEAR: u64 = 10_000;
+
+impl Made {
+    fn size(&self, number: u64) -> usize {
         let place = match self.sizes.len() as u64 {
             1 => 0,
             // Spread, so that neither topics nor moments have sizes of their own.
@@ -49,16 +112,7 @@ impl Payloads {
         self.sizes[place as usize] as usize
     }
 
-    /// Writes a publication into `out`, which it replaces.
-    pub(crate) fn write(&self, number: u64, out: &mut Vec<u8>) {
-        out.clear();
-        out.extend_from_slice(&self.longest[..self.size(number) - TAIL.len()]);
-        out[NUMBER].copy_from_slice(&digits(number));
-        out.extend_from_slice(TAIL);
-    }
-
-    /// Whether these are the bytes of the publication with these digits and this size.
-    pub(crate) fn is(&self, digits: &Digits, size: usize, payload: &[u8]) -> bool {
+    fn is(&self, digits: &Digits, size: usize, payload: &[u8]) -> bool {
         payload.len() == size
             && payload[NUMBER] == *digits
             && payload[..NUMBER.start] == *HEAD
@@ -98,15 +152,15 @@ mod tests {
             let value: serde_json::Value = serde_json::from_slice(&payload).expect("JSON");
             assert_eq!(value["n"], format!("{number:016}"));
             assert_eq!((payload.len(), number_of(&payload)), (payloads.size(number), Some(number)));
-            assert!(payloads.is(&digits(number), payloads.size(number), &payload));
+            assert!(payloads.is(number, &digits(number), payloads.size(number), &payload));
             sizes.insert(payload.len());
             // Whatever byte is another, it is found.
             for place in 0..payload.len() {
                 payload[place] ^= 1;
-                assert!(!payloads.is(&digits(number), payloads.size(number), &payload), "byte {place}");
+                assert!(!payloads.is(number, &digits(number), payloads.size(number), &payload), "byte {place}");
                 payload[place] ^= 1;
             }
-            assert!(!payloads.is(&digits(number), payloads.size(number), &payload[1..]));
+            assert!(!payloads.is(number, &digits(number), payloads.size(number), &payload[1..]));
         }
         assert!(sizes.len() > 1, "only sizes {sizes:?} were drawn");
     }

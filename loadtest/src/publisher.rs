@@ -13,12 +13,14 @@ use crate::engine::Engine;
 use crate::payload::Payloads;
 
 /// When publications leave.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Pace {
     /// So many are under way: the next one leaves when one has reached everyone.
     InFlight(u64),
     /// So many a second, evenly.
     Rate(f64),
+    /// At these moments, nanoseconds from the start on; then no more.
+    Schedule(Arc<Vec<u64>>),
 }
 
 pub(crate) struct Publisher {
@@ -59,32 +61,44 @@ impl Publisher {
     /// Publishes on a connection what is due between the start of publishing and its end; says when the next is.
     pub(crate) fn publish(&mut self, engine: &mut Engine, client: usize, start_ns: u64, end_ns: u64) -> io::Result<u64> {
         let now_ns = engine.now_ns();
-        match self.pace {
-            Pace::InFlight(most) => {
-                while now_ns < end_ns && self.in_flight() < most && self.course.is_free(self.next) {
-                    self.send(engine, client, now_ns);
-                }
-                Ok(u64::MAX)
+        if let Pace::InFlight(most) = self.pace {
+            while now_ns < end_ns && self.in_flight() < most && self.course.is_free(self.next) {
+                self.send(engine, client, now_ns);
             }
-            Pace::Rate(rate) => loop {
-                let due_ns = start_ns + (self.next as f64 / rate * 1e9) as u64;
-                if due_ns > now_ns || due_ns >= end_ns {
-                    return Ok(if due_ns < end_ns { due_ns } else { u64::MAX });
-                }
-                if !self.course.is_free(self.next) {
-                    let behind = self.course.places();
-                    return Err(io::Error::other(format!("the server is {behind} publications behind a rate of {rate}/s")));
-                }
-                self.send(engine, client, due_ns);
-            },
+            return Ok(u64::MAX);
         }
+        loop {
+            match self.due_ns(start_ns).filter(|due_ns| *due_ns < end_ns) {
+                None => return Ok(u64::MAX),
+                Some(due_ns) if due_ns > now_ns => return Ok(due_ns),
+                Some(_) if !self.course.is_free(self.next) => {
+                    let behind = self.course.places();
+                    return Err(io::Error::other(format!("the server is {behind} publications behind what was scheduled")));
+                }
+                Some(due_ns) => self.send(engine, client, due_ns),
+            }
+        }
+    }
+
+    /// When the next publication is due; none where there is no schedule, or no more of it.
+    fn due_ns(&self, start_ns: u64) -> Option<u64> {
+        match &self.pace {
+            Pace::InFlight(_) => None,
+            Pace::Rate(rate) => Some(start_ns + (self.next as f64 / rate * 1e9) as u64),
+            Pace::Schedule(moments) => moments.get(self.next as usize).map(|moment_ns| start_ns + moment_ns),
+        }
+    }
+
+    /// Whether the schedule has come to its end.
+    pub(crate) fn is_through(&self) -> bool {
+        matches!(&self.pace, Pace::Schedule(moments) if self.next as usize >= moments.len())
     }
 
     fn send(&mut self, engine: &mut Engine, client: usize, scheduled_ns: u64) {
         let topic = self.course.topic(self.next) as usize;
         self.payloads.write(self.next, &mut self.payload);
         self.course.publish(self.next, scheduled_ns, self.workers[topic]);
-        engine.say(client, |out| self.dialect.publish(&self.topics[topic], &self.payload, out));
+        engine.say(client, |out| self.dialect.publish(&self.topics[topic], self.topics.len() == 1, &self.payload, out));
         self.next += 1;
     }
 }

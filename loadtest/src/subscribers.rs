@@ -59,18 +59,30 @@ impl Subscribers {
         self.course.topics_of(self.range.start + index as u64)
     }
 
-    /// The `index`-th of them got a payload.
-    pub(crate) fn take(&mut self, index: usize, payload: &[u8], now_ns: u64, recorder: &mut Recorder) -> io::Result<Taken> {
+    /// The `index`-th of them got a payload; on which topic, where the server tells.
+    pub(crate) fn take(
+        &mut self,
+        index: usize,
+        topics: &[String],
+        topic: Option<&[u8]>,
+        payload: &[u8],
+        now_ns: u64,
+        recorder: &mut Recorder,
+    ) -> io::Result<Taken> {
         let (number, subscription) = match self.course.per_subscriber {
             1 => (self.next[index], index),
             _ => self.look_up(index, payload)?,
         };
+        if let Some(topic) = topic.filter(|topic| *topic != topics[self.course.topic(number) as usize].as_bytes()) {
+            let (told, sent) = (topic.escape_ascii(), &topics[self.course.topic(number) as usize]);
+            return Err(io::Error::other(format!("subscriber {index} got publication {number} of {sent} as one of {told}")));
+        }
         let place = self.course.place(number);
         if self.under_way[place].missing == 0 || self.under_way[place].number != number {
             self.under_way[place] = self.begin(number).ok_or_else(|| self.wrong(index, number, payload))?;
         }
         let under_way = &mut self.under_way[place];
-        if self.is_checking && !self.payloads.is(&under_way.digits, under_way.size as usize, payload) {
+        if self.is_checking && !self.payloads.is(number, &under_way.digits, under_way.size as usize, payload) {
             return Err(self.wrong(index, number, payload));
         }
         recorder.delivery(under_way.scheduled_ns, now_ns, payload.len());
@@ -110,7 +122,7 @@ impl Subscribers {
     }
 
     fn wrong(&self, index: usize, expected: u64, payload: &[u8]) -> io::Error {
-        let what = match payload::number_of(payload) {
+        let what = match self.payloads.find(payload, expected) {
             Some(number) if number > expected => "later ones were lost or came too early",
             Some(number) if number < expected => "it came a second time or too late",
             _ => "its bytes are not those that were sent",

@@ -1,5 +1,7 @@
 //! Figures as a table for people.
 
+use serde_json::Value;
+
 use crate::figures::{Figures, Latency};
 
 /// A table of one row, in Markdown.
@@ -10,7 +12,7 @@ pub(crate) fn of(figures: &Figures) -> String {
     let memory = server.map_or(String::from("?"), |server| format!("{:.1}", server.resident_bytes as f64 / f64::from(1 << 20)));
     let Latency { mean, p50, p90, p99, p99_9, max, .. } = &figures.latency_us;
     let parameters: Vec<String> = figures.parameters.iter().map(|(name, value)| format!("{name} {value}")).collect();
-    let extra = figures.extra.iter().map(|(name, value)| format!("\n{name}: {value}")).collect::<String>();
+    let extra = figures.extra.iter().map(|(name, value)| format!("\n{name}: {}", shown(value))).collect::<String>();
     format!(
         "{}: {} ({})\n\n\
          | deliveries/s | MB/s | messages/receive | server CPU ns/delivery | cores: server | generator | MiB | mean us | p50 | p90 | p99 | p99.9 | max |\n\
@@ -24,4 +26,12 @@ pub(crate) fn of(figures: &Figures) -> String {
         figures.messages_per_receive,
         figures.generator.busy_max,
     )
+}
+
+/// A distribution in short, anything else as it stands.
+fn shown(value: &Value) -> String {
+    match serde_json::from_value::<Latency>(value.clone()) {
+        Ok(times) => format!("p50 {:.0}, p99 {:.0}, max {:.0}", times.p50, times.p99, times.max),
+        Err(_) => value.to_string(),
+    }
 }

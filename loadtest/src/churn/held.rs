@@ -117,7 +117,7 @@ impl Held {
         {
             return Err(format!("publication {number} at offset {offset} came behind {last} at offset {last_offset}"));
         }
-        if !payloads.is(&digits(number), payloads.size(number), payload) {
+        if !payloads.is(number, &digits(number), payloads.size(number), payload) {
             return Err(format!("publication {number} is not as it was published"));
         }
         held.newest = Some((number, offset));

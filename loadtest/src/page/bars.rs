@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::groups::{Group, Series, Spread};
-use super::text::{escape, ns, share, time_us};
+use super::text::{bytes, escape, ns, share, time_us};
 
 /// A figure that is compared.
 pub(super) struct Compared {
@@ -38,6 +38,18 @@ pub(super) const COMPARED: &[Compared] = &[
         note: "less is better",
         figure: |series| series.latency(|run| run.latency_us.p99),
         text: time_us,
+    },
+    Compared {
+        title: "A ping beside, p99",
+        note: "of another client, while all are served; less is better",
+        figure: |series| series.spread(|run| run.extra.get("ping_us")?.get("p99")?.as_f64()),
+        text: time_us,
+    },
+    Compared {
+        title: "Resident memory by client",
+        note: "of the server's process; less is better",
+        figure: |series| series.spread(|run| run.extra.get("server_resident_bytes_per_client")?.as_f64()),
+        text: bytes,
     },
 ];
 

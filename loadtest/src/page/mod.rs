@@ -53,7 +53,7 @@ pub(crate) fn render(runs: &[Figures], title: &str, note: Option<&str>) -> Strin
 
 fn section(html: &mut String, group: &Group<'_>) {
     let _ = writeln!(html, "<section>\n<h2>{}</h2>\n<ul class=\"parameters\">", escape(group.scenario));
-    for (name, given) in group.parameters.iter().filter(|(_, given)| !given.is_null()) {
+    for (name, given) in group.parameters.iter().filter(|(_, given)| !given.is_null() && **given != false) {
         let _ = writeln!(html, "<li>{} <b>{}</b></li>", escape(&words(name)), escape(&value(given)));
     }
     html.push_str("</ul>\n");

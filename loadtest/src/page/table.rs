@@ -1,7 +1,9 @@
 //! All figures of a comparison as a table, and those that one scenario alone has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+
+use serde_json::Value;
 
 use super::groups::{Group, Series, Spread};
 use super::text::{bytes, count, escape, share, time_us, value, words};
@@ -66,8 +68,8 @@ fn cell(html: &mut String, text: Option<String>) {
 
 /// What the scenario alone has: a row for each name, a column for each label. Nothing where there is none.
 pub(super) fn extra(group: &Group<'_>) -> Option<String> {
-    let runs = || group.series.iter().map(Series::typical);
-    let names: BTreeSet<&String> = runs().flat_map(|run| run.extra.keys()).collect();
+    let told: Vec<_> = group.series.iter().map(|series| named_values(series.typical())).collect();
+    let names: BTreeSet<&String> = told.iter().flat_map(BTreeMap::keys).collect();
     if names.is_empty() {
         return None;
     }
@@ -78,13 +80,41 @@ pub(super) fn extra(group: &Group<'_>) -> Option<String> {
     html.push_str("</tr></thead>\n<tbody>\n");
     for name in names {
         let _ = write!(html, "<tr><th scope=\"row\">{}</th>", escape(&words(name)));
-        for run in runs() {
-            cell(&mut html, run.extra.get(name).map(|found| escape(&value(found))));
+        for told in &told {
+            cell(&mut html, told.get(name).map(|text| escape(text)));
         }
         html.push_str("</tr>\n");
     }
     html.push_str("</tbody></table></div>\n");
     Some(html)
+}
+
+/// The scenario's own figures as text; of a distribution its parts, but for the curve.
+fn named_values(run: &Figures) -> BTreeMap<String, String> {
+    let mut told = BTreeMap::new();
+    for (name, found) in &run.extra {
+        match found {
+            Value::Object(parts) => {
+                let parts = parts.iter().filter(|(_, part)| part.is_number());
+                told.extend(parts.map(|(part, found)| (format!("{name} {part}"), measured(name, found))));
+            }
+            Value::Array(several) => {
+                let several: Vec<String> = several.iter().map(|one| measured(name, one)).collect();
+                told.insert(name.clone(), several.join(", "));
+            }
+            found => drop(told.insert(name.clone(), measured(name, found))),
+        }
+    }
+    told
+}
+
+/// A value in the unit that its name tells.
+fn measured(name: &str, found: &Value) -> String {
+    match found.as_f64() {
+        Some(us) if name.ends_with("_us") => time_us(us),
+        Some(number) if name.ends_with("_bytes") => bytes(number),
+        _ => value(found),
+    }
 }
 
 /// What is to be known before anything is concluded: runs that ended early, rows that are void, runs without deliveries.
@@ -110,4 +140,29 @@ pub(super) fn warnings(group: &Group<'_>) -> String {
 /// Scenarios without deliveries tell their figures by name.
 fn is_empty(run: &Figures) -> bool {
     run.deliveries == 0 && run.extra.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_scenario_alone_has_is_told_in_its_unit() {
+        let mut run = Figures::default();
+        let latency = json!({ "p50": 182.0, "p99": 4657.0, "percentiles": [[0.0, 1.0]] });
+        let extra =
+            [("ping_us", latency), ("waves_ms", json!([1253.9, 2.0])), ("slab_bytes", json!(2048)), ("alive", json!(10_000))];
+        run.extra.extend(extra.map(|(name, value)| (name.to_owned(), value)));
+        let told: Vec<_> = named_values(&run).into_iter().collect();
+        let expected = [
+            ("alive", "10,000"),
+            ("ping_us p50", "182 µs"),
+            ("ping_us p99", "4.66 ms"),
+            ("slab_bytes", "2.00 KiB"),
+            ("waves_ms", "1,254, 2"),
+        ];
+        assert_eq!(told, expected.map(|(name, text)| (name.to_owned(), text.to_owned())));
+    }
 }

@@ -66,7 +66,10 @@ fn a_page_is_whole_for_one_run_and_for_many() {
     assert!(one.contains("class=\"tiles\"") && one.contains("240,000") && one.contains("shard-0"), "{one}");
     let labels = ["tidegate", "bun", "nchan", "nats", "ws", "tokio-uring", "a", "b", "c", "floor: send()"];
     let many: Vec<Figures> = labels.iter().zip(1..).map(|(label, factor)| run(label, f64::from(factor))).collect();
+    let mut many = many;
+    many[0].extra.insert(String::from("ping_us"), json!({ "p99": 609.0, "percentiles": [[0.0, 182.0]] }));
     let page = render(&many, "Many", Some("two cores"));
+    assert!(page.contains("A ping beside, p99") && page.contains("609 µs") && !page.contains("Resident memory by"), "{page}");
     check(&page);
     assert!(page.contains("× 2.00") && page.contains("two cores"), "ratios stand beside the bars");
     assert!(page.contains("× floor"), "{page}");
