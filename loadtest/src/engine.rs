@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tidegate::reactor::probe;
 use tidegate::reactor::uring::{Uring, UringSettings, WakeAfter};
 use tidegate::reactor::{ClientKey, Completion, Op, QueueFull, Reactor, ReceiveEnd, Send, SendOutcome, Wait, Waker};
 
@@ -67,13 +68,15 @@ pub(crate) struct Engine {
 impl Engine {
     /// Makes the ring, on the thread that is to use it. Times count from `base`.
     pub(crate) fn new(sizes: &Sizes, base: Instant) -> io::Result<Engine> {
+        let capabilities = probe::probe().map_err(io::Error::other)?;
         let settings = UringSettings {
             entries: ENTRIES,
             connections_max: sizes.connections_max,
             accepts_max: 0,
             receive_buffers: sizes.buffers,
             receive_buffer_bytes: sizes.receive_bytes,
-            direct: true,
+            direct: capabilities.direct,
+            incremental: false,
         };
         let mut ring = Uring::new(settings, Vec::new())?;
         let mut completions = Vec::with_capacity(COMPLETIONS_MAX + usize::from(ENTRIES));

@@ -93,6 +93,8 @@ struct Event {
     tag: Tag,
     result: i32,
     flags: u32,
+    /// Where received bytes lie.
+    buffer: Option<BufferId>,
 }
 
 impl Uring {
@@ -107,7 +109,8 @@ impl Uring {
         if settings.direct {
             ring.submitter().register_files_sparse(slots).map_err(|error| table_error(slots, error))?;
         }
-        let buffers = Buffers::register(&ring, settings.receive_buffers, settings.receive_buffer_bytes)
+        let UringSettings { receive_buffers, receive_buffer_bytes, incremental, .. } = settings;
+        let buffers = Buffers::register(&ring, receive_buffers, receive_buffer_bytes, incremental)
             .map_err(|error| explain("the ring of receive buffers cannot be made", error))?;
         let entries = usize::from(settings.entries);
         let clients = Clients::new(slots, settings.direct, !listeners.is_empty());
@@ -281,10 +284,11 @@ impl Uring {
                 self.undecided -= 1;
                 continue;
             }
-            if cqueue::buffer_select(entry.flags()).is_some() {
-                self.buffers.taken();
-            }
-            self.backlog.push_back(Event { tag, result: entry.result(), flags: entry.flags() });
+            let (result, flags) = (entry.result(), entry.flags());
+            // Here and not when it is handed over: pieces of a buffer follow each other in the order of completions.
+            let buffer = cqueue::buffer_select(flags)
+                .and_then(|index| self.buffers.taken(index, result.max(0) as u32, cqueue::buffer_more(flags)));
+            self.backlog.push_back(Event { tag, result, flags, buffer });
         }
         self.brought = self.backlog.len() - before;
         self.overflows += u64::from(self.ring.submission().cq_overflow());
@@ -301,7 +305,7 @@ impl Uring {
 
     /// What a completion means to us and, perhaps, to the shard.
     fn settle(&mut self, event: Event, now: Now) -> Option<Completion> {
-        let Event { tag, result, flags } = event;
+        let Event { tag, result, .. } = event;
         let client = ClientKey { slot: tag.slot, generation: tag.generation };
         match tag.kind {
             Kind::Send => unreachable!("sends are decided in their turn"),
@@ -317,7 +321,7 @@ impl Uring {
                 Accepted::Cancelled => {}
             },
             Kind::AcceptCancel => self.accepts.cancel_done(tag.slot, result, &mut self.queued),
-            Kind::Receive => return self.settle_receive(client, result, flags),
+            Kind::Receive => return self.settle_receive(client, event),
             Kind::PollOut => {
                 if self.clients.poll_done(client, &mut self.queued) {
                     return Some(Completion::Writable(client));
@@ -339,8 +343,8 @@ impl Uring {
         None
     }
 
-    fn settle_receive(&mut self, client: ClientKey, result: i32, flags: u32) -> Option<Completion> {
-        let buffer = cqueue::buffer_select(flags).map(|index| self.buffers.hold(index, result.max(0) as u32));
+    fn settle_receive(&mut self, client: ClientKey, event: Event) -> Option<Completion> {
+        let Event { tag, result, flags, buffer } = event;
         if !cqueue::more(flags) {
             if result <= 0 {
                 if let Some(buffer) = buffer {
@@ -350,8 +354,7 @@ impl Uring {
                 return Some(Completion::ReceiveEnded { client, reason });
             }
             // Bytes and the end in one: the end follows as a completion of its own.
-            let tag = Tag { kind: Kind::Receive, generation: client.generation, slot: client.slot };
-            self.backlog.push_front(Event { tag, result: -libc::EAGAIN, flags: 0 });
+            self.backlog.push_front(Event { tag, result: -libc::EAGAIN, flags: 0, buffer: None });
         }
         let buffer = buffer.expect("bytes that came lie in a buffer");
         if self.clients.wants_bytes(client) {

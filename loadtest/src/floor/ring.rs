@@ -41,6 +41,7 @@ impl Ring {
             receive_buffers: 256,
             receive_buffer_bytes: 16 << 10,
             direct: capabilities.direct,
+            incremental: capabilities.incremental,
         };
         let slots = connections_max + u32::from(ACCEPTS);
         let mut reactor = Uring::new(settings, vec![listener])?;

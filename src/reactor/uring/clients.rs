@@ -11,11 +11,13 @@ use io_uring::{opcode, squeue};
 use super::tag::{GENERATIONS, Kind, Tag};
 use crate::reactor::buffers::GROUP;
 use crate::reactor::{ClientKey, ReceiveEnd};
+use crate::slots::Slots;
 
 /// All slots of a ring.
 #[derive(Debug)]
 pub(super) struct Clients {
-    slots: Box<[Slot]>,
+    /// Made when the slot is first taken.
+    slots: Slots<Slot>,
     /// Free slots, where they are chosen here.
     free: Vec<u32>,
     direct: bool,
@@ -37,6 +39,8 @@ struct Slot {
     descriptor: Option<OwnedFd>,
 }
 
+const _: () = assert!(size_of::<Slot>() <= 24);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
     /// Something armed is still to be reaped.
@@ -52,7 +56,7 @@ impl Clients {
     pub(super) fn new(slots: u32, direct: bool, accepts: bool) -> Self {
         let kernel_chooses = direct && accepts;
         let free = if kernel_chooses { Vec::new() } else { (0..slots).rev().collect() };
-        Self { slots: (0..slots).map(|_| Slot::default()).collect(), free, direct, kernel_chooses }
+        Self { slots: Slots::new(), free, direct, kernel_chooses }
     }
 
     pub(super) fn are_direct(&self) -> bool {
@@ -84,7 +88,8 @@ impl Clients {
     }
 
     fn fill(&mut self, slot: u32, descriptor: Option<OwnedFd>) -> ClientKey {
-        let place = &mut self.slots[slot as usize];
+        self.slots.reserve_with(slot, |_| Slot::default());
+        let place = &mut self.slots[slot];
         assert!(!place.open, "slot {slot} was given twice");
         let generation = (place.generation + 1) % GENERATIONS;
         *place = Slot { generation, open: true, descriptor, ..Slot::default() };
@@ -146,7 +151,7 @@ impl Clients {
 
     /// Whether bytes that came are still wanted.
     pub(super) fn wants_bytes(&self, client: ClientKey) -> bool {
-        let slot = &self.slots[client.slot as usize];
+        let slot = &self.slots[client.slot];
         slot.open && slot.generation == client.generation && slot.closing.is_none()
     }
 
@@ -186,7 +191,7 @@ impl Clients {
 
     /// The answer to a cancellation: where it did not find what is still armed, it is asked again. Else the close waits for ever.
     pub(super) fn cancel_done(&mut self, kind: Kind, client: ClientKey, result: i32, entries: &mut impl Extend<squeue::Entry>) {
-        let slot = &self.slots[client.slot as usize];
+        let slot = &self.slots[client.slot];
         if result >= 0 || !slot.open || slot.generation != client.generation {
             return;
         }
@@ -208,7 +213,7 @@ impl Clients {
     }
 
     fn close_if_reaped(&mut self, client: ClientKey, entries: &mut impl Extend<squeue::Entry>) {
-        let slot = &mut self.slots[client.slot as usize];
+        let slot = &mut self.slots[client.slot];
         let Some(Closing::Reaping { reset }) = slot.closing else { return };
         if slot.receiving || slot.polling || slot.shutting {
             return;
@@ -233,7 +238,7 @@ impl Clients {
     }
 
     fn target(&self, slot: u32) -> Target {
-        match &self.slots[slot as usize].descriptor {
+        match &self.slots[slot].descriptor {
             None => Target(Fd(slot as i32), squeue::Flags::FIXED_FILE),
             Some(descriptor) => Target(Fd(descriptor.as_raw_fd()), squeue::Flags::empty()),
         }
@@ -241,7 +246,7 @@ impl Clients {
 
     /// The slot of a client that the shard may use.
     fn active(&mut self, client: ClientKey, what: &str) -> &mut Slot {
-        let slot = self.slots.get_mut(client.slot as usize).expect("a slot of this ring");
+        let slot = self.slots.get_mut(client.slot).expect("a slot of this ring");
         assert!(slot.open && slot.generation == client.generation, "{what} for {client:?}, which is closed");
         assert!(slot.closing.is_none(), "{what} for {client:?}, which is closing");
         slot
@@ -249,7 +254,7 @@ impl Clients {
 
     /// The slot of a client for which a completion came.
     fn armed(&mut self, client: ClientKey) -> &mut Slot {
-        let slot = &mut self.slots[client.slot as usize];
+        let slot = &mut self.slots[client.slot];
         assert!(slot.open && slot.generation == client.generation, "closed before all was reaped: {client:?}");
         slot
     }

@@ -1,4 +1,4 @@
-//! Against real loopback sockets; every check over direct and over ordinary descriptors. Peers are blocking `std::net`
+//! Against real loopback sockets; every check over direct descriptors and incremental buffers, and over neither. Peers are blocking `std::net`
 //! sockets, in threads where both sides must move.
 
 mod accepting;
@@ -24,6 +24,7 @@ const SETTINGS: UringSettings = UringSettings {
     receive_buffers: 64,
     receive_buffer_bytes: 1024,
     direct: true,
+    incremental: true,
 };
 
 const LISTEN: ListenSettings = ListenSettings { backlog: 1024, send_unsent_bytes_max: 0, send_timeout_ms: 0, nodelay: true };
@@ -31,10 +32,10 @@ const LISTEN: ListenSettings = ListenSettings { backlog: 1024, send_unsent_bytes
 /// Longer than anything here takes, however busy the machine: reaching it means that nothing happened.
 const PATIENCE_US: u64 = 120_000_000;
 
-/// One behaviour, on direct descriptors and on ordinary ones.
+/// One behaviour, with all that a newer kernel has and without it.
 fn both(settings: UringSettings, check: fn(Host)) {
-    for direct in [true, false] {
-        check(Host::new(UringSettings { direct, ..settings }, 1));
+    for newer in [true, false] {
+        check(Host::new(UringSettings { direct: newer, incremental: newer, ..settings }, 1));
     }
 }
 
