@@ -138,7 +138,7 @@ SERVERS = {
     TIDEGATE: Server("tidegate", install.gateway, tidegate),
     OTHER: Server("tidegate, other build", install.other_build, tidegate),
     BUN: Server("Bun", install.bun, bun),
-    FLOOR_SEND: Server("floor, `send()`", install.gateway, floor("send")),
+    FLOOR_SEND: Server("floor, send()", install.gateway, floor("send")),
     FLOOR_URING: Server("floor, io_uring", install.gateway, floor("uring")),
     "fastwebsockets": Server("fastwebsockets", lambda: install.crate("fastwebsockets"), rust("fastwebsockets")),
     "tokio-websockets": Server("tokio-websockets", lambda: install.crate("tokio-websockets"), rust("tokio-websockets")),
