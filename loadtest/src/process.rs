@@ -40,6 +40,11 @@ impl RunTimes {
         ran
     }
 
+    /// The thread was there.
+    pub(crate) fn has(&self, thread: u32) -> bool {
+        self.0.contains_key(&thread)
+    }
+
     /// How long one thread ran since an earlier look.
     pub(crate) fn of_thread_since(&self, thread: u32, earlier: &RunTimes) -> u64 {
         let run = |times: &RunTimes| times.0.get(&thread).map_or(0, |(_, run)| *run);

@@ -299,7 +299,12 @@ fn sum_up(plan: &Plan, team: &Team, samples: &[Sample], recorders: Vec<&mut Reco
         last_ns.add(&recorder.last_latencies_ns).expect("all have the same bounds");
     }
     let workers = team.workers.iter().map(|worker| worker.get().map_or(0, |member| member.thread));
-    let cores = |thread| last.generator.of_thread_since(thread, &first.generator) as f64 / 1e9 / seconds;
+    // A worker may have ended just before the last look, which then does not know it.
+    let cores = |thread| {
+        let seen = samples.iter().rfind(|sample| sample.generator.has(thread)).unwrap_or(first);
+        let ran_ns = seen.generator.of_thread_since(thread, &first.generator);
+        ran_ns as f64 / (seen.at_ns - first.at_ns).max(1) as f64
+    };
     let generator_cores: Vec<f64> = workers.map(cores).collect();
     Figures {
         seconds,

@@ -18,6 +18,8 @@ SOURCES = ROOT / "loadtest/peers"
 
 # Set where programs are taken as they are.
 AS_BUILT = False
+# Another build of the gateway, which runs beside it.
+OTHER_BUILD = None
 
 
 class Missing(Exception):
@@ -28,6 +30,10 @@ def gateway():
     """The gateway and the load generator, as users build them."""
     cargo(["build", "--release", "--workspace"], ROOT, TARGET)
     return version_of([TARGET / "release/tidegate", "--version"])
+
+
+def other_build():
+    return f"{version_of([OTHER_BUILD, '--version'])} ({OTHER_BUILD.name})"
 
 
 def crate(name):

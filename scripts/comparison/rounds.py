@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from .install import TARGET, Missing, telling_line
-from .rows import CPU, PATH
+from .rows import PATH
 from .servers import SERVERS, Failed, Running
 
 RAW = TARGET / "compare"
@@ -45,14 +45,6 @@ class Runs:
         """Why a contender has no figures, or not all of them; in its own words."""
         told = [line.get("failed") or line.get("ended_early") for line in self.lines if line["label"] == label]
         return next((why for why in reversed(told) if why), None)
-
-    def typical(self):
-        """One run of each contender: that with the median CPU, or the first where none is told."""
-        chosen = []
-        for label in self.labels():
-            lines = [line for line in self.lines if line["label"] == label and "scenario" in line]
-            chosen += sorted(lines, key=lambda line: look_up(line, CPU) or 0)[(len(lines) - 1) // 2 :][:1]
-        return chosen
 
     def labels(self):
         return list(dict.fromkeys(line["label"] for line in self.lines))

@@ -25,6 +25,7 @@ FAILED = "extra.failed"
 PATH = "/ws/demo.load0"
 
 TIDEGATE = "tidegate"
+OTHER = "tidegate-other"  # another build of it, given by the user
 BUN = "bun"
 FLOOR_SEND = "floor-send"
 FLOOR_URING = "floor-uring"
@@ -46,6 +47,10 @@ class Contender:
     @property
     def label(self):
         return self.name or self.server
+
+
+    def in_other_build(self):
+        return dataclasses.replace(self, server=OTHER, name=f"{self.label}, other build")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,19 +145,17 @@ def floors(in_flight):
     return (Contender(FLOOR_SEND), Contender(FLOOR_URING)) if in_flight == 1 else ()
 
 
-def replay(feed, name, clients, cpu, mean, natural_mean):
+def replay(feed, name, clients, cpu, mean):
     return Row(
         name=f"replay-{name.lower()}-{clients}",
         title=f"recorded {name} feed at its own pace, {clients:,} subscribers",
         scenario="replay",
         flags={"feed": feed, "pace": 1, "clients": clients},
-        contenders=(*each(TIDEGATE, BUN), Contender(TIDEGATE, "tidegate, natural batching", tidegate=NATURAL)),
+        contenders=each(TIDEGATE, BUN),
         targets=(
             Target(CPU, at_most=cpu, to=BUN),
             Target(MEAN, at_most=mean, to=BUN),
             Target(P99, at_most=0.60, to=BUN),
-            Target(MEAN, at_most=natural_mean, to="tidegate, natural batching"),
-            Target(CPU, at_most=1.0, to="tidegate, natural batching"),
         ),
         columns=DELIVERY,
         seconds=12,
@@ -237,7 +240,6 @@ def idle(clients, *contenders):
     )
 
 
-NATURAL = {"shards": {"natural_batching": True}}
 STORM_LIMITS = {"limits": {"connections_max": 18500, "half_open_per_address_max": 18500, "accept_backlog": 65535}}
 CROWD = {"limits": {"connections_max": 110000, "half_open_per_address_max": 110000}, "shards": {"count": 16}}
 
@@ -266,15 +268,15 @@ ROWS = (
         title="50 of 5,000 topics for each of 1,000 clients, combined, recorded sizes, 20,000 publications a second",
         scenario="fanout",
         flags={"clients": 1000, "topics": 5000, "topics_per_subscriber": 50, "sizes_from": BINANCE, "rate": 20000},
-        contenders=each(TIDEGATE, BUN),
+        contenders=(Contender(TIDEGATE, flags={"dialect": "tidegate"}), Contender(BUN)),
         targets=(Target(CPU, at_most=0.6, to=BUN),),
         columns=DELIVERY,
         seconds=5,
         feed=BINANCE,
         path="/stream",
     ),
-    *(replay(BINANCE, "Binance", *figures) for figures in ((300, 0.80, 0.62, 0.78), (1000, 0.90, 0.60, 0.6), (3000, 0.95, 0.55, 0.6))),
-    *(replay(COINBASE, "Coinbase", *figures) for figures in ((300, 0.80, 0.62, 0.78), (1000, 0.90, 0.60, 0.6), (3000, 0.95, 0.55, 0.6))),
+    *(replay(BINANCE, "Binance", *figures) for figures in ((300, 0.80, 0.62), (1000, 0.90, 0.60), (3000, 0.95, 0.55))),
+    *(replay(COINBASE, "Coinbase", *figures) for figures in ((300, 0.80, 0.62), (1000, 0.90, 0.60), (3000, 0.95, 0.55))),
     burst(BINANCE, "Binance", 300),
     burst(COINBASE, "Coinbase", 300),
     compressed(1, 1.05),

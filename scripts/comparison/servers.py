@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from . import install
 from .install import PEERS, SOURCES, TARGET
-from .rows import BUN, FLOOR_SEND, FLOOR_URING, PATH, TIDEGATE
+from .rows import BUN, FLOOR_SEND, FLOOR_URING, OTHER, PATH, TIDEGATE
 
 CORE = "0"
 # As many as a process may have, and a few less for what is no client.
@@ -92,7 +92,8 @@ def tidegate(setup):
         settings.setdefault(table, {}).update(values)
     config = setup.directory / "tidegate.toml"
     config.write_text(toml(settings))
-    return [TARGET / "release/tidegate", "--config", config]
+    binary = install.OTHER_BUILD if contender.server == OTHER else TARGET / "release/tidegate"
+    return [binary, "--config", config]
 
 
 def bun(setup):
@@ -135,8 +136,9 @@ def rust(binary, *flags):
 
 SERVERS = {
     TIDEGATE: Server("tidegate", install.gateway, tidegate),
+    OTHER: Server("tidegate, other build", install.other_build, tidegate),
     BUN: Server("Bun", install.bun, bun),
-    FLOOR_SEND: Server("floor, `send()`", install.gateway, floor("send")),
+    FLOOR_SEND: Server("floor, send()", install.gateway, floor("send")),
     FLOOR_URING: Server("floor, io_uring", install.gateway, floor("uring")),
     "fastwebsockets": Server("fastwebsockets", lambda: install.crate("fastwebsockets"), rust("fastwebsockets")),
     "tokio-websockets": Server("tokio-websockets", lambda: install.crate("tokio-websockets"), rust("tokio-websockets")),
@@ -192,7 +194,7 @@ class Running:
                 found = CLIENTS.search(self.output.read_text(errors="replace"))
                 if found:
                     return found[1]
-            elif takes_connections(address):
+            elif takes_connections(address) and (self.children() or not self.server.worker):
                 return address
             time.sleep(0.02)
         raise Failed(f"{self.server.title} was not ready after {READY_S} s: {self.last_words()}")
@@ -203,10 +205,10 @@ class Running:
     @property
     def pid(self):
         """Of the process that serves."""
-        if not self.server.worker:
-            return self.process.pid
-        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0]) if children else self.process.pid
+        return int(self.children()[0]) if self.server.worker else self.process.pid
+
+    def children(self):
+        return pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
 
     def end(self):
         if self.process.poll() is None:

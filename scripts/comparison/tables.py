@@ -50,7 +50,11 @@ def table(runs):
     rounds = max((len(runs.of(label, "seconds")) for label in runs.labels()), default=0)
     if any(void(runs, label) for label in runs.labels()):
         lines += ["", f"`void`: the generator used more than {GENERATOR_BUSY_MAX:.0%} of its core, so this is its figure as much as the server's."]
-    return f"{row.title[0].upper()}{row.title[1:]}; {rounds} rounds.\n\n" + "\n".join(lines)
+    return f"{row.title[0].upper()}{row.title[1:]}; {count(rounds)}.\n\n" + "\n".join(lines)
+
+
+def count(rounds):
+    return f"{rounds} round" if rounds == 1 else f"{rounds} rounds"
 
 
 def ordered(runs):
@@ -83,7 +87,7 @@ def cells(runs, label, width):
 
 def in_words(values):
     low, middle, high = spread(values)
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})" if len(values) > 1 else f"{middle:.2f}"
 
 
 def targets(runs):
@@ -132,7 +136,7 @@ def verdict(values, bound, target):
     low, middle, high = spread(values)
     is_reached = middle <= bound if target.at_most is not None else middle >= bound
     digits = 2 if target.to and not target.to.startswith("-") else 0
-    return f"{'**reached**' if is_reached else 'missed'}: {middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f}, {len(values)} rounds)"
+    return f"{'**reached**' if is_reached else 'missed'}: {middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f}, {count(len(values))})"
 
 
 def figure_title(figure):

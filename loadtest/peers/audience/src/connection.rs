@@ -30,24 +30,24 @@ where
     };
 }
 
+/// What is ready is taken first and answered then: a library may flush whenever it is read.
 async fn echo<L, C, E>(client: &mut C) -> Result<(), E>
 where
     L: Library,
     C: Stream<Item = Result<L::Message, E>> + Sink<L::Message, Error = E> + Unpin,
 {
-    while let Some(message) = client.next().await {
-        let mut ready = Some(Some(message));
-        while let Some(Some(message)) = ready {
-            let message = message?;
-            if L::payload(&message).is_some() {
-                client.feed(message).await?;
-            }
-            ready = client.next().now_or_never();
+    let mut messages = Vec::new();
+    while let Some(first) = client.next().await {
+        messages.push(first?);
+        while messages.len() < BATCH_MESSAGES_MAX
+            && let Some(Some(message)) = client.next().now_or_never()
+        {
+            messages.push(message?);
+        }
+        for message in messages.drain(..).filter(|message| L::payload(message).is_some()) {
+            client.feed(message).await?;
         }
         client.flush().await?;
-        if ready.is_some() {
-            break;
-        }
     }
     Ok(())
 }
