@@ -19,12 +19,12 @@ fn utf8(criterion: &mut Criterion) {
             group.throughput(Throughput::Bytes(bytes.len() as u64));
             let id = |what: &str| BenchmarkId::new(format!("{name}-{what}"), size);
             group.bench_function(id("incremental-whole"), |bencher| {
-                bencher.iter(|| Utf8::default().feed(black_box(bytes)).is_ok());
+                bencher.iter(|| Utf8::default().feed(black_box(bytes), true).is_ok());
             });
             group.bench_function(id("incremental-segments"), |bencher| {
                 bencher.iter(|| {
                     let mut utf8 = Utf8::default();
-                    let fed = black_box(bytes).chunks(SEGMENT_BYTES).try_for_each(|piece| utf8.feed(piece));
+                    let fed = black_box(bytes).chunks(SEGMENT_BYTES).try_for_each(|piece| utf8.feed(piece, false));
                     fed.is_ok() && utf8.finish().is_ok()
                 });
             });
