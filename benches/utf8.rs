@@ -2,6 +2,7 @@
 //! much do pieces as small as a TCP segment add, each of which may tear a code point?
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tidegate::ws::utf8::Utf8;
@@ -36,5 +37,9 @@ fn utf8(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, utf8);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(700));
+    targets = utf8
+}
 criterion_main!(benches);
