@@ -6,7 +6,8 @@
 //!
 //! # Ground
 //! [`config`] every setting and limit, parsed once. [`metrics`] counters kept per shard by their owner. [`http`]
-//! HTTP/1.1 heads as bytes. [`page`] the page's files. [`reactor`] the kernel seam: operations in, completions out.
+//! HTTP/1.1 heads as bytes. [`page`] the page's files. [`slots`] rows by number. [`reactor`] the kernel seam: operations in,
+//! completions out.
 //!
 //! # Pure cores
 //! [`ws`] RFC 6455 without I/O. [`tls`] rustls as bytes in, bytes out. [`hub`] topics and who hears them. None knows a
@@ -30,6 +31,7 @@ pub mod http;
 pub mod metrics;
 pub mod page;
 pub mod reactor;
+pub mod slots;
 
 pub mod hub;
 pub mod tls;

@@ -118,7 +118,7 @@ fn answer(session: &mut Session, effect: Effect, rules: &Rules) {
     match effect {
         Effect::Admit { streams } => {
             let positions: Vec<_> = streams.iter().map(|stream| position(&stream.topic)).collect();
-            session.admit(&positions, NOW_US);
+            session.admit(&positions);
         }
         Effect::Topics => session.answer_topics(b"[]", rules, NOW_US),
         Effect::Publish { id: None, .. } => {}

@@ -97,7 +97,9 @@ fn on_or_off(enabled: bool) -> &'static str {
 
 fn ring(topic: &Topic, pattern: &str) -> String {
     let kind = format!("{:?}", topic.kind).to_lowercase();
-    format!("{pattern}: {kind}, ring of {} publications or {}", topic.ring_publications, bytes(topic.ring_bytes.into()))
+    let flush = if topic.flush_us > 0 { format!(", flushed every {} us", topic.flush_us) } else { String::new() };
+    let held = bytes(topic.ring_bytes.into());
+    format!("{pattern}: {kind}, ring of {} publications or {held}{flush}", topic.ring_publications)
 }
 
 fn shards(shards: &Shards) -> String {

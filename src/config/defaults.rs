@@ -72,7 +72,7 @@ impl Default for Admin {
 
 impl Default for Topic {
     fn default() -> Topic {
-        Topic { pattern: ">".into(), kind: TopicKind::Log, ring_publications: 16_384, ring_bytes: 4 << 20 }
+        Topic { pattern: ">".into(), kind: TopicKind::Log, ring_publications: 16_384, ring_bytes: 4 << 20, flush_us: 0 }
     }
 }
 

@@ -155,6 +155,7 @@ struct TopicShape {
     kind: Option<TopicKind>,
     ring_publications: Option<u32>,
     ring_bytes: Option<u32>,
+    flush_us: Option<u32>,
 }
 
 impl TopicShape {
@@ -165,6 +166,7 @@ impl TopicShape {
             kind: self.kind.unwrap_or(default.kind),
             ring_publications: self.ring_publications.unwrap_or(default.ring_publications),
             ring_bytes: self.ring_bytes.unwrap_or(default.ring_bytes),
+            flush_us: self.flush_us.unwrap_or(default.flush_us),
         }
     }
 }

@@ -147,6 +147,8 @@ pub struct Topic {
     pub ring_publications: u32,
     /// Most bytes of frames that one ring holds; the newest publication is held whatever its size.
     pub ring_bytes: u32,
+    /// How long publications are gathered before they leave together; 0: not at all.
+    pub flush_us: u32,
 }
 
 /// The kind of a topic (see docs/protocol.md).

@@ -90,6 +90,7 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
         ("admin", "head_timeout_ms") => whole(Admin::default().head_timeout_ms.into()),
         ("admin", "body_timeout_ms") => whole(Admin::default().body_timeout_ms.into()),
         ("topic", "kind") => Some("\"log\"".into()),
+        ("topic", "flush_us") => whole(Topic::default().flush_us.into()),
         ("topic", "ring_publications") => whole(Topic::default().ring_publications.into()),
         ("topic", "ring_bytes") => whole(Topic::default().ring_bytes.into()),
         ("source", "prefix") => Some(format!("{:?}", Synthetic::default().prefix)),

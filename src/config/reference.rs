@@ -117,6 +117,10 @@ pub(super) const KEYS: &[Key] = &[
     optional("topic", "ring_bytes", Form::Whole(1024, 1 << 30, "bytes"),
         "Most bytes of frames that one ring holds, for each topic, encoding and shard; the newest publication is held \
          whatever its size. Memory is taken only for what is there. 4 MiB are 16,384 publications of 256 bytes."),
+    optional("topic", "flush_us", Form::Whole(0, 1_000_000, "microseconds"),
+        "The flush window: what is published within so long leaves together, so that it takes fewer sends. It is the most latency that \
+         this adds; a window ends early where it holds half a ring. 0: nothing waits, which is the least latency; the sweep \
+         gathers what comes during a fan-out all the same."),
     required("source", "kind", Form::OneOf(&["synthetic", "replay"]),
         "synthetic: a made-up market of some twenty instruments, each payload marked as such. replay: a recording \
          played again."),
@@ -173,7 +177,8 @@ pub(super) const KEYS: &[Key] = &[
         "Receive buffers of a shard, shared by its clients; an idle client holds none. 1,024 of 4 KiB are 4 MiB a shard \
          and outlast a burst from a thousand clients."),
     optional("shards", "receive_buffer_bytes", Form::Whole(512, 1 << 20, "bytes"),
-        "Size of each receive buffer: one page holds any ordinary request; longer messages take several."),
+        "Size of each receive buffer: one page holds any ordinary request. From Linux 6.12 on neighbours are joined to 128 KiB \
+         and a receive takes of them what came; before, it takes a whole one, and longer messages take several."),
     optional("shards", "accepts_armed", Form::Whole(1, 1024, "accepts"),
         "Accepts kept armed in a shard: as many clients can come between two turns. 64 a turn are far more than a \
          storm brings. At least the number of listeners."),

@@ -6,7 +6,8 @@
 //!
 //! Without: sockets, clocks, threads, and what an encoding looks like ([`Encoder`] is given from above).
 //!
-//! Invariants: a subscription whose cursor is behind is noted, and a client with a noted subscription or an owed rest is
+//! Invariants: a subscription whose cursor is behind is noted, but for what was appended and not yet told
+//! ([`Hub::append`]), and a client with a noted subscription or an owed rest is
 //! marked in the [`DueSet`], but for the time between a visit's `take_due` and its last `advance`. A client is inside at
 //! most one frame. While spans are taken no ring that they
 //! lie in changes: publishing, subscribing and changes of encoding wait for the last `advance` (asserted).
@@ -165,10 +166,27 @@ impl Hub {
         (topic.log().head()..topic.log().next()).contains(&offset).then(|| topic.publication(offset))
     }
 
+    /// Whether the publications from this offset on take half of what a ring of the topic may hold, or more.
+    #[must_use]
+    pub fn fill_half(&self, id: TopicId, first: u64) -> bool {
+        let rings = ALL_ENCODINGS.iter().filter_map(|encoding| self.topics.get(id).encoded(*encoding));
+        rings.map(|encoded| &encoded.ring).any(|ring| {
+            let (limits, next) = (ring.limits(), ring.next());
+            let from = first.max(ring.head());
+            (next - first) * 2 >= u64::from(limits.publications) || ring.len_bytes(from, next) * 2 >= limits.bytes as usize
+        })
+    }
+
     /// Appends the publication that follows the topic's newest, and notes its subscribers. Sends nothing.
     ///
     /// Frames may be given up for it: see [`Hub::take_overflowed`].
     pub fn publish(&mut self, id: TopicId, publication: &Publication, encoder: &mut dyn Encoder) {
+        self.append(id, publication, encoder);
+        self.note_members(id);
+    }
+
+    /// The first half of [`Hub::publish`]: the subscribers hear of it with [`Hub::note_members`].
+    pub fn append(&mut self, id: TopicId, publication: &Publication, encoder: &mut dyn Encoder) {
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
         let topic = self.topics.get_mut(id);
         assert_eq!(publication.offset, topic.log().next(), "a topic's publications come in order, without holes");
@@ -182,6 +200,11 @@ impl Hub {
             self.rests.make_room(&mut self.registry, encoded, self.frame.len());
             topic.append(encoding, publication, &self.frame);
         }
+    }
+
+    /// Notes the topic's subscribers, who may lack something of it.
+    pub fn note_members(&mut self, id: TopicId) {
+        let topic = self.topics.get_mut(id);
         if topic.noted as usize != topic.members.len() {
             topic.noted += self.registry.note_all(&topic.members);
         }

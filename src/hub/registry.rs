@@ -10,6 +10,7 @@
 use super::due::DueSet;
 use super::store::TopicId;
 use super::{Encoding, TopicMember};
+use crate::slots::Slots;
 
 /// No subscription: the end of a chain.
 pub(super) const NONE: u32 = u32::MAX;
@@ -39,10 +40,23 @@ pub(super) enum Rest {
     None,
     /// It is `sent` bytes into the frame at the subscription's cursor.
     InRing { subscription: u32, sent: u32 },
-    /// The ring gave the frame up; these are its bytes that were not sent then, of which `sent` went since.
-    Copied { bytes: Box<[u8]>, sent: u32 },
+    /// The ring gave the frame up.
+    Copied(Box<CopiedRest>),
     /// There was no room to copy it: nothing more can be sent, the client is to be reset.
     Lost,
+}
+
+/// The bytes of a frame that were not sent when its ring gave it up, of which `sent` went since.
+#[derive(Debug)]
+pub(super) struct CopiedRest {
+    pub(super) bytes: Box<[u8]>,
+    pub(super) sent: u32,
+}
+
+impl CopiedRest {
+    pub(super) fn unsent(&self) -> &[u8] {
+        &self.bytes[self.sent as usize..]
+    }
 }
 
 /// What the hub knows of a client beside its `fresh` chain.
@@ -58,6 +72,8 @@ pub(super) struct Client {
     pub(super) rest: Rest,
 }
 
+const _: () = assert!(size_of::<Client>() <= 32);
+
 impl Client {
     const NEW: Client = Client { first: NONE, last: NONE, oldest: NONE, taken: 0, rest: Rest::None };
 }
@@ -65,79 +81,91 @@ impl Client {
 /// All subscriptions of a shard.
 #[derive(Debug)]
 pub(super) struct Registry {
-    subscriptions: Vec<Subscription>,
+    subscriptions: Slots<Subscription>,
+    /// The first row that is free.
     free: u32,
     /// By slot: noted subscriptions, the one noted last first.
     fresh: Vec<u32>,
-    clients: Vec<Client>,
+    clients: Slots<Client>,
     pub(super) due: DueSet,
 }
 
 impl Registry {
     pub(super) fn new() -> Registry {
-        Registry { subscriptions: Vec::new(), free: NONE, fresh: Vec::new(), clients: Vec::new(), due: DueSet::default() }
+        Registry { subscriptions: Slots::new(), free: NONE, fresh: Vec::new(), clients: Slots::new(), due: DueSet::default() }
     }
 
     /// Appends a subscription to the client's; it is not noted.
     pub(super) fn add(&mut self, slot: u32, topic: TopicId, encoding: Encoding, cursor: u64) -> u32 {
-        if slot as usize >= self.clients.len() {
-            self.clients.resize_with(slot as usize + 1, || Client::NEW);
-            self.fresh.resize(slot as usize + 1, NONE);
-            self.due.reserve(slot);
+        self.clients.reserve_with(slot, |_| Client::NEW);
+        if self.fresh.len() < self.clients.len() as usize {
+            self.fresh.resize(self.clients.len() as usize, NONE);
+            self.due.reserve(self.clients.len() - 1);
         }
-        let client = &mut self.clients[slot as usize];
-        let subscription = Subscription { cursor, topic, encoding, next_due: NOT_NOTED, next: NONE, previous: client.last };
-        let id = if self.free == NONE {
-            let id = u32::try_from(self.subscriptions.len()).ok().filter(|id| *id < NOT_NOTED);
-            self.subscriptions.push(subscription);
-            id.expect("a shard's memory ends before four billion subscriptions")
-        } else {
-            let id = self.free;
-            self.free = self.subscriptions[id as usize].next;
-            self.subscriptions[id as usize] = subscription;
-            id
-        };
-        let client = &mut self.clients[slot as usize];
-        let before = std::mem::replace(&mut client.last, id);
-        match before {
+        if self.free == NONE {
+            self.make_free();
+        }
+        let (id, client) = (self.free, &mut self.clients[slot]);
+        let previous = std::mem::replace(&mut client.last, id);
+        let subscription = Subscription { cursor, topic, encoding, next_due: NOT_NOTED, next: NONE, previous };
+        self.free = std::mem::replace(&mut self.subscriptions[id], subscription).next;
+        match previous {
             NONE => client.first = id,
-            before => self.subscriptions[before as usize].next = id,
+            previous => self.subscriptions[previous].next = id,
         }
         id
+    }
+
+    /// Makes rows for subscriptions, and chains them as free.
+    fn make_free(&mut self) {
+        let first = self.subscriptions.len();
+        let free = |id| Subscription {
+            cursor: 0,
+            topic: TopicId::NONE,
+            encoding: Encoding::Raw,
+            next_due: NOT_NOTED,
+            next: id + 1,
+            previous: NONE,
+        };
+        self.subscriptions.reserve_with(first, free);
+        let last = self.subscriptions.len() - 1;
+        assert!(last < NOT_NOTED, "a shard's memory ends before four billion subscriptions");
+        self.subscriptions[last].next = NONE;
+        self.free = first;
     }
 
     /// Takes a subscription out of its client's chains and frees it; gives whether it was noted.
     pub(super) fn remove(&mut self, slot: u32, id: u32) -> bool {
         let was_noted = self.unlink_due(slot, id);
-        let Subscription { next, previous, .. } = self.subscriptions[id as usize];
+        let Subscription { next, previous, .. } = self.subscriptions[id];
         match previous {
-            NONE => self.clients[slot as usize].first = next,
-            previous => self.subscriptions[previous as usize].next = next,
+            NONE => self.clients[slot].first = next,
+            previous => self.subscriptions[previous].next = next,
         }
         match next {
-            NONE => self.clients[slot as usize].last = previous,
-            next => self.subscriptions[next as usize].previous = previous,
+            NONE => self.clients[slot].last = previous,
+            next => self.subscriptions[next].previous = previous,
         }
-        self.subscriptions[id as usize].next = self.free;
+        self.subscriptions[id].next = self.free;
         self.free = id;
         was_noted
     }
 
     pub(super) fn get(&self, id: u32) -> &Subscription {
-        &self.subscriptions[id as usize]
+        &self.subscriptions[id]
     }
 
     pub(super) fn get_mut(&mut self, id: u32) -> &mut Subscription {
-        &mut self.subscriptions[id as usize]
+        &mut self.subscriptions[id]
     }
 
     /// The client; `None` where it never had a subscription.
     pub(super) fn client(&self, slot: u32) -> Option<&Client> {
-        self.clients.get(slot as usize)
+        self.clients.get(slot)
     }
 
     pub(super) fn client_mut(&mut self, slot: u32) -> Option<&mut Client> {
-        self.clients.get_mut(slot as usize)
+        self.clients.get_mut(slot)
     }
 
     /// The client's subscriptions in the order subscribed.
@@ -158,10 +186,10 @@ impl Registry {
     /// Notes all of a topic's members that are not yet noted; gives how many those were. This is the loop that every
     /// publication pays for each subscriber: members come in slot order, so marks are gathered to one OR for 64 slots.
     pub(super) fn note_all(&mut self, members: &[TopicMember]) -> u32 {
-        let (subscriptions, fresh) = (&mut self.subscriptions[..], &mut self.fresh[..]);
+        let (subscriptions, fresh) = (&mut self.subscriptions, &mut self.fresh[..]);
         let (mut noted, mut word, mut bits) = (0, 0, 0);
         for member in members {
-            let subscription = &mut subscriptions[member.subscription as usize];
+            let subscription = &mut subscriptions[member.subscription];
             if subscription.next_due != NOT_NOTED {
                 continue;
             }
@@ -187,10 +215,10 @@ impl Registry {
 
     /// The subscription that was noted longest ago.
     pub(super) fn oldest_noted(&mut self, slot: u32) -> Option<u32> {
-        let client = self.clients.get_mut(slot as usize)?;
+        let client = self.clients.get_mut(slot)?;
         let mut fresh = if client.oldest == NONE { std::mem::replace(&mut self.fresh[slot as usize], NONE) } else { NONE };
         while fresh != NONE {
-            let subscription = &mut self.subscriptions[fresh as usize];
+            let subscription = &mut self.subscriptions[fresh];
             let newer = client.oldest;
             client.oldest = fresh;
             fresh = std::mem::replace(&mut subscription.next_due, newer);
@@ -200,41 +228,41 @@ impl Registry {
 
     /// Takes the subscription that [`Registry::oldest_noted`] gave out of the due chain.
     pub(super) fn pop_noted(&mut self, slot: u32) {
-        let client = &mut self.clients[slot as usize];
-        let subscription = &mut self.subscriptions[client.oldest as usize];
+        let client = &mut self.clients[slot];
+        let subscription = &mut self.subscriptions[client.oldest];
         client.oldest = std::mem::replace(&mut subscription.next_due, NOT_NOTED);
     }
 
     /// Whether none of the client's subscriptions is noted.
     pub(super) fn is_quiet(&self, slot: u32) -> bool {
-        self.fresh[slot as usize] == NONE && self.clients[slot as usize].oldest == NONE
+        self.fresh[slot as usize] == NONE && self.clients[slot].oldest == NONE
     }
 
     /// Empties the client's due chain; `noted` is told each topic whose subscription stood in it.
     pub(super) fn clear_noted(&mut self, slot: u32, mut noted: impl FnMut(TopicId)) {
         while let Some(id) = self.oldest_noted(slot) {
-            noted(self.subscriptions[id as usize].topic);
+            noted(self.subscriptions[id].topic);
             self.pop_noted(slot);
         }
     }
 
     fn unlink_due(&mut self, slot: u32, id: u32) -> bool {
-        let next = self.subscriptions[id as usize].next_due;
+        let next = self.subscriptions[id].next_due;
         if next == NOT_NOTED {
             return false;
         }
-        let follower = self.noted(slot).find(|other| self.subscriptions[*other as usize].next_due == id);
+        let follower = self.noted(slot).find(|other| self.subscriptions[*other].next_due == id);
         match follower {
-            Some(before) => self.subscriptions[before as usize].next_due = next,
+            Some(before) => self.subscriptions[before].next_due = next,
             None if self.fresh[slot as usize] == id => self.fresh[slot as usize] = next,
-            None => self.clients[slot as usize].oldest = next,
+            None => self.clients[slot].oldest = next,
         }
-        self.subscriptions[id as usize].next_due = NOT_NOTED;
+        self.subscriptions[id].next_due = NOT_NOTED;
         true
     }
 
     fn chain(&self, first: u32, next: impl Fn(&Subscription) -> u32) -> impl Iterator<Item = u32> {
         let some = |id: u32| Some(id).filter(|id| *id != NONE);
-        std::iter::successors(some(first), move |id| some(next(&self.subscriptions[*id as usize])))
+        std::iter::successors(some(first), move |id| some(next(&self.subscriptions[*id])))
     }
 }

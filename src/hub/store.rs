@@ -15,10 +15,13 @@ use super::topic::TopicName;
 use super::{ENCODINGS, Encoder, Encoding};
 
 /// Names an open topic of one hub. Given again to another topic once it is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicId(u32);
 
 impl TopicId {
+    /// Of no topic.
+    pub(super) const NONE: TopicId = TopicId(u32::MAX);
+
     /// For arrays beside the hub: small, dense.
     #[must_use]
     pub fn index(self) -> usize {

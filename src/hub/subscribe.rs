@@ -119,7 +119,7 @@ impl Hub {
                 let encoded = self.topics.get_mut(subscription.topic).encoded_mut(subscription.encoding);
                 encoded.expect("an encoding that someone is subscribed in has its ring").remove_torn(slot);
             }
-            Rest::Copied { bytes, .. } => self.rests.forget(bytes.len()),
+            Rest::Copied(rest) => self.rests.forget(rest.bytes.len()),
             Rest::Lost => self.rests.forget_overflowed(slot),
         }
         self.drop_subscriptions(slot);

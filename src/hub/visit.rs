@@ -2,7 +2,7 @@
 //!
 //! Without: slots' sockets, how spans become a send, what stands between them (replies, control frames).
 
-use super::registry::{NONE, Registry, Rest};
+use super::registry::{CopiedRest, NONE, Registry, Rest};
 use super::ring::Ring;
 use super::store::{Encoded, TopicId};
 use super::{DueSet, Hub};
@@ -109,7 +109,7 @@ impl Rests {
         } else {
             self.bytes += bytes;
             self.copies += 1;
-            Rest::Copied { bytes: [one, two].concat().into_boxed_slice(), sent: 0 }
+            Rest::Copied(Box::new(CopiedRest { bytes: [one, two].concat().into_boxed_slice(), sent: 0 }))
         };
         registry.get_mut(subscription).cursor += 1;
         registry.client_mut(slot).expect("it is there").rest = rest;
@@ -161,7 +161,7 @@ impl Hub {
                 let bytes = ring.len_bytes(subscription.cursor, subscription.cursor + 1) - *sent as usize;
                 Some(TornRest { bytes, place: TornPlace::Ring })
             }
-            Rest::Copied { bytes, sent } => Some(TornRest { bytes: bytes.len() - *sent as usize, place: TornPlace::Copied }),
+            Rest::Copied(rest) => Some(TornRest { bytes: rest.unsent().len(), place: TornPlace::Copied }),
             Rest::Lost => Some(TornRest { bytes: 0, place: TornPlace::Lost }),
         }
     }
@@ -228,10 +228,10 @@ impl Hub {
     pub fn resolve(&self, span: &Span) -> (&[u8], &[u8]) {
         if span.subscription == NONE {
             let client = self.registry.client(span.slot).expect("a client with a span is there until the span is advanced");
-            let Rest::Copied { bytes, sent } = &client.rest else {
+            let Rest::Copied(rest) = &client.rest else {
                 unreachable!("a copied rest stays until its span is advanced");
             };
-            return (&bytes[*sent as usize..], &[]);
+            return (rest.unsent(), &[]);
         }
         let subscription = self.registry.get(span.subscription);
         let ring = self.topics.get(subscription.topic).ring(subscription.encoding);
@@ -263,7 +263,7 @@ impl Hub {
             let was_inside = match client.rest {
                 Rest::None => false,
                 Rest::InRing { subscription, .. } => subscription == span.subscription,
-                Rest::Copied { .. } | Rest::Lost => unreachable!("a copied rest goes before all else"),
+                Rest::Copied(_) | Rest::Lost => unreachable!("a copied rest goes before all else"),
             };
             assert_eq!(was_inside, span.skip_bytes > 0, "an unfinished frame's rest goes before all else");
             if was_inside && cursor > span.from {
@@ -326,7 +326,7 @@ impl Hub {
                 visit.torn = *subscription;
                 Span { subscription: *subscription, from: cursor, to: cursor + 1, skip_bytes: *sent, ..span }
             }
-            Some(Rest::Copied { .. }) => span,
+            Some(Rest::Copied(_)) => span,
             _ => return false,
         };
         visit.bytes_left = visit.bytes_left.saturating_sub(rest.bytes);
@@ -381,12 +381,12 @@ impl Hub {
     /// Goes on in the client's copied rest, and frees it at its end.
     fn advance_copied(&mut self, slot: u32, bytes_sent: usize) -> u64 {
         let client = self.registry.client_mut(slot).expect("it is there");
-        let Rest::Copied { bytes, sent } = &mut client.rest else {
+        let Rest::Copied(rest) = &mut client.rest else {
             unreachable!("a copied rest stays until its span is advanced");
         };
-        *sent += bytes_sent as u32;
-        if *sent as usize == bytes.len() {
-            self.rests.forget(bytes.len());
+        rest.sent += bytes_sent as u32;
+        if rest.unsent().is_empty() {
+            self.rests.forget(rest.bytes.len());
             client.rest = Rest::None;
             1
         } else {

@@ -11,6 +11,7 @@ use io_uring::types::Fixed;
 use io_uring::{IoUring, opcode};
 use rustix::process::{Resource, getrlimit};
 
+use super::buffers::Buffers;
 use super::uring::{self, UringSettings};
 
 /// Oldest kernel with `IORING_SETUP_DEFER_TASKRUN`.
@@ -28,6 +29,8 @@ pub struct Capabilities {
     pub kernel: (u32, u32),
     /// Clients may be direct descriptors ([`UringSettings::direct`]).
     pub direct: bool,
+    /// Receives may share a buffer ([`UringSettings::incremental`]): `IOU_PBUF_RING_INC`, Linux 6.12.
+    pub incremental: bool,
     /// Descriptors that the process may have, the soft limit of `RLIMIT_NOFILE`.
     pub descriptors_max: u64,
 }
@@ -142,11 +145,16 @@ pub fn probe() -> Result<Capabilities, ProbeError> {
         receive_buffers: 1,
         receive_buffer_bytes: 1,
         direct: false,
+        incremental: false,
     };
     let ring = uring::make_ring(&settings).map_err(refused)?;
-    drop(super::buffers::Buffers::register(&ring, 1, 1).map_err(refused)?);
+    // Nothing is received into these.
+    let incremental = Buffers::register(&ring, 1, 1, true).is_ok();
+    if !incremental {
+        Buffers::register(&ring, 1, 1, false).map_err(refused)?;
+    }
     let direct = kernel >= DIRECT_KERNEL_MIN && sets_options_of_direct_descriptors(ring).map_err(refused)?;
-    Ok(Capabilities { kernel, direct, descriptors_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) })
+    Ok(Capabilities { kernel, direct, incremental, descriptors_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) })
 }
 
 /// What an errno means here.
@@ -204,6 +212,7 @@ mod tests {
         let capabilities = probe().expect("tests need io_uring");
         assert!(capabilities.kernel >= KERNEL_MIN);
         assert_eq!(capabilities.direct, capabilities.kernel >= DIRECT_KERNEL_MIN);
+        assert_eq!(capabilities.incremental, capabilities.kernel >= (6, 12));
         assert!(capabilities.descriptors_max > 0);
     }
 
@@ -236,7 +245,7 @@ mod tests {
 
     #[test]
     fn clients_need_descriptors() {
-        let capabilities = Capabilities { kernel: (6, 18), direct: true, descriptors_max: 10_000 };
+        let capabilities = Capabilities { kernel: (6, 18), direct: true, incremental: true, descriptors_max: 10_000 };
         assert_eq!(capabilities.check_clients(18_000, 2), Ok(()));
         let ordinary = Capabilities { direct: false, ..capabilities };
         let error = ordinary.check_clients(18_000, 2).unwrap_err();

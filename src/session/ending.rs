@@ -75,10 +75,9 @@ impl Session {
             Phase::Open(_) if self.pinged => after(self.began_us, limits.pong_timeout_ms),
             Phase::Open(open) => {
                 let idle_us = self.idle_due_us(limits.idle_ping_ms);
-                if open.connection.inside_message() {
-                    idle_us.min(after(open.message_began_us, limits.message_timeout_ms))
-                } else {
-                    idle_us
+                match open.message_began_us() {
+                    Some(began_us) => idle_us.min(after(began_us, limits.message_timeout_ms)),
+                    None => idle_us,
                 }
             }
         };
@@ -147,9 +146,14 @@ impl Session {
 }
 
 impl Open {
+    /// When the message began that is not whole yet.
+    fn message_began_us(&self) -> Option<u64> {
+        self.unfinished.as_ref().filter(|unfinished| unfinished.connection.inside_message()).map(|unfinished| unfinished.began_us)
+    }
+
     fn message_is_late(&self, rules: &Rules, now_us: u64) -> bool {
-        let due_us = self.message_began_us + u64::from(rules.limits.message_timeout_ms) * 1000;
-        self.connection.inside_message() && due_us <= now_us
+        let timeout_us = u64::from(rules.limits.message_timeout_ms) * 1000;
+        self.message_began_us().is_some_and(|began_us| began_us + timeout_us <= now_us)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::{Deflate, Effect, ListenerRules, Moment, Open, Phase, Role, Rules, Session};
+use super::{Effect, ListenerRules, Moment, Open, Phase, Role, Rules, Session};
 use crate::config::PublishAllow;
 use crate::dialect::stream::{RequestId, Stream, Target, target};
 use crate::dialect::{ClientError, ErrorCode};
@@ -13,7 +13,7 @@ use crate::hub::{Position, TopicName};
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::page;
 use crate::ws::deflate::{Agreement, Terms};
-use crate::ws::{self, Assembler, Connection, handshake};
+use crate::ws::handshake;
 
 /// A request that the shard has in hand.
 #[derive(Debug)]
@@ -132,14 +132,14 @@ impl Session {
                 if subscriber && !streams.is_empty() {
                     return Some(Effect::Admit { streams });
                 }
-                self.admit(&[], moment.now_us);
+                self.admit(&[]);
                 None
             }
         }
     }
 
     /// The streams of the URL are subscribed to: says 101, and on a combined connection their reply where one had an option.
-    pub fn admit(&mut self, positions: &[(TopicName, Position)], now_us: u64) {
+    pub fn admit(&mut self, positions: &[(TopicName, Position)]) {
         let Phase::Entering(entering) = std::mem::replace(&mut self.phase, Phase::Receiving) else {
             unreachable!("the shard admits whom it was asked to admit")
         };
@@ -149,16 +149,7 @@ impl Session {
         let headers: Vec<_> = answer.iter().map(|answer| ("Sec-WebSocket-Extensions", answer.as_str())).collect();
         handshake::write_accept(&mut self.owed, &upgraded.accept, subprotocol, &headers);
         let combined = matches!(entering.role, Role::Subscriber { combined: true, .. });
-        self.phase = Phase::Open(Box::new(Open {
-            connection: match &upgraded.deflate {
-                Some(agreed) => Connection::with_deflate(ws::Role::Server, agreed),
-                None => Connection::new(ws::Role::Server),
-            },
-            assembler: Assembler::default(),
-            role: entering.role,
-            message_began_us: now_us,
-            deflate: upgraded.deflate.map(|agreed| Deflate { agreed, compressor: None }),
-        }));
+        self.phase = Phase::Open(Open { role: entering.role, deflate: upgraded.deflate, unfinished: None });
         // The reply comes "with the handshake": before the first publication, with a null id.
         if combined && upgraded.reply {
             self.subscribed(&RequestId::NULL, Some(positions));
@@ -274,7 +265,7 @@ impl Door<'_> {
         })?;
         let (role, streams) = match wanted {
             Target::Subscriber { combined, streams } => (Role::Subscriber { combined, events: false }, streams),
-            Target::PublisherOne(topic) => (Role::PublisherOne(topic), Vec::new()),
+            Target::PublisherOne(topic) => (Role::PublisherOne(Box::new(topic)), Vec::new()),
             Target::PublisherMany => (Role::PublisherMany, Vec::new()),
             Target::Echo if self.rules.echo => (Role::Echo, Vec::new()),
             Target::Echo | Target::Other => {

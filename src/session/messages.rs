@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 
-use super::{Deflate, Effect, Moment, Open, Phase, Request, Role, Rules, Session};
+use super::{Effect, Moment, Open, Phase, Request, Role, Rules, Session, Unfinished};
 use crate::config::Limits;
 use crate::dialect::stream::{self, Command, Property, Published, PublisherMessage, payload_kind, reply};
 use crate::dialect::{ClientError, ErrorCode};
 use crate::hub::{NewPublication, Payload, PayloadKind};
 use crate::metrics::CloseClass;
-use crate::ws::deflate::Compressor;
-use crate::ws::{self, CloseCode, Event, Message, MessageKind, ProtocolError, frame};
+use crate::ws::deflate::{Agreement, Compressor};
+use crate::ws::{self, Assembler, CloseCode, Connection, Event, Message, MessageKind, ProtocolError, frame};
 
 impl Session {
     /// Takes frames as far as the first effect.
@@ -17,42 +17,57 @@ impl Session {
         let Phase::Open(mut open) = std::mem::replace(&mut self.phase, Phase::Receiving) else {
             unreachable!("only open connections have frames")
         };
-        let limits = open.limits(rules);
-        let Open { connection, assembler, role, message_began_us, deflate } = &mut *open;
-        if !connection.inside_message() {
-            *message_began_us = moment.now_us;
+        // A message that comes whole leaves nothing behind, and never has a box.
+        let (mut kept, mut begun) = (open.unfinished.take(), None);
+        let unfinished = match &mut kept {
+            Some(kept) => &mut **kept,
+            None => begun.insert(Unfinished::new(open.deflate.as_ref(), moment.now_us)),
+        };
+        let effect = self.take_frames(input, &mut open, unfinished, rules, moment);
+        // The shard may be long with an effect.
+        unfinished.connection.forget_piece();
+        if matches!(self.phase, Phase::Receiving) {
+            if !unfinished.is_nothing() {
+                open.unfinished = kept.or_else(|| begun.map(Box::new));
+            }
+            self.phase = Phase::Open(open);
         }
-        while matches!(self.phase, Phase::Receiving) {
-            let effect = match connection.next(&limits, input) {
+        effect
+    }
+
+    /// Frames until the input's end, the first effect or the connection's end.
+    fn take_frames(
+        &mut self,
+        input: &mut &mut [u8],
+        open: &mut Open,
+        unfinished: &mut Unfinished,
+        rules: &Rules,
+        moment: Moment,
+    ) -> Option<Effect> {
+        let limits = open.limits(rules);
+        let Open { role, deflate, .. } = open;
+        let Unfinished { connection, assembler, began_us, compressor } = unfinished;
+        if !connection.inside_message() {
+            *began_us = moment.now_us;
+        }
+        let mut effect = None;
+        while effect.is_none() && matches!(self.phase, Phase::Receiving) {
+            match connection.next(&limits, input) {
                 Ok(Some(Event::Data { kind, bytes, first, last })) => {
                     if last {
                         // What is behind it in the input begins another.
-                        *message_began_us = moment.now_us;
+                        *began_us = moment.now_us;
                     }
+                    let deflate = deflate.map(|agreed| Deflate { agreed, compressor });
                     let message = assembler.add(kind, bytes, first, last);
-                    message.and_then(|message| self.handle_message(message, role, deflate.as_mut(), rules, moment))
+                    effect = message.and_then(|message| self.handle_message(message, role, deflate, rules, moment));
                 }
-                Ok(Some(event)) => {
-                    self.handle_control(event, rules, moment);
-                    None
-                }
-                Ok(None) => {
-                    self.phase = Phase::Open(open);
-                    return None;
-                }
-                Err(error) => {
-                    self.close_for(error, moment.now_us);
-                    None
-                }
-            };
-            if effect.is_some() {
-                // The shard may be long with it.
-                connection.forget_piece();
-                self.phase = Phase::Open(open);
-                return effect;
+                Ok(Some(event)) => self.handle_control(event, rules, moment),
+                Ok(None) => break,
+                Err(error) => self.close_for(error, moment.now_us),
             }
         }
-        None
+        effect
     }
 
     fn handle_control(&mut self, event: Event<'_>, rules: &Rules, moment: Moment) {
@@ -77,7 +92,7 @@ impl Session {
         &mut self,
         message: Message<'_>,
         role: &mut Role,
-        deflate: Option<&mut Deflate>,
+        deflate: Option<Deflate<'_>>,
         rules: &Rules,
         moment: Moment,
     ) -> Option<Effect> {
@@ -96,20 +111,20 @@ impl Session {
             }
             Role::PublisherOne(topic) => {
                 let payload = payload_of(message);
-                Some(Effect::Publish { id: None, publication: NewPublication { topic: topic.clone(), payload } })
+                Some(Effect::Publish { id: None, publication: NewPublication { topic: (**topic).clone(), payload } })
             }
             Role::PublisherMany => self.handle_combined(message, rules, now_us),
         }
     }
 
     /// Sends it back, compressed where that was agreed.
-    fn echo(&mut self, message: &Message<'_>, deflate: Option<&mut Deflate>) {
+    fn echo(&mut self, message: &Message<'_>, deflate: Option<Deflate<'_>>) {
         let opcode = match message.kind {
             MessageKind::Text => frame::Opcode::Text,
             MessageKind::Binary => frame::Opcode::Binary,
         };
         match deflate {
-            Some(deflate) => {
+            Some(mut deflate) => {
                 let mut payload = Vec::new();
                 deflate.compress(&message.bytes, &mut payload);
                 frame::write_compressed(&mut self.owed, opcode, &payload, None);
@@ -242,7 +257,13 @@ struct Properties<'r> {
     events: &'r mut bool,
 }
 
-impl Deflate {
+/// permessage-deflate for what is sent back.
+struct Deflate<'c> {
+    agreed: Agreement,
+    compressor: &'c mut Option<Box<Compressor>>,
+}
+
+impl Deflate<'_> {
     /// With its own compressor. An idle client holds one only where its context is taken over.
     fn compress(&mut self, message: &[u8], out: &mut Vec<u8>) {
         let bits = self.agreed.window_bits(ws::Role::Server);
@@ -251,6 +272,22 @@ impl Deflate {
         } else {
             Compressor::new(bits, false).compress(message, out);
         }
+    }
+}
+
+impl Unfinished {
+    /// Nothing came yet.
+    fn new(deflate: Option<&Agreement>, now_us: u64) -> Unfinished {
+        let connection = match deflate {
+            Some(agreed) => Connection::with_deflate(ws::Role::Server, agreed),
+            None => Connection::new(ws::Role::Server),
+        };
+        Unfinished { connection, assembler: Assembler::default(), began_us: now_us, compressor: None }
+    }
+
+    /// Whether what comes next would mean the same without it.
+    fn is_nothing(&self) -> bool {
+        self.connection.is_fresh() && self.compressor.is_none()
     }
 }
 

@@ -8,7 +8,8 @@
 //! - after an effect the session takes no further input until the shard has answered it, so requests are answered in the
 //!   order they came;
 //! - owed bytes are whole frames, or a whole HTTP answer, but for the front one, which may be partly sent;
-//! - once it is [`Session::is_ending`], input is thrown away and nothing more is owed than what stands there.
+//! - once it is [`Session::is_ending`], input is thrown away and nothing more is owed than what stands there;
+//! - an idle open session holds no heap memory, but a publisher's topic and contexts that are taken over.
 
 mod ending;
 mod entrance;
@@ -71,7 +72,7 @@ pub enum Request {
     SetCombined(bool),
 }
 
-/// One client's state. Kept small: a gateway holds a quarter of a million of them idle.
+/// One client's state.
 #[derive(Debug)]
 pub struct Session {
     phase: Phase,
@@ -112,7 +113,7 @@ enum Phase {
     /// The shard has an [`Effect::Admit`] or [`Effect::Topics`] in hand.
     Entering(Box<entrance::Entering>),
     /// WebSocket frames go both ways.
-    Open(Box<Open>),
+    Open(Open),
     /// As the phase before, while its parts are lent to who moves it on.
     Receiving,
     /// Ours is said; what comes is thrown away until the peer ends too.
@@ -122,18 +123,20 @@ enum Phase {
 /// An open WebSocket connection.
 #[derive(Debug)]
 struct Open {
-    connection: Connection,
-    assembler: Assembler,
     role: Role,
-    /// When the first byte of the message came that is not whole yet.
-    message_began_us: u64,
-    deflate: Option<Deflate>,
+    /// permessage-deflate, where that was agreed.
+    deflate: Option<Agreement>,
+    /// None between two messages.
+    unfinished: Option<Box<Unfinished>>,
 }
 
-/// permessage-deflate on an open connection.
+/// What earlier input left behind for the input to come: a message that is not whole yet, contexts that are taken over.
 #[derive(Debug)]
-struct Deflate {
-    agreed: Agreement,
+struct Unfinished {
+    connection: Connection,
+    assembler: Assembler,
+    /// When the first byte of the message came that is not whole yet.
+    began_us: u64,
     /// Of `/echo`, from its first message on, where its context is taken over.
     compressor: Option<Box<Compressor>>,
 }
@@ -144,12 +147,15 @@ enum Role {
     /// `/ws`, `/stream`.
     Subscriber { combined: bool, events: bool },
     /// `/publish/<topic>`.
-    PublisherOne(TopicName),
+    PublisherOne(Box<TopicName>),
     /// `/publish`.
     PublisherMany,
     /// `/echo`.
     Echo,
 }
+
+// A gateway holds a quarter of a million of them idle.
+const _: () = assert!(size_of::<Session>() <= 112);
 
 impl Session {
     /// A client that was just accepted.

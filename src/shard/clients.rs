@@ -1,10 +1,13 @@
 //! A shard's clients, each at its slot.
+//!
+//! Invariant: an idle client has its row and nothing else here; what it needs at times only stands in boxes.
 
-use super::half_open::Network;
+use super::timer::{Filed, Place};
 use crate::dialect::stream::RequestId;
 use crate::hub::NewPublication;
 use crate::reactor::ClientKey;
 use crate::session::{Effect, Rules, Session};
+use crate::slots::Slots;
 use crate::tls::Tls;
 
 /// One client as the shard sees it: the session, and what is armed for its socket.
@@ -15,13 +18,13 @@ pub(super) struct Client {
     pub(super) tls: Option<Box<Tls>>,
     /// What the session waits for; input is held back until then.
     pub(super) pending: Option<Box<Pending>>,
-    /// The earliest entry that the wheel has for it.
-    pub(super) scheduled_us: u64,
-    /// When its socket last took bytes, while it is blocked.
-    pub(super) progress_us: u64,
+    /// Its place in the wheel of deadlines.
+    timer: Place,
+    /// When its socket last took bytes, while it is blocked: milliseconds, of which only the low 32 bits are kept.
+    progress_ms: u32,
     pub(super) receive: Receive,
-    /// Where it is counted while it is not yet a WebSocket.
-    pub(super) half_open: Option<Network>,
+    /// It is not yet a WebSocket, and counted as such.
+    pub(super) half_open: bool,
     /// It has had a subscription since it was last without any.
     pub(super) subscribed: bool,
     /// The peer sends no more.
@@ -36,7 +39,41 @@ pub(super) struct Client {
     pub(super) owing: bool,
 }
 
+// A gateway holds a quarter of a million of them idle.
+const _: () = assert!(size_of::<Option<Client>>() <= 160);
+
 impl Client {
+    /// A client that was just accepted.
+    pub(super) fn new(key: ClientKey, session: Session, half_open: bool, now_us: u64) -> Client {
+        Client {
+            key,
+            session,
+            tls: None,
+            pending: None,
+            timer: Place::default(),
+            progress_ms: (now_us / 1000) as u32,
+            receive: Receive::Armed,
+            half_open,
+            subscribed: false,
+            eof: false,
+            shut: false,
+            closing: false,
+            woke_full: false,
+            owing: false,
+        }
+    }
+
+    /// Its socket takes bytes, or did so until now.
+    pub(super) fn progressed(&mut self, now_us: u64) {
+        self.progress_ms = (now_us / 1000) as u32;
+    }
+
+    /// For how long its socket has taken nothing, while it is blocked. The difference is right for 49 days, and no peer's
+    /// silence is borne that long (`TCP_USER_TIMEOUT`).
+    pub(super) fn stalled_ms(&self, now_us: u64) -> u32 {
+        ((now_us / 1000) as u32).wrapping_sub(self.progress_ms)
+    }
+
     /// Whether anything but publications is to be sent to it, and can be.
     pub(super) fn owes(&self) -> bool {
         let owed = !self.session.owed().is_empty();
@@ -116,49 +153,53 @@ impl Wait {
     }
 }
 
-/// The slab: slots are the reactor's.
+/// The rows; slots are the reactor's.
 #[derive(Default)]
 pub(super) struct Clients {
-    slots: Vec<Option<Box<Client>>>,
+    slots: Slots<Option<Client>>,
     count: usize,
+}
+
+impl Filed for Clients {
+    fn place(&mut self, slot: u32) -> &mut Place {
+        &mut self.slots[slot].as_mut().expect("only a client that is there is filed").timer
+    }
 }
 
 impl Clients {
     pub(super) fn insert(&mut self, client: Client) {
-        let slot = client.key.slot as usize;
-        if self.slots.len() <= slot {
-            self.slots.resize_with(slot + 1, || None);
-        }
+        let slot = client.key.slot;
+        self.slots.reserve_with(slot, |_| None);
         assert!(self.slots[slot].is_none(), "the reactor gives a slot out again only after Closed");
-        self.slots[slot] = Some(Box::new(client));
+        self.slots[slot] = Some(client);
         self.count += 1;
     }
 
-    pub(super) fn remove(&mut self, key: ClientKey) -> Option<Box<Client>> {
+    pub(super) fn remove(&mut self, key: ClientKey) -> Option<Client> {
         self.get(key)?;
         self.count -= 1;
-        self.slots[key.slot as usize].take()
+        self.slots[key.slot].take()
     }
 
     /// The client, where this is still the same one.
     pub(super) fn get(&mut self, key: ClientKey) -> Option<&mut Client> {
-        self.slots.get_mut(key.slot as usize)?.as_deref_mut().filter(|client| client.key == key)
+        self.at(key.slot).filter(|client| client.key == key)
     }
 
     pub(super) fn at(&mut self, slot: u32) -> Option<&mut Client> {
-        self.slots.get_mut(slot as usize)?.as_deref_mut()
+        self.slots.get_mut(slot)?.as_mut()
     }
 
     pub(super) fn peek(&self, slot: u32) -> Option<&Client> {
-        self.slots.get(slot as usize)?.as_deref()
+        self.slots.get(slot)?.as_ref()
     }
 
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
-    /// One more than the highest slot ever taken.
+    /// More than the highest slot ever taken.
     pub(super) fn slots(&self) -> u32 {
-        self.slots.len() as u32
+        self.slots.len()
     }
 }

@@ -45,8 +45,9 @@ pub(super) struct Core {
     /// What a TLS client's bytes are opened into; empty between two of them.
     pub(super) opened: Vec<u8>,
     ready_flag: Arc<AtomicBool>,
-    wheel: Wheel<ClientKey>,
-    due: Vec<ClientKey>,
+    wheel: Wheel,
+    /// Slots of clients whose deadlines came up.
+    due: Vec<u32>,
     lost: Vec<(ClientKey, Loss)>,
     /// Receives that found no buffer, oldest first.
     pub(super) unarmed: VecDeque<ClientKey>,
@@ -115,6 +116,9 @@ impl Core {
         self.metrics.compressions.add(publications);
         self.metrics.compression_bytes_in.add(bytes_before);
         self.metrics.compression_bytes_out.add(bytes_after);
+        for unix_us in self.topics.told_unix_us.drain(..) {
+            self.sweep.watch(unix_us);
+        }
         // Before anything is sent to them: they are inside a frame whose rest is gone.
         self.reset_overflowed();
         self.sweep.plan(&mut self.topics.hub, &mut self.clients, &mut self.lost);
@@ -145,6 +149,9 @@ impl Core {
         if let Stop::Leaving { deadline_us } = self.stop {
             until_us = until_us.min(deadline_us);
         }
+        if let Some(flush_us) = self.topics.windows.next_us() {
+            until_us = until_us.min(flush_us);
+        }
         if self.outbox.is_congested() {
             // The receiver will make room within a turn of its own.
             until_us = self.now.monotonic_us + 100;
@@ -168,14 +175,18 @@ impl Core {
         match visited {
             Visited::Failed => self.close(key, CloseClass::Reset, true),
             Visited::Whole => {
-                self.client(key).woke_full = false;
-                self.settle(key);
+                let client = self.client(key);
+                client.woke_full = false;
+                // Publications that went move no session, but one that ends behind them.
+                if !progress.shared || client.session.is_ending() {
+                    self.settle(key);
+                }
             }
             Visited::Full => {
                 self.metrics.sends_short.add(1);
                 let client = self.client(key);
                 // Before it was not blocked: an idle client's last progress may be long ago.
-                client.progress_us = now_us;
+                client.progressed(now_us);
                 if progress.bytes > 0 {
                     client.session.took_bytes(now_us);
                 }
@@ -215,7 +226,7 @@ impl Core {
         let now_us = self.now.monotonic_us;
         let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
         client.woke_full = true;
-        client.progress_us = now_us;
+        client.progressed(now_us);
         client.session.took_bytes(now_us);
         self.topics.hub.due().unblock(key.slot);
     }
@@ -223,24 +234,9 @@ impl Core {
     pub(super) fn accepted(&mut self, key: ClientKey, peer: SocketAddr, listener: u16) {
         let now_us = self.now.monotonic_us;
         let network = Network::of(peer.ip());
-        let may_enter = self.half_open.enter(network);
+        let may_enter = self.half_open.enter(key.slot, network);
         let session = Session::new(&self.rules, listener, peer.ip().to_canonical().is_loopback(), now_us);
-        self.clients.insert(Client {
-            key,
-            session,
-            tls: None,
-            pending: None,
-            scheduled_us: u64::MAX,
-            progress_us: now_us,
-            receive: Receive::Armed,
-            half_open: may_enter.then_some(network),
-            subscribed: false,
-            eof: false,
-            shut: false,
-            closing: false,
-            woke_full: false,
-            owing: false,
-        });
+        self.clients.insert(Client::new(key, session, may_enter, now_us));
         self.topics.hub.due().reserve(key.slot);
         self.metrics.accepts.add(1);
         self.metrics.connections.set(self.clients.count() as i64);
@@ -291,17 +287,12 @@ impl Core {
 
     /// Deadlines that came up, and what is looked at once a tick.
     pub(super) fn expire(&mut self) {
+        self.topics.flush_until(self.now.monotonic_us);
         let mut due = std::mem::take(&mut self.due);
-        self.wheel.expire(self.now.monotonic_us, &mut due);
+        self.wheel.expire(self.now.monotonic_us, &mut self.clients, &mut due);
         let moment = self.moment();
-        for key in due.drain(..) {
-            let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { continue };
-            // An entry that was overtaken by an earlier one, which filed its own: were it filed again, a client whose deadline
-            // moves to and fro would have ever more of them.
-            if client.scheduled_us > moment.now_us {
-                continue;
-            }
-            client.scheduled_us = u64::MAX;
+        for slot in due.drain(..) {
+            let Some(key) = self.clients.at(slot).filter(|client| !client.closing).map(|client| client.key) else { continue };
             if self.is_late_with_tls(key) {
                 continue;
             }
@@ -311,8 +302,7 @@ impl Core {
             }
             match client.session.expire(&self.rules, moment) {
                 Expiry::NotYet { due_us } | Expiry::Owes { due_us } => {
-                    client.scheduled_us = due_us;
-                    self.wheel.insert(due_us, key);
+                    self.wheel.file(slot, due_us, &mut self.clients);
                     self.settle(key);
                 }
                 Expiry::Reset => self.close(key, CloseClass::Timeout, true),
@@ -384,10 +374,8 @@ impl Core {
         }
         let Some(client) = self.clients.get(key) else { return };
         let session = &mut client.session;
-        if session.is_open()
-            && let Some(network) = client.half_open.take()
-        {
-            self.half_open.leave(network);
+        if session.is_open() && std::mem::take(&mut client.half_open) {
+            self.half_open.leave(key.slot);
         }
         self.metrics.messages_in.add(u64::from(session.take_messages_in()));
         self.metrics.messages_out.add(u64::from(session.take_messages_out()));
@@ -423,10 +411,7 @@ impl Core {
             self.ready.push(key);
         }
         let due_us = client.session.deadline_us(&self.rules);
-        if due_us < client.scheduled_us {
-            client.scheduled_us = due_us;
-            self.wheel.insert(due_us, key);
-        }
+        self.wheel.file(key.slot, due_us, &mut self.clients);
     }
 
     /// A subscriber is more than the ring behind: closed with 1013, after the rest of its unfinished frame.
@@ -457,11 +442,12 @@ impl Core {
         if let Some(pending) = client.pending.take() {
             self.held_bytes -= pending.held.len();
         }
-        if let Some(network) = client.half_open.take() {
-            self.half_open.leave(network);
+        if std::mem::take(&mut client.half_open) {
+            self.half_open.leave(key.slot);
         }
         let class = client.session.close_class().unwrap_or(class);
         self.metrics.closes.add(class, 1);
+        self.wheel.remove(key.slot, &mut self.clients);
         self.forget_subscriptions(key);
         self.topics.hub.leave(key.slot);
         self.topics.hub.due().unmark(key.slot);

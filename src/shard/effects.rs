@@ -104,7 +104,6 @@ impl Core {
             }
             positions.push((stream.topic.clone(), self.topics.hub.position(topic)));
         }
-        let now_us = self.now.monotonic_us;
         let client = self.clients.get(key).expect("effects come from clients that are there");
         client.subscribed = true;
         let session = &mut client.session;
@@ -114,7 +113,7 @@ impl Core {
                 let told = streams.iter().any(|stream| stream.options.given).then_some(&positions[..]);
                 session.subscribed(&id, told);
             }
-            None => session.admit(&positions, now_us),
+            None => session.admit(&positions),
         }
     }
 

@@ -134,9 +134,7 @@ impl Core {
             Mail::AttachRefused { replica } => self.attach_refused(replica),
             Mail::Append { replica, publication } => {
                 self.metrics.publications_replicated.add(1);
-                if self.topics.append(replica, &publication) > 0 {
-                    self.sweep.watch(publication.unix_us);
-                }
+                self.topics.append(replica, &publication, self.now);
             }
             Mail::Detach { from, replica, topic } => self.topics.detach_asked(from, replica, &topic, &mut self.outbox),
             Mail::Detached { replica } => {
@@ -150,6 +148,8 @@ impl Core {
                 if *passed == self.outbox.post().shards() {
                     self.exchange.barriers.remove(&token);
                     self.exchange.draining.push(token);
+                    // What came before the barrier is not to wait for its window.
+                    self.topics.flush_all();
                 }
             }
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
@@ -184,11 +184,8 @@ impl Core {
 
     /// Publishes on a topic whose home this is.
     pub(super) fn publish_here(&mut self, publication: NewPublication) -> Result<Position, TopicsMax> {
-        let (position, members) = self.topics.publish(publication, self.now, &mut self.outbox)?;
+        let position = self.topics.publish(publication, self.now, &mut self.outbox)?;
         self.metrics.publications.add(1);
-        if members > 0 {
-            self.sweep.watch(self.now.unix_us);
-        }
         Ok(position)
     }
 
@@ -258,11 +255,10 @@ impl Core {
         if self.exchange.draining.is_empty() || self.topics.hub.due_count() > 0 {
             return;
         }
-        let stalled_us = u64::from(self.rules.limits.stalled_after_ms) * 1000;
         let blocked: Vec<u32> = self.topics.hub.due().blocked().collect();
         let moving = blocked.into_iter().any(|slot| {
             let is_behind = |client: &Client| self.topics.hub.is_behind(slot) || !client.pending_sealed().is_empty();
-            let moves = |client: &Client| client.progress_us + stalled_us > self.now.monotonic_us;
+            let moves = |client: &Client| client.stalled_ms(self.now.monotonic_us) < self.rules.limits.stalled_after_ms;
             self.clients.peek(slot).is_some_and(|client| is_behind(client) && moves(client))
         });
         if !moving {

@@ -4,7 +4,7 @@
 //! Without: sockets and deadlines; a client is told here when it comes, and again when it has become a WebSocket or is gone.
 //!
 //! Invariant: an address stands here only while it has a half-open client, so there are never more of them than clients. The
-//! map's hash is keyed at random: clients choose their addresses.
+//! maps' hashes are keyed at random: clients choose their addresses.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -30,32 +30,39 @@ impl Network {
 /// The counts of one shard.
 #[derive(Debug)]
 pub(super) struct HalfOpen {
-    clients: HashMap<Network, u32>,
+    /// How many of each network.
+    counts: HashMap<Network, u32>,
+    /// Where each half-open client is counted, by its slot.
+    clients: HashMap<u32, Network>,
     max: u32,
 }
 
 impl HalfOpen {
     pub(super) fn new(max: u32) -> HalfOpen {
-        HalfOpen { clients: HashMap::new(), max }
+        HalfOpen { counts: HashMap::new(), clients: HashMap::new(), max }
     }
 
-    /// Counts one more; false, and uncounted, where that network has as many as it may.
-    pub(super) fn enter(&mut self, network: Network) -> bool {
-        let count = self.clients.entry(network).or_default();
+    /// Counts a client; false, and uncounted, where its network has as many as it may.
+    pub(super) fn enter(&mut self, slot: u32, network: Network) -> bool {
+        let count = self.counts.entry(network).or_default();
         let may = *count < self.max;
-        *count += u32::from(may);
+        if may {
+            *count += 1;
+            assert_eq!(self.clients.insert(slot, network), None, "a client enters once");
+        }
         may
     }
 
-    /// One of them is a WebSocket now, or gone.
-    pub(super) fn leave(&mut self, network: Network) {
-        let count = self.clients.get_mut(&network).expect("whoever leaves has entered");
+    /// A client that was counted is a WebSocket now, or gone.
+    pub(super) fn leave(&mut self, slot: u32) {
+        let network = self.clients.remove(&slot).expect("whoever leaves has entered");
+        let count = self.counts.get_mut(&network).expect("whoever leaves is counted");
         *count -= 1;
         if *count == 0 {
-            self.clients.remove(&network);
-            // A wave from many addresses leaves no table behind.
-            if self.clients.is_empty() {
-                self.clients = HashMap::new();
+            self.counts.remove(&network);
+            // A wave leaves no table behind.
+            if self.counts.is_empty() {
+                (self.counts, self.clients) = (HashMap::new(), HashMap::new());
             }
         }
     }
@@ -73,11 +80,12 @@ mod tests {
     fn a_network_has_its_bound_and_nobody_elses() {
         let mut half_open = HalfOpen::new(2);
         let (one, other) = (network("192.0.2.1"), network("192.0.2.2"));
-        assert_eq!([one, one, one, other].map(|network| half_open.enter(network)), [true, true, false, true]);
-        half_open.leave(one);
-        assert_eq!([one, one].map(|network| half_open.enter(network)), [true, false]);
-        [one, one, other].into_iter().for_each(|network| half_open.leave(network));
-        assert_eq!(half_open.clients.capacity(), 0, "nothing is left behind");
+        let mut enter = |slot, network| half_open.enter(slot, network);
+        assert_eq!([enter(0, one), enter(1, one), enter(2, one), enter(3, other)], [true, true, false, true]);
+        half_open.leave(1);
+        assert_eq!([half_open.enter(2, one), half_open.enter(1, one)], [true, false]);
+        [0, 2, 3].into_iter().for_each(|slot| half_open.leave(slot));
+        assert_eq!((half_open.counts.capacity(), half_open.clients.capacity()), (0, 0), "nothing is left behind");
     }
 
     #[test]

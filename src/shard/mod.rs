@@ -14,6 +14,7 @@ mod clients;
 mod core;
 mod effects;
 mod exchange;
+mod flush;
 mod half_open;
 mod input;
 pub mod mail;

@@ -87,6 +87,8 @@ pub(super) enum Visited {
 pub(super) struct Progress {
     pub(super) bytes: u64,
     pub(super) deliveries: u64,
+    /// The send carried publications and nothing of the client's own.
+    pub(super) shared: bool,
 }
 
 /// The sweep's state.
@@ -294,6 +296,7 @@ impl Sweep {
             SendOutcome::Full | SendOutcome::Failed(_) => 0,
         };
         let client = clients.at(visit.client.slot).expect("a client that is visited is there");
+        let shared = matches!(&visit.load, Load::Plain { parts, .. } if parts.owed_bytes == 0);
         let deliveries = match &visit.load {
             Load::Plain { parts, .. } => parts.move_on(&self.spans, went, hub, client),
             Load::Sealed { range, deliveries } => {
@@ -312,7 +315,7 @@ impl Sweep {
             _ if went == visit.bytes => Visited::Whole,
             _ => Visited::Full,
         };
-        (visit.client, visited, Progress { bytes: went as u64, deliveries })
+        (visit.client, visited, Progress { bytes: went as u64, deliveries, shared })
     }
 
     /// Keeps a turn within its time: fewer sends where they were large, more again where they were small.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::flush::Windows;
 use super::mail::{Mail, Outbox, Place, TopicShare, TopicsMax};
 use crate::config;
 use crate::dialect::stream::StreamEncoder;
@@ -17,8 +18,13 @@ pub(super) struct Topics {
     pub(super) hub: Hub,
     pub(super) encoder: StreamEncoder,
     place: Place,
-    settings: Box<[(Pattern, RingLimits)]>,
-    fallback: RingLimits,
+    settings: Box<[(Pattern, Setting)]>,
+    fallback: Setting,
+    /// By topic.
+    flush_us: Vec<u32>,
+    pub(super) windows: Windows,
+    /// Times of ingest of publications that became due, until the sweep has them.
+    pub(super) told_unix_us: Vec<u64>,
     topics_max: usize,
     homes: HashMap<TopicId, Home>,
     replicas: Vec<Option<Replica>>,
@@ -28,6 +34,20 @@ pub(super) struct Topics {
     epoch_last: u64,
     /// Replicas that have lost their last subscriber, and when.
     lingering: Vec<(u64, u32)>,
+}
+
+/// What the configuration says of a topic.
+#[derive(Clone, Copy)]
+struct Setting {
+    ring: RingLimits,
+    flush_us: u32,
+}
+
+impl Setting {
+    fn new(topic: &config::Topic) -> Setting {
+        let ring = RingLimits { publications: topic.ring_publications, bytes: topic.ring_bytes };
+        Setting { ring, flush_us: topic.flush_us }
+    }
 }
 
 #[derive(Default)]
@@ -88,17 +108,19 @@ pub(super) enum Wanted {
 
 impl Topics {
     pub(super) fn new(place: Place, config: &config::Config, shards: u16) -> Topics {
-        let limits = |topic: &config::Topic| RingLimits { publications: topic.ring_publications, bytes: topic.ring_bytes };
         let settings = config
             .topics
             .iter()
-            .map(|topic| (Pattern::parse(&topic.pattern).expect("the configuration was validated"), limits(topic)));
+            .map(|topic| (Pattern::parse(&topic.pattern).expect("the configuration was validated"), Setting::new(topic)));
         Topics {
             hub: Hub::new(config.limits.torn_bytes_max as usize),
             encoder: StreamEncoder::new(config.limits.deflate_bytes_min),
             place,
             settings: settings.collect(),
-            fallback: limits(&config::Topic::default()),
+            fallback: Setting::new(&config::Topic::default()),
+            flush_us: Vec::new(),
+            windows: Windows::default(),
+            told_unix_us: Vec::new(),
             // Homes are dealt out by a hash: an eighth more than the even share leaves the whole bound reachable.
             topics_max: (config.limits.topics_max as usize).div_ceil(usize::from(shards)) * 9 / 8 + 1,
             homes: HashMap::new(),
@@ -110,24 +132,73 @@ impl Topics {
         }
     }
 
-    fn limits_of(&self, name: &TopicName) -> RingLimits {
+    fn open(&mut self, name: TopicName, position: Position) -> TopicId {
         let matching = self.settings.iter().find(|(pattern, _)| pattern.matches(name.as_str()));
-        matching.map_or(self.fallback, |(_, limits)| *limits)
+        let setting = matching.map_or(self.fallback, |(_, setting)| *setting);
+        let topic = self.hub.open(name, setting.ring, position);
+        if self.flush_us.len() <= topic.index() {
+            self.flush_us.resize(topic.index() + 1, 0);
+        }
+        self.flush_us[topic.index()] = setting.flush_us;
+        topic
     }
 
-    /// Publishes on a topic whose home this is: gives the offset, tells the replicas. Also
-    /// gives how many hear it here.
-    pub(super) fn publish(&mut self, new: NewPublication, now: Now, outbox: &mut Outbox) -> Result<(Position, usize), TopicsMax> {
+    fn close(&mut self, topic: TopicId) {
+        self.windows.close(topic);
+        self.hub.close(topic);
+    }
+
+    /// Appends a publication; its subscribers hear of it now, or when the topic's flush window ends.
+    fn append_to(&mut self, topic: TopicId, publication: &Publication, now: Now) {
+        self.hub.append(topic, publication, &mut self.encoder);
+        if self.hub.members(topic) == 0 {
+            return;
+        }
+        let flush_us = self.flush_us[topic.index()];
+        if flush_us == 0 {
+            self.hub.note_members(topic);
+            self.told_unix_us.push(publication.unix_us);
+            return;
+        }
+        let until_us = now.monotonic_us + u64::from(flush_us);
+        let first = self.windows.add(topic, publication.offset, publication.unix_us, until_us);
+        // Whoever keeps up must not fall out of the ring for what was kept from it.
+        if self.hub.fill_half(topic, first) {
+            self.flush(topic);
+        }
+    }
+
+    /// Ends the windows that are over by this moment.
+    pub(super) fn flush_until(&mut self, now_us: u64) {
+        while let Some(topic) = self.windows.over(now_us) {
+            self.flush(topic);
+        }
+    }
+
+    /// Ends all windows.
+    pub(super) fn flush_all(&mut self) {
+        self.flush_until(u64::MAX);
+    }
+
+    fn flush(&mut self, topic: TopicId) {
+        if let Some(window) = self.windows.close(topic) {
+            self.told_unix_us.extend(window.ingests_unix_us);
+            self.hub.note_members(topic);
+        }
+    }
+
+    /// Publishes on a topic whose home this is: gives the offset, tells the replicas.
+    pub(super) fn publish(&mut self, new: NewPublication, now: Now, outbox: &mut Outbox) -> Result<Position, TopicsMax> {
         let topic = self.home_topic(&new.topic, now)?;
         let Position { epoch, offset } = self.hub.position(topic);
         let publication = Publication { offset: offset + 1, unix_us: now.unix_us, payload: new.payload };
-        self.hub.publish(topic, &publication, &mut self.encoder);
+        self.append_to(topic, &publication, now);
         let home = self.homes.get_mut(&topic).expect("a home topic has its home's part");
         home.rate.tick(now.monotonic_us, publication.offset);
         for &(place, replica) in &home.replicas {
             outbox.send(place, Mail::Append { replica, publication: publication.clone() });
         }
-        Ok((Position { epoch, offset: publication.offset }, self.hub.members(topic)))
+        Ok(Position { epoch, offset: publication.offset })
     }
 
     /// The topic of which this is the home, made where it is not there.
@@ -140,7 +211,7 @@ impl Topics {
         }
         self.epoch_last = now.unix_us.max(self.epoch_last + 1);
         let position = Position { epoch: Epoch::from_number(self.epoch_last), offset: 0 };
-        let topic = self.hub.open(name.clone(), self.limits_of(name), position);
+        let topic = self.open(name.clone(), position);
         let rate = Rate { window_us: now.monotonic_us, ..Rate::default() };
         self.homes.insert(topic, Home { rate, ..Home::default() });
         Ok(topic)
@@ -205,7 +276,7 @@ impl Topics {
             && self.hub.position(topic).offset == 0;
         if unused {
             self.homes.remove(&topic);
-            self.hub.close(topic);
+            self.close(topic);
         }
     }
 
@@ -214,8 +285,7 @@ impl Topics {
         let replica = self.replicas[number as usize].as_mut().expect("the home answers a number that is in use");
         let name = replica.name.clone();
         let waiters = std::mem::take(&mut replica.waiters);
-        let limits = self.limits_of(&name);
-        let topic = self.hub.open(name, limits, position);
+        let topic = self.open(name, position);
         if let Some(newest) = newest {
             self.hub.seed(topic, newest, &mut self.encoder);
         }
@@ -231,13 +301,12 @@ impl Topics {
         (replica.name, replica.waiters)
     }
 
-    /// The next publication of a replica; gives how many hear it here.
-    pub(super) fn append(&mut self, number: u32, publication: &Publication) -> usize {
+    /// The next publication of a replica.
+    pub(super) fn append(&mut self, number: u32, publication: &Publication, now: Now) {
         let replica = self.replicas[number as usize].as_ref().expect("a number is freed after the home's last word");
         match replica.state {
             ReplicaState::Attached(topic) | ReplicaState::Detaching(topic) => {
-                self.hub.publish(topic, publication, &mut self.encoder);
-                self.hub.members(topic)
+                self.append_to(topic, publication, now);
             }
             ReplicaState::Attaching => unreachable!("Attached comes before the first Append"),
         }
@@ -279,7 +348,7 @@ impl Topics {
     pub(super) fn detached(&mut self, number: u32) -> Vec<Waiter> {
         let replica = self.free_replica(number);
         let ReplicaState::Detaching(topic) = replica.state else { unreachable!("only what was given up is confirmed") };
-        self.hub.close(topic);
+        self.close(topic);
         replica.waiters
     }
 

@@ -261,6 +261,11 @@ impl Connection {
         self.message.is_some() || !matches!(self.frame, Frame::Header { length: 0, .. })
     }
 
+    /// Whether nothing is left of what came: a new connection would take what follows in the same way.
+    pub fn is_fresh(&self) -> bool {
+        !self.inside_message() && self.inflater.is_none()
+    }
+
     /// A whole header, or none and the input is used up.
     fn read_header(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, ProtocolError> {
         if let Frame::Header { length: 0, .. } = self.frame

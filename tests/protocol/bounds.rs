@@ -129,6 +129,21 @@ fn a_subscriber_more_than_the_ring_behind_is_closed_with_1013_after_whole_frames
 }
 
 #[test]
+fn a_flush_window_ends_by_itself_or_at_half_the_ring_and_keeps_the_order() {
+    let topic = "[[topic]]\npattern = \"md.a\"\nring_publications = 8\nflush_us = 1000000\n";
+    let gateway = Gateway::configured(&format!("{PUBLISHING}{topic}"));
+    let mut reader = Client::connect(&gateway, "/ws/md.a");
+    // Two windows' worth that end at half the ring, and one that ends in its time.
+    for count in [8, 3] {
+        for number in 0..count {
+            gateway.publish("md.a", &number.to_string());
+        }
+        (0..count).for_each(|number| assert_eq!(reader.text(), number.to_string()));
+    }
+    reader.assert_silent();
+}
+
+#[test]
 fn another_clients_bytes_do_not_wait_for_a_stalled_reader() {
     let gateway = Gateway::publishing();
     let _stalled: Vec<_> = (0..20).map(|_| Raw::upgraded(&gateway, "/ws/md.a")).collect();

@@ -11,14 +11,18 @@ use io_uring::{opcode, squeue};
 use super::tag::{GENERATIONS, Kind, Tag};
 use crate::reactor::buffers::GROUP;
 use crate::reactor::{ClientKey, ReceiveEnd};
+use crate::slots::Slots;
 
 /// All slots of a ring.
 #[derive(Debug)]
 pub(super) struct Clients {
-    slots: Box<[Slot]>,
-    /// Free slots of ordinary descriptors; direct ones are chosen by the kernel.
+    /// Made when the slot is first taken.
+    slots: Slots<Slot>,
+    /// Free slots, where they are chosen here.
     free: Vec<u32>,
     direct: bool,
+    /// The kernel chooses the slot: that of an accepted direct descriptor.
+    kernel_chooses: bool,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +39,8 @@ struct Slot {
     descriptor: Option<OwnedFd>,
 }
 
+const _: () = assert!(size_of::<Slot>() <= 24);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
     /// Something armed is still to be reaped.
@@ -47,9 +53,26 @@ enum Closing {
 static RESET: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
 
 impl Clients {
-    pub(super) fn new(slots: u32, direct: bool) -> Self {
-        let free = if direct { Vec::new() } else { (0..slots).rev().collect() };
-        Self { slots: (0..slots).map(|_| Slot::default()).collect(), free, direct }
+    pub(super) fn new(slots: u32, direct: bool, accepts: bool) -> Self {
+        let kernel_chooses = direct && accepts;
+        let free = if kernel_chooses { Vec::new() } else { (0..slots).rev().collect() };
+        Self { slots: Slots::new(), free, direct, kernel_chooses }
+    }
+
+    pub(super) fn are_direct(&self) -> bool {
+        self.direct
+    }
+
+    /// A slot for a descriptor that the kernel did not bring. None: all are taken.
+    pub(super) fn free_slot(&self) -> Option<u32> {
+        assert!(!self.kernel_chooses, "a ring that accepts direct descriptors adopts none: the kernel chooses its slots");
+        self.free.last().copied()
+    }
+
+    /// Takes the free slot; `descriptor` is none if it is in the ring's table.
+    pub(super) fn adopt(&mut self, descriptor: Option<OwnedFd>) -> ClientKey {
+        let slot = self.free.pop().expect("asked for a free slot before");
+        self.fill(slot, descriptor)
     }
 
     /// Takes in an accepted descriptor (its index in the ring's table, if direct). None: no slot is free, it is closed.
@@ -61,11 +84,16 @@ impl Clients {
             let owned = unsafe { OwnedFd::from_raw_fd(descriptor as i32) };
             (self.free.pop()?, Some(owned))
         };
-        let place = &mut self.slots[slot as usize];
+        Some(self.fill(slot, descriptor))
+    }
+
+    fn fill(&mut self, slot: u32, descriptor: Option<OwnedFd>) -> ClientKey {
+        self.slots.reserve_with(slot, |_| Slot::default());
+        let place = &mut self.slots[slot];
         assert!(!place.open, "slot {slot} was given twice");
         let generation = (place.generation + 1) % GENERATIONS;
         *place = Slot { generation, open: true, descriptor, ..Slot::default() };
-        Some(ClientKey { slot, generation })
+        ClientKey { slot, generation }
     }
 
     /// Where a send of this turn goes to.
@@ -123,7 +151,7 @@ impl Clients {
 
     /// Whether bytes that came are still wanted.
     pub(super) fn wants_bytes(&self, client: ClientKey) -> bool {
-        let slot = &self.slots[client.slot as usize];
+        let slot = &self.slots[client.slot];
         slot.open && slot.generation == client.generation && slot.closing.is_none()
     }
 
@@ -163,7 +191,7 @@ impl Clients {
 
     /// The answer to a cancellation: where it did not find what is still armed, it is asked again. Else the close waits for ever.
     pub(super) fn cancel_done(&mut self, kind: Kind, client: ClientKey, result: i32, entries: &mut impl Extend<squeue::Entry>) {
-        let slot = &self.slots[client.slot as usize];
+        let slot = &self.slots[client.slot];
         if result >= 0 || !slot.open || slot.generation != client.generation {
             return;
         }
@@ -179,13 +207,13 @@ impl Clients {
         let slot = self.armed(client);
         assert_eq!(slot.closing, Some(Closing::Closing), "closed by whom?");
         slot.open = false;
-        if !self.direct {
+        if !self.kernel_chooses {
             self.free.push(client.slot);
         }
     }
 
     fn close_if_reaped(&mut self, client: ClientKey, entries: &mut impl Extend<squeue::Entry>) {
-        let slot = &mut self.slots[client.slot as usize];
+        let slot = &mut self.slots[client.slot];
         let Some(Closing::Reaping { reset }) = slot.closing else { return };
         if slot.receiving || slot.polling || slot.shutting {
             return;
@@ -210,7 +238,7 @@ impl Clients {
     }
 
     fn target(&self, slot: u32) -> Target {
-        match &self.slots[slot as usize].descriptor {
+        match &self.slots[slot].descriptor {
             None => Target(Fd(slot as i32), squeue::Flags::FIXED_FILE),
             Some(descriptor) => Target(Fd(descriptor.as_raw_fd()), squeue::Flags::empty()),
         }
@@ -218,7 +246,7 @@ impl Clients {
 
     /// The slot of a client that the shard may use.
     fn active(&mut self, client: ClientKey, what: &str) -> &mut Slot {
-        let slot = self.slots.get_mut(client.slot as usize).expect("a slot of this ring");
+        let slot = self.slots.get_mut(client.slot).expect("a slot of this ring");
         assert!(slot.open && slot.generation == client.generation, "{what} for {client:?}, which is closed");
         assert!(slot.closing.is_none(), "{what} for {client:?}, which is closing");
         slot
@@ -226,7 +254,7 @@ impl Clients {
 
     /// The slot of a client for which a completion came.
     fn armed(&mut self, client: ClientKey) -> &mut Slot {
-        let slot = &mut self.slots[client.slot as usize];
+        let slot = &mut self.slots[client.slot];
         assert!(slot.open && slot.generation == client.generation, "closed before all was reaped: {client:?}");
         slot
     }

@@ -116,9 +116,10 @@ impl House {
         let core = &self.sides[place].shard.core;
         let clients = (0..core.clients.slots()).filter_map(|slot| core.clients.peek(slot));
         let state = |client: &Client| {
-            let Client { key, receive, eof, shut, closing, progress_us, .. } = client;
+            let Client { key, receive, eof, shut, closing, .. } = client;
+            let stalled_ms = client.stalled_ms(core.now.monotonic_us);
             let (torn, behind) = (core.topics.hub.torn(key.slot), core.topics.hub.is_behind(key.slot));
-            format!("{key:?}: {receive:?}, {eof}, {shut}, {closing}, {progress_us}, {torn:?}, {behind}")
+            format!("{key:?}: {receive:?}, {eof}, {shut}, {closing}, {stalled_ms}, {torn:?}, {behind}")
         };
         format!("{:?}, {:#?}", core.now, clients.map(state).collect::<Vec<_>>())
     }

@@ -5,6 +5,7 @@
 
 mod control;
 mod dice;
+mod flush;
 mod house;
 mod mailbox;
 mod mailbox_model;

@@ -106,7 +106,10 @@ impl Run {
     fn new(seed: u64, scenario: Scenario) -> Run {
         let mut dice = Dice::new(seed);
         let stops = dice.once_in(3);
-        let mut setting = Setting { sim: SimSettings { seed, ..scenario.setting.sim }, ..scenario.setting.clone() };
+        let mut setting = Setting {
+            sim: SimSettings { seed, incremental: seed.is_multiple_of(2), ..scenario.setting.sim },
+            ..scenario.setting.clone()
+        };
         // One piece of a frame a record, some frames, all that a visit would take.
         setting.config.limits.tls_visit_bytes_max = [40, 300, 16 << 10][(seed % 3) as usize];
         if stops {
@@ -382,15 +385,17 @@ fn a_seed_replays_exactly() {
     }
 }
 
+/// Half of the seeds have no flush window, a quarter a short and a quarter a long one.
+fn flush_us(seed: u64) -> u32 {
+    [0, 300, 0, 50_000][(seed % 4) as usize]
+}
+
 #[test]
 fn every_subscriber_gets_every_publication_once_and_in_order() {
-    let happened = check(1, |_| Scenario {
-        setting: Setting::new(2, SimSettings::ROUGH),
-        peers: 9,
-        steps: 500,
-        stalls: true,
-        breaks: false,
-        lags: false,
+    let happened = check(1, |seed| {
+        let mut setting = Setting::new(2, SimSettings::ROUGH);
+        setting.config.topics[0].flush_us = flush_us(seed);
+        Scenario { setting, peers: 9, steps: 500, stalls: true, breaks: false, lags: false }
     });
     assert!(happened.is_none_or(|happened| happened.replicated > 0
         && happened.sends_short > 0
@@ -408,6 +413,7 @@ fn small_mailboxes_hold_publishers_back_and_lose_nothing() {
         setting.config.limits.publish_credits = 1 + (seed % 3) as u32;
         setting.config.limits.replica_linger_ms = 1;
         setting.config.limits.reply_bytes_max = 64;
+        setting.config.topics[0].flush_us = flush_us(seed);
         Scenario { setting, peers: 9, steps: 500, stalls: true, breaks: false, lags: false }
     });
     assert!(happened.is_none_or(|happened| happened.publisher_pauses > 0 && happened.mailbox_full > 0));
@@ -418,6 +424,7 @@ fn whoever_falls_out_of_a_small_ring_is_closed_and_had_the_right_bytes_up_to_the
     let happened = check(20_001, |seed| {
         let mut setting = Setting::new(2, SimSettings { window_bytes: 512, ..SimSettings::ROUGH });
         setting.config.topics[0].ring_publications = 2 + (seed % 5) as u32;
+        setting.config.topics[0].flush_us = flush_us(seed / 5);
         setting.config.limits.torn_bytes_max = [100, 1_000, 1 << 20][(seed % 3) as usize];
         setting.config.limits.close_deadline_ms = 1_000;
         setting.config.limits.visit_bytes_max = 200;
@@ -436,6 +443,7 @@ fn broken_connections_harm_nobody_else() {
         setting.config.limits.subscriptions_max = 4;
         setting.config.shards.sends_per_turn = 2;
         setting.config.shards.completions_max = 8;
+        setting.config.topics[0].flush_us = flush_us(seed);
         Scenario { setting, peers: 12, steps: 500, stalls: true, breaks: true, lags: false }
     });
     assert!(happened.is_none_or(|happened| happened.lost > 0));

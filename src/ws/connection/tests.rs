@@ -25,10 +25,21 @@ fn text(text: &str) -> Outcome {
 
 /// Receives the pieces of a stream until it closes or fails.
 fn receive<'b>(role: Role, limits: &Limits, pieces: impl IntoIterator<Item = &'b [u8]>) -> Vec<Outcome> {
+    receive_with(role, limits, pieces, |_| {})
+}
+
+/// The same; `between` sees the connection before each piece.
+fn receive_with<'b>(
+    role: Role,
+    limits: &Limits,
+    pieces: impl IntoIterator<Item = &'b [u8]>,
+    mut between: impl FnMut(&mut Connection),
+) -> Vec<Outcome> {
     let mut connection = Connection::new(role);
     let mut assembler = Assembler::default();
     let mut outcomes = Vec::new();
     for piece in pieces {
+        between(&mut connection);
         let mut buffer = piece.to_vec();
         let mut input = &mut buffer[..];
         loop {
@@ -65,10 +76,17 @@ fn receive<'b>(role: Role, limits: &Limits, pieces: impl IntoIterator<Item = &'b
     outcomes
 }
 
-/// The outcomes of the stream, whole, byte by byte and cut in two everywhere.
+/// The outcomes of the stream, whole, byte by byte and cut in two everywhere; also where a connection of which nothing is left
+/// is forgotten, and a new one goes on.
 fn check_limited(role: Role, limits: &Limits, stream: &[u8], expected: &[Outcome]) {
     assert_eq!(receive(role, limits, [stream]), expected, "{}", stream.escape_ascii());
     assert_eq!(receive(role, limits, stream.chunks(1)), expected, "{}, byte by byte", stream.escape_ascii());
+    let forget = |connection: &mut Connection| {
+        if connection.is_fresh() {
+            *connection = Connection::new(role);
+        }
+    };
+    assert_eq!(receive_with(role, limits, stream.chunks(1), forget), expected, "{}, forgetting", stream.escape_ascii());
     for cut in 0..=stream.len() {
         let (before, behind) = stream.split_at(cut);
         assert_eq!(receive(role, limits, [before, behind]), expected, "{}, cut at {cut}", stream.escape_ascii());
