@@ -1,7 +1,7 @@
 //! Question: how many instructions does each part take? They can be counted where times cannot be trusted.
 //!
 //! Run by `scripts/instructions` under callgrind, which counts inside the part's function only: `instructions PART` sets up,
-//! calls it and says how many operations that were. Without an argument every part is run once, so that none rots.
+//! calls it, and says what to count and how many operations that were. Without an argument every part is run once, so that none rots.
 
 mod crowd;
 
@@ -13,30 +13,35 @@ use tidegate::ws::{Connection, Event, Limits, Opcode, Role, frame};
 const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, fragments_max: 100, inflate_ratio_max: 200 };
 const ROUNDS: u64 = 20;
 const FRAMES: u64 = 1_000;
-const CLIENTS: u32 = 1_000;
+const CLIENTS: u64 = 1_000;
 
-/// Runs a part and gives the number of its operations.
-type Part = fn() -> u64;
+/// A part: its name, the function that is counted, and what runs it and gives the number of its operations.
+struct Part {
+    name: &'static str,
+    counted: &'static str,
+    run: fn() -> u64,
+}
 
-const PARTS: [(&str, Part); 6] = [
-    ("receive_16", || receive_frames(16, receive_16)),
-    ("receive_128", || receive_frames(128, receive_128)),
-    ("write_128", write_frames),
-    ("publish_1000", || fan_out(1, ROUNDS)),
-    ("visit_1", || fan_out(1, ROUNDS * u64::from(CLIENTS))),
-    ("visit_16", || fan_out(16, ROUNDS * u64::from(CLIENTS))),
+const PARTS: [Part; 7] = [
+    Part { name: "receive-16", counted: "receive", run: || receive_frames(16) },
+    Part { name: "receive-128", counted: "receive", run: || receive_frames(128) },
+    Part { name: "write-128", counted: "write", run: write_frames },
+    Part { name: "publish-to-1000", counted: "publish", run: || fan_out(1, 1) },
+    Part { name: "publish-to-1000-noted", counted: "publish_again", run: || fan_out(2, 1) },
+    Part { name: "visit-1", counted: "visit", run: || fan_out(1, CLIENTS) },
+    Part { name: "visit-16", counted: "visit", run: || fan_out(16, CLIENTS) },
 ];
 
 fn main() {
-    let part = std::env::args().nth(1).filter(|argument| !argument.starts_with("--"));
-    for (name, run) in PARTS {
-        if part.as_deref().is_none_or(|part| part == name) {
-            println!("{name} {}", run());
+    let chosen = std::env::args().nth(1).filter(|argument| !argument.starts_with("--"));
+    for Part { name, counted, run } in PARTS {
+        if chosen.as_deref().is_none_or(|chosen| chosen == name) {
+            println!("{name} {counted} {}", run());
         }
     }
 }
 
-fn receive_frames(size: usize, receive: fn(&mut Connection, &mut [u8])) -> u64 {
+fn receive_frames(size: usize) -> u64 {
     let mut input = Vec::new();
     for _ in 0..FRAMES {
         frame::write(&mut input, Opcode::Text, &vec![b'x'; size], Some([0; 4]));
@@ -49,15 +54,6 @@ fn receive_frames(size: usize, receive: fn(&mut Connection, &mut [u8])) -> u64 {
 }
 
 #[inline(never)]
-fn receive_16(connection: &mut Connection, input: &mut [u8]) {
-    receive(connection, input);
-}
-
-#[inline(never)]
-fn receive_128(connection: &mut Connection, input: &mut [u8]) {
-    receive(connection, input);
-}
-
 fn receive(connection: &mut Connection, mut input: &mut [u8]) {
     while let Some(event) = connection.next(&LIMITS, &mut input).expect("the frames are good") {
         if let Event::Data { bytes, .. } = event {
@@ -70,40 +66,40 @@ fn write_frames() -> u64 {
     let (payload, mut out) = ([b'x'; 128], Vec::with_capacity(256));
     for _ in 0..FRAMES {
         out.clear();
-        write_128(&mut out, &payload);
+        write(&mut out, &payload);
     }
     FRAMES
 }
 
 #[inline(never)]
-fn write_128(out: &mut Vec<u8>, payload: &[u8]) {
+fn write(out: &mut Vec<u8>, payload: &[u8]) {
     frame::write(out, Opcode::Text, payload, None);
 }
 
-/// Publishes and visits in turn.
-fn fan_out(publications: usize, operations: u64) -> u64 {
-    let mut crowd = Crowd::new(CLIENTS, 1, 1);
+/// Publishes and visits in turn; each publication after the first finds all subscribers noted.
+fn fan_out(publications: usize, operations_a_round: u64) -> u64 {
+    let mut crowd = Crowd::new(CLIENTS as u32, 1, 1);
     for _ in 0..ROUNDS {
+        publish(&mut crowd);
         for _ in 1..publications {
-            crowd.publish(0);
+            publish_again(&mut crowd);
         }
-        publish_1000(&mut crowd);
-        assert_eq!(if publications == 1 { visit_1(&mut crowd) } else { visit_16(&mut crowd) }, u64::from(CLIENTS));
+        assert_eq!(visit(&mut crowd), CLIENTS);
     }
-    operations
+    ROUNDS * operations_a_round
 }
 
 #[inline(never)]
-fn publish_1000(crowd: &mut Crowd) {
+fn publish(crowd: &mut Crowd) {
     crowd.publish(0);
 }
 
 #[inline(never)]
-fn visit_1(crowd: &mut Crowd) -> u64 {
-    crowd.sweep()
+fn publish_again(crowd: &mut Crowd) {
+    crowd.publish(black_box(0));
 }
 
 #[inline(never)]
-fn visit_16(crowd: &mut Crowd) -> u64 {
+fn visit(crowd: &mut Crowd) -> u64 {
     crowd.sweep()
 }

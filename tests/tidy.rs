@@ -54,6 +54,7 @@ const OURS: &[&str] = &[
     "loadtest/src",
     "loadtest/peers/audience/src",
     "loadtest/peers/fastwebsockets/src",
+    "loadtest/peers/parts/src",
     "loadtest/peers/sockudo-ws/src",
     "loadtest/peers/tokio-uring/src",
     "loadtest/peers/tokio-websockets/src",
