@@ -6,6 +6,7 @@
 use std::hint::black_box;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flate2::read::GzDecoder;
@@ -66,5 +67,9 @@ fn deflate(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, deflate);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(700));
+    targets = deflate
+}
 criterion_main!(benches);

@@ -1,9 +1,9 @@
-//! Question: what does one frame cost from received bytes to its event, for small messages and large ones, whole in the
-//! input and torn by it; and what does writing one cost?
+//! Question: what does one frame cost, from received bytes to its event (whole in the input and torn by it), and written?
 //!
 //! The key is zero, so that a buffer can be received again; the loops take no notice of it.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tidegate::ws::{Connection, Event, Limits, Opcode, Role, frame};
@@ -44,6 +44,9 @@ fn frames(criterion: &mut Criterion) {
     group.finish();
 
     let mut group = criterion.benchmark_group("write");
+    group.bench_function("header", |bencher| {
+        bencher.iter(|| frame::encode_header(true, Opcode::Text, black_box(128), None));
+    });
     for size in SIZES {
         group.throughput(Throughput::Elements(1));
         let payload = vec![b'x'; size];
@@ -60,5 +63,9 @@ fn frames(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, frames);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(700));
+    targets = frames
+}
 criterion_main!(benches);

@@ -2,6 +2,7 @@
 //! much do pieces as small as a TCP segment add, each of which may tear a code point?
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tidegate::ws::utf8::Utf8;
@@ -19,12 +20,12 @@ fn utf8(criterion: &mut Criterion) {
             group.throughput(Throughput::Bytes(bytes.len() as u64));
             let id = |what: &str| BenchmarkId::new(format!("{name}-{what}"), size);
             group.bench_function(id("incremental-whole"), |bencher| {
-                bencher.iter(|| Utf8::default().feed(black_box(bytes)).is_ok());
+                bencher.iter(|| Utf8::default().feed(black_box(bytes), true).is_ok());
             });
             group.bench_function(id("incremental-segments"), |bencher| {
                 bencher.iter(|| {
                     let mut utf8 = Utf8::default();
-                    let fed = black_box(bytes).chunks(SEGMENT_BYTES).try_for_each(|piece| utf8.feed(piece));
+                    let fed = black_box(bytes).chunks(SEGMENT_BYTES).try_for_each(|piece| utf8.feed(piece, false));
                     fed.is_ok() && utf8.finish().is_ok()
                 });
             });
@@ -36,5 +37,9 @@ fn utf8(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, utf8);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(700));
+    targets = utf8
+}
 criterion_main!(benches);

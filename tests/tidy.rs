@@ -55,6 +55,7 @@ const OURS: &[&str] = &[
     "loadtest/tests",
     "loadtest/peers/audience/src",
     "loadtest/peers/fastwebsockets/src",
+    "loadtest/peers/parts/src",
     "loadtest/peers/sockudo-ws/src",
     "loadtest/peers/tokio-uring/src",
     "loadtest/peers/tokio-websockets/src",

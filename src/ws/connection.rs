@@ -156,7 +156,7 @@ enum Frame {
     /// Before or inside of a header, of which so much has come.
     Header { torn: [u8; HEADER_BYTES_MAX - 1], length: u8 },
     /// Inside of a data frame's payload.
-    Data { remaining: u32, key: Option<[u8; 4]>, fin: bool },
+    Data(DataRest),
     /// Inside of a control frame's payload.
     Control { opcode: Opcode, remaining: u8, key: Option<[u8; 4]>, torn: Box<Control> },
 }
@@ -165,19 +165,24 @@ impl Frame {
     const START: Self = Self::Header { torn: [0; HEADER_BYTES_MAX - 1], length: 0 };
 }
 
-/// What a look at the input came to.
+/// What is still to come of a data frame's payload.
+#[derive(Clone, Copy, Debug)]
+struct DataRest {
+    remaining: u32,
+    /// As it stands at the first byte that is to come.
+    key: Option<[u8; 4]>,
+    fin: bool,
+}
+
+/// What a look at a data frame's payload came to.
 enum Step<'b> {
     /// There is nothing to tell yet.
     More,
-    Event(Event<'b>),
+    /// A piece of the message, in the input.
+    Piece { bytes: &'b mut [u8], last: bool },
     /// The inflater has a piece.
-    Inflated {
-        last: bool,
-    },
+    Inflated { last: bool },
 }
-
-/// Text is unmasked and checked in pieces of this size, so that the second look finds them in the first-level cache.
-const PIECE_BYTES: usize = 16 << 10;
 
 impl Connection {
     /// A connection whose handshake is done; `role` is ours.
@@ -210,18 +215,28 @@ impl Connection {
     pub fn next<'s, 'b: 's>(&'s mut self, limits: &Limits, input: &mut &'b mut [u8]) -> Result<Option<Event<'s>>, ProtocolError> {
         self.forget_piece();
         let last = loop {
-            let step = match &mut self.frame {
+            let rest = match &self.frame {
                 Frame::Header { .. } => {
                     let Some(header) = self.read_header(input)? else { return Ok(None) };
-                    self.begin_frame(limits, header, input)?
+                    if header.opcode.is_control() {
+                        return self.begin_control(header, input);
+                    }
+                    self.begin_data(limits, header)?
                 }
                 _ if input.is_empty() => return Ok(None),
-                Frame::Data { .. } => self.read_data(limits, input)?,
-                Frame::Control { .. } => self.read_control(input)?,
+                Frame::Data(rest) => {
+                    let rest = *rest;
+                    self.frame = Frame::START;
+                    rest
+                }
+                Frame::Control { .. } => return self.read_control(input),
             };
-            match step {
+            match self.read_data(limits, rest, input)? {
                 Step::More => {}
-                Step::Event(event) => return Ok(Some(event)),
+                Step::Piece { bytes, last } => {
+                    let (kind, first) = self.end_piece(last)?;
+                    return Ok(Some(Event::Data { kind, bytes, first, last }));
+                }
                 Step::Inflated { last } => break last,
             }
         };
@@ -253,14 +268,20 @@ impl Connection {
 
     /// A whole header, or none and the input is used up.
     fn read_header(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, ProtocolError> {
-        let deflate = self.compression != Compression::Never;
-        let Frame::Header { torn, length } = &mut self.frame else { unreachable!("read only before a header's end") };
-        if *length == 0
-            && let Some((header, header_bytes)) = frame::decode(self.role, deflate, input)?
+        if let Frame::Header { length: 0, .. } = self.frame
+            && let Some((header, header_bytes)) = frame::decode(self.role, self.compression != Compression::Never, input)?
         {
             take(input, header_bytes);
             return Ok(Some(header));
         }
+        self.read_torn_header(input)
+    }
+
+    /// The same where the input tears it.
+    #[cold]
+    fn read_torn_header(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, ProtocolError> {
+        let deflate = self.compression != Compression::Never;
+        let Frame::Header { torn, length } = &mut self.frame else { unreachable!("read only before a header's end") };
         let before = usize::from(*length);
         let mut joined = [0; HEADER_BYTES_MAX];
         joined[..before].copy_from_slice(&torn[..before]);
@@ -268,7 +289,10 @@ impl Connection {
         joined[before..before + added].copy_from_slice(&input[..added]);
         let decoded = frame::decode(self.role, deflate, &joined[..before + added])?;
         let (header, used) = match decoded {
-            Some((header, header_bytes)) => (Some(header), header_bytes - before),
+            Some((header, header_bytes)) => {
+                *length = 0;
+                (Some(header), header_bytes - before)
+            }
             None => {
                 *length = (before + added) as u8;
                 *torn = *joined.first_chunk().expect("a torn header is shorter than the longest one");
@@ -279,18 +303,16 @@ impl Connection {
         Ok(header)
     }
 
-    /// Checks the frame against its message, and reads it at once if it is a control frame that lies whole in the input or
-    /// is empty.
-    fn begin_frame<'b>(&mut self, limits: &Limits, header: Header, input: &mut &'b mut [u8]) -> Result<Step<'b>, ProtocolError> {
+    /// Checks a data frame against its message.
+    fn begin_data(&mut self, limits: &Limits, header: Header) -> Result<DataRest, ProtocolError> {
         match (header.opcode, self.message) {
-            (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return self.begin_control(header, input),
             // RFC 6455 5.4: a fragmented message consists of a frame with an opcode other than 0, followed by zero or more
             // frames with the opcode set to 0; the fragments MUST NOT be interleaved with those of another message.
             (Opcode::Continuation, Some(_)) => {}
             (Opcode::Continuation, None) => return Err(ProtocolError::ContinuationUnexpected),
-            (Opcode::Text | Opcode::Binary, Some(_)) => return Err(ProtocolError::MessageInterleaved),
+            (_, Some(_)) => return Err(ProtocolError::MessageInterleaved),
             (Opcode::Text, None) => self.begin_message(MessageKind::Text, header.compressed),
-            (Opcode::Binary, None) => self.begin_message(MessageKind::Binary, header.compressed),
+            (_, None) => self.begin_message(MessageKind::Binary, header.compressed),
         }
         self.fragments += 1;
         if self.fragments > limits.fragments_max {
@@ -304,15 +326,7 @@ impl Connection {
         }
         let length = u32::try_from(header.length).expect("a length within message_bytes_max, which is a u32");
         self.message_bytes += length;
-        if length > 0 {
-            self.frame = Frame::Data { remaining: length, key: header.mask, fin: header.fin };
-            return Ok(Step::More);
-        }
-        self.frame = Frame::START;
-        if !header.fin {
-            return Ok(Step::More);
-        }
-        if self.is_inflating() { self.inflate(limits, &[], true) } else { self.piece(&mut [], true) }
+        Ok(DataRest { remaining: length, key: header.mask, fin: header.fin })
     }
 
     fn begin_message(&mut self, kind: MessageKind, compressed: bool) {
@@ -328,30 +342,45 @@ impl Connection {
         self.inflater.as_ref().is_some_and(|inflater| inflater.is_inside())
     }
 
-    /// What is there of a data frame's payload; the input is not empty.
-    fn read_data<'b>(&mut self, limits: &Limits, input: &mut &'b mut [u8]) -> Result<Step<'b>, ProtocolError> {
-        let Frame::Data { remaining, key, fin } = &mut self.frame else { unreachable!("read only inside of a data frame") };
-        let available = input.len().min(*remaining as usize);
+    /// What is there of a data frame's payload.
+    fn read_data<'b>(&mut self, limits: &Limits, rest: DataRest, input: &mut &'b mut [u8]) -> Result<Step<'b>, ProtocolError> {
+        let DataRest { remaining, key, fin } = rest;
+        let available = input.len().min(remaining as usize);
         let bytes = take(input, available);
-        *remaining -= available as u32;
-        let key_here = *key;
-        *key = key_here.map(|key| mask::rotate(key, available));
-        let last = *fin && *remaining == 0;
-        if *remaining == 0 {
-            self.frame = Frame::START;
+        let behind = remaining - available as u32;
+        if behind > 0 {
+            let key = key.map(|key| mask::rotate(key, available));
+            self.frame = Frame::Data(DataRest { remaining: behind, key, fin });
         }
-        if self.message == Some(MessageKind::Text) && !self.is_inflating() {
-            self.receive_text(bytes, key_here)?;
-            return self.piece(bytes, last);
+        let last = fin && behind == 0;
+        if bytes.is_empty() && !last {
+            return Ok(Step::More);
         }
-        if let Some(key) = key_here {
-            mask::unmask(bytes, key);
+        if self.is_inflating() {
+            return self.inflate(limits, bytes, key, last);
         }
-        if self.is_inflating() { self.inflate(limits, bytes, last) } else { self.piece(bytes, last) }
+        match (self.message, key) {
+            // RFC 6455 8.1: text that is not UTF-8 fails the connection; here at its first bad byte, also mid-message.
+            (Some(MessageKind::Text), Some(key)) => self.utf8.unmask(bytes, key, last).map_err(|_| ProtocolError::TextNotUtf8)?,
+            (Some(MessageKind::Text), None) => self.utf8.feed(bytes, last).map_err(|_| ProtocolError::TextNotUtf8)?,
+            (_, Some(key)) => mask::unmask(bytes, key),
+            (_, None) => {}
+        }
+        Ok(Step::Piece { bytes, last })
     }
 
-    /// Inflates a piece of the message. RFC 7692 6: text is UTF-8 once it is inflated.
-    fn inflate<'b>(&mut self, limits: &Limits, bytes: &[u8], last: bool) -> Result<Step<'b>, ProtocolError> {
+    /// Unmasks and inflates a piece of the message. RFC 7692 6: text is UTF-8 once it is inflated.
+    #[inline(never)]
+    fn inflate<'b>(
+        &mut self,
+        limits: &Limits,
+        bytes: &mut [u8],
+        key: Option<[u8; 4]>,
+        last: bool,
+    ) -> Result<Step<'b>, ProtocolError> {
+        if let Some(key) = key {
+            mask::unmask(bytes, key);
+        }
         let is_text = self.message == Some(MessageKind::Text);
         let inflater = self.inflater.as_mut().expect("a compressed message has its inflater");
         inflater.feed(bytes, limits, is_text.then_some(&mut self.utf8))?;
@@ -359,24 +388,6 @@ impl Connection {
             inflater.finish(limits, is_text.then_some(&mut self.utf8))?;
         }
         if last || !inflater.piece().is_empty() { Ok(Step::Inflated { last }) } else { Ok(Step::More) }
-    }
-
-    /// RFC 6455 8.1: text that is not UTF-8 fails the connection; here at its first bad byte, also mid-message.
-    fn receive_text(&mut self, bytes: &mut [u8], key: Option<[u8; 4]>) -> Result<(), ProtocolError> {
-        // A piece is a multiple of four bytes, so the key begins anew with each.
-        const { assert!(PIECE_BYTES.is_multiple_of(4)) };
-        for piece in bytes.chunks_mut(PIECE_BYTES) {
-            let ascii = key.is_some_and(|key| mask::unmask_ascii(piece, key));
-            if !(ascii && self.utf8.is_complete()) {
-                self.utf8.feed(piece).map_err(|_| ProtocolError::TextNotUtf8)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn piece<'b>(&mut self, bytes: &'b mut [u8], last: bool) -> Result<Step<'b>, ProtocolError> {
-        let (kind, first) = self.end_piece(last)?;
-        Ok(Step::Event(Event::Data { kind, bytes, first, last }))
     }
 
     /// Kind of the message, and whether this was its first piece.
@@ -390,23 +401,23 @@ impl Connection {
         Ok((kind, first))
     }
 
-    fn begin_control<'b>(&mut self, header: Header, input: &mut &'b mut [u8]) -> Result<Step<'b>, ProtocolError> {
+    /// Reads a control frame at once if it lies whole in the input.
+    fn begin_control<'b>(&mut self, header: Header, input: &mut &mut [u8]) -> Result<Option<Event<'b>>, ProtocolError> {
         let length = u8::try_from(header.length).expect("a control frame has at most 125 bytes");
         let Header { opcode, mask: key, .. } = header;
         if usize::from(length) <= input.len() {
-            self.frame = Frame::START;
-            let bytes = take(input, usize::from(length));
+            let payload = take(input, usize::from(length));
             if let Some(key) = key {
-                mask::unmask(bytes, key);
+                mask::unmask(payload, key);
             }
-            return control_event(opcode, bytes).map(Step::Event);
+            return control_event(opcode, payload).map(Some);
         }
         self.frame = Frame::Control { opcode, remaining: length, key, torn: Box::new(Control::new(&[])) };
-        Ok(Step::More)
+        self.read_control(input)
     }
 
-    /// The rest of a control frame that the input tore; the input is not empty.
-    fn read_control<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Step<'b>, ProtocolError> {
+    /// The rest of a control frame that the input tore.
+    fn read_control<'b>(&mut self, input: &mut &mut [u8]) -> Result<Option<Event<'b>>, ProtocolError> {
         let Frame::Control { opcode, remaining, key, torn } = &mut self.frame else {
             unreachable!("read only inside of a control frame")
         };
@@ -419,11 +430,11 @@ impl Connection {
         }
         torn.extend(bytes);
         if *remaining > 0 {
-            return Ok(Step::More);
+            return Ok(None);
         }
         let event = control_event(*opcode, torn)?;
         self.frame = Frame::START;
-        Ok(Step::Event(event))
+        Ok(Some(event))
     }
 }
 

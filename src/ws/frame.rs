@@ -75,6 +75,7 @@ pub struct Header {
 /// Reads the header at the beginning of `input`, from a peer that has the other role than `role`: the header and its
 /// bytes. `deflate`: permessage-deflate was agreed. None: more input is needed, which is no error, since TCP cuts where it
 /// likes.
+#[inline]
 pub fn decode(role: Role, deflate: bool, input: &[u8]) -> Result<Option<(Header, usize)>, ProtocolError> {
     let Some(&first) = input.first() else { return Ok(None) };
     let compressed = first & RSV1 != 0;
@@ -172,9 +173,11 @@ pub fn write(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Option<[u8
 pub fn write_fragment(out: &mut Vec<u8>, fin: bool, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) {
     assert!(!opcode.is_control() || (fin && payload.len() <= CONTROL_BYTES_MAX), "a control frame is short and whole");
     let (header, header_length) = encode_header(fin, opcode, payload.len(), mask);
-    out.reserve(header_length + payload.len());
-    out.extend_from_slice(&header[..header_length]);
-    let start = out.len();
+    let start = out.len() + header_length;
+    out.reserve(HEADER_BYTES_MAX + payload.len());
+    // The whole array and back again: a copy of a length that the compiler knows is no call.
+    out.extend_from_slice(&header);
+    out.truncate(start);
     copy::append(out, payload);
     if let Some(key) = mask {
         mask::unmask(&mut out[start..], key);

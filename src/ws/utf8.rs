@@ -1,7 +1,11 @@
 //! UTF-8 checked as it comes in: SIMD (`simdutf8`) on whole input, and a carry for the code point that the input tears.
 //!
+//! Masked text is unmasked on the way ([`Utf8::unmask`]), which says by the way whether it is ASCII; then that was the check.
+//!
 //! Invariant: the carry is the valid beginning of a code point, at most three bytes; so a text is refused at its first bad
 //! byte, not at its end.
+
+use super::mask;
 
 /// The bytes so far are not the beginning of any UTF-8 text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,17 +21,50 @@ pub struct Utf8 {
     carried: u8,
 }
 
+/// Text is unmasked and checked in parts of this size, so that the second look finds them in the first-level cache; a
+/// multiple of four, so that the key begins anew with each.
+const PART_BYTES: usize = 16 << 10;
+
 impl Utf8 {
-    /// Checks the next piece.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), NotUtf8> {
+    /// Unmasks the next piece in place and checks it. `last`: the text ends with it, so nothing may be torn.
+    #[inline]
+    pub fn unmask(&mut self, bytes: &mut [u8], key: [u8; 4], last: bool) -> Result<(), NotUtf8> {
+        if bytes.len() > PART_BYTES {
+            return self.unmask_in_parts(bytes, key, last);
+        }
+        let ascii = mask::unmask_ascii(bytes, key);
+        if ascii && self.is_complete() { Ok(()) } else { self.feed(bytes, last) }
+    }
+
+    #[inline(never)]
+    fn unmask_in_parts(&mut self, bytes: &mut [u8], key: [u8; 4], last: bool) -> Result<(), NotUtf8> {
+        const { assert!(PART_BYTES.is_multiple_of(4)) };
+        let mut parts = bytes.chunks_mut(PART_BYTES).peekable();
+        while let Some(part) = parts.next() {
+            self.unmask(part, key, last && parts.peek().is_none())?;
+        }
+        Ok(())
+    }
+
+    /// Checks the next piece. `last`: the text ends with it.
+    #[inline]
+    pub fn feed(&mut self, bytes: &[u8], last: bool) -> Result<(), NotUtf8> {
+        // What begins and ends between code points needs no look at how it ends.
+        if last && self.is_complete() { check_whole(bytes) } else { self.feed_torn(bytes, last) }
+    }
+
+    /// Checks the next piece, which may begin and end inside of a code point. Not inlined, so that the way of text that
+    /// comes whole stays short.
+    #[inline(never)]
+    fn feed_torn(&mut self, bytes: &[u8], last: bool) -> Result<(), NotUtf8> {
         let bytes = self.complete_carry(bytes)?;
         let (whole, torn) = bytes.split_at(bytes.len() - torn_bytes(bytes));
-        simdutf8::basic::from_utf8(whole).map_err(|_| NotUtf8)?;
+        check_whole(whole)?;
         if !torn.is_empty() {
             debug_assert!(self.is_complete(), "what is torn comes after the carry was completed");
             self.carry_over(torn)?;
         }
-        Ok(())
+        if last { self.finish() } else { Ok(()) }
     }
 
     /// The text ends here: is its last code point whole?
@@ -72,6 +109,11 @@ impl Utf8 {
     }
 }
 
+#[inline]
+fn check_whole(bytes: &[u8]) -> Result<(), NotUtf8> {
+    simdutf8::basic::from_utf8(bytes).map(drop).map_err(|_| NotUtf8)
+}
+
 /// Whether it is a whole code point or, still, the beginning of one.
 fn is_whole(code_point: &[u8]) -> Result<bool, NotUtf8> {
     match std::str::from_utf8(code_point) {
@@ -107,13 +149,42 @@ mod tests {
         std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_some())
     }
 
-    /// Feeds the pieces; after each, the answer must be std's for all bytes up to there.
+    /// The pieces as they are, and masked.
     fn check<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) {
+        let pieces: Vec<_> = pieces.into_iter().collect();
+        check_fed(&pieces);
+        check_masked(&pieces);
+    }
+
+    /// Unmasks the pieces; after each, the answer must be std's for all bytes up to there.
+    fn check_masked(pieces: &[&[u8]]) {
+        let key = [0x37, 0xfa, 0x21, 0x3d];
+        let mut utf8 = Utf8::default();
+        let mut so_far = Vec::new();
+        for (number, piece) in pieces.iter().enumerate() {
+            let key = mask::rotate(key, so_far.len());
+            so_far.extend_from_slice(piece);
+            let mut masked = piece.to_vec();
+            mask::scalar::unmask_ascii(&mut masked, key);
+            let last = number + 1 == pieces.len();
+            let unmasked = utf8.unmask(&mut masked, key, last);
+            let refused = if last { std::str::from_utf8(&so_far).is_err() } else { refused_by_std(&so_far) };
+            assert_eq!(unmasked.is_err(), refused, "after {}", so_far.escape_ascii());
+            if refused {
+                return;
+            }
+            assert_eq!(masked, *piece, "after {}", so_far.escape_ascii());
+        }
+        assert_eq!(utf8, Utf8::default(), "ready for the next text");
+    }
+
+    /// Feeds the pieces; after each, the answer must be std's for all bytes up to there.
+    fn check_fed(pieces: &[&[u8]]) {
         let mut utf8 = Utf8::default();
         let mut so_far = Vec::new();
         for piece in pieces {
             so_far.extend_from_slice(piece);
-            let fed = utf8.feed(piece);
+            let fed = utf8.feed(piece, false);
             assert_eq!(fed.is_err(), refused_by_std(&so_far), "after {}", so_far.escape_ascii());
             if fed.is_err() {
                 return;
@@ -174,6 +245,21 @@ mod tests {
                     check_every_way(&[lead, second, third]);
                     check(([lead, second, third, 0x80]).chunks(1));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn text_longer_than_a_part_with_a_code_point_at_each_place_of_the_border() {
+        for before in PART_BYTES - 5..PART_BYTES + 2 {
+            for odd in ["€", "💹", "\u{7f}"] {
+                let mut text = ["x".repeat(before), odd.repeat(3), "y".repeat(PART_BYTES)].concat().into_bytes();
+                check([&text[..]]);
+                check(text.chunks(PART_BYTES + 3));
+                text[before + 1] = 0xff;
+                check([&text[..]]);
+                text.truncate(before + 1);
+                check([&text[..]]);
             }
         }
     }

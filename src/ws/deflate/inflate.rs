@@ -117,7 +117,7 @@ impl Inflater {
             // What came is judged before the error behind it, so that the answer is the same however the input is torn.
             if let Some(utf8) = &mut utf8 {
                 let within = inflated.min(room);
-                utf8.feed(&self.piece[start..start + within]).map_err(|_| ProtocolError::TextNotUtf8)?;
+                utf8.feed(&self.piece[start..start + within], false).map_err(|_| ProtocolError::TextNotUtf8)?;
             }
             if inflated > room {
                 return Err(ProtocolError::MessageTooLong);

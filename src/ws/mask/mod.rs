@@ -1,8 +1,8 @@
 //! Masking (RFC 6455 5.3): each byte XOR the key's byte of its place, the same both ways.
 //!
 //! One loop XORs, stores, and gathers the sign bits, so it also knows whether all the bytes are ASCII; market data nearly
-//! always is, and then it is UTF-8 and no second pass over the bytes is needed. The best loop that this processor has is
-//! chosen once.
+//! always is, and then it is UTF-8 and no second pass over the bytes is needed. Which loop runs is a matter of the length and
+//! of what the processor has, which is asked once.
 //!
 //! Without: frames. A caller that continues a payload rotates the key to where it stands ([`rotate`]).
 
@@ -13,8 +13,6 @@ mod x86_64;
 
 #[cfg(test)]
 mod tests;
-
-use std::sync::LazyLock;
 
 /// One way to unmask. All give the same bytes and the same answer; they differ in speed.
 #[derive(Clone, Copy, Debug)]
@@ -35,20 +33,15 @@ impl Unmasker {
     }
 }
 
-static BEST: LazyLock<Unmasker> = LazyLock::new(|| present()[0]);
-
-/// All ways that this processor has, the fastest first; the last is [`scalar`].
+/// The way that is used, then all that this processor has, the fastest first; the last is [`scalar`].
 pub fn present() -> Vec<Unmasker> {
-    let mut all = Vec::new();
+    let mut all = vec![Unmasker { name: "dispatched", unmask_ascii }];
     #[cfg(target_arch = "x86_64")]
     all.extend(x86_64::present());
     all.push(Unmasker { name: "words", unmask_ascii: words });
     all.push(Unmasker { name: "scalar", unmask_ascii: scalar::unmask_ascii });
     all
 }
-
-/// Below this, a call through a pointer costs more than it brings (`benches/mask.rs`).
-const SHORT_BYTES: usize = 64;
 
 /// Masks or unmasks in place; `key[0]` belongs to the first byte.
 #[inline]
@@ -59,7 +52,10 @@ pub fn unmask(bytes: &mut [u8], key: [u8; 4]) {
 /// Masks or unmasks in place, and says whether every byte is ASCII afterwards.
 #[inline]
 pub fn unmask_ascii(bytes: &mut [u8], key: [u8; 4]) -> bool {
-    if bytes.len() < SHORT_BYTES { words(bytes, key) } else { BEST.unmask_ascii(bytes, key) }
+    #[cfg(target_arch = "x86_64")]
+    return x86_64::unmask_ascii(bytes, key);
+    #[cfg(not(target_arch = "x86_64"))]
+    words(bytes, key)
 }
 
 /// The key as it stands `offset` bytes into the payload.

@@ -59,6 +59,7 @@ fn the_scalar_twin_is_the_rule_of_the_rfc() {
 #[test]
 fn all_ways_of_this_processor_are_tried() {
     let names: Vec<_> = present().iter().map(Unmasker::name).collect();
+    assert_eq!(names[0], "dispatched");
     assert!(names.ends_with(&["words", "scalar"]), "{names:?}");
     #[cfg(target_arch = "x86_64")]
     {
