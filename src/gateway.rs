@@ -185,6 +185,7 @@ fn start_shard(
             receive_buffers: shards.receive_buffers,
             receive_buffer_bytes: shards.receive_buffer_bytes,
             direct: capabilities.direct,
+            incremental: capabilities.incremental,
         };
         let shard = Uring::new(settings, listeners).and_then(|reactor| Shard::new(reactor, context));
         let mut shard = match shard {

@@ -47,7 +47,19 @@ const UNSAFE_FREE: &str = "src/reactor/sim";
 const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "manager", "managers", "misc"];
 
 /// Where our own Rust files lie.
-const OURS: &[&str] = &["src", "tests", "benches", "loadtest/src", "fuzz/src", "fuzz/fuzz_targets"];
+const OURS: &[&str] = &[
+    "src",
+    "tests",
+    "benches",
+    "loadtest/src",
+    "loadtest/peers/audience/src",
+    "loadtest/peers/fastwebsockets/src",
+    "loadtest/peers/sockudo-ws/src",
+    "loadtest/peers/tokio-uring/src",
+    "loadtest/peers/tokio-websockets/src",
+    "fuzz/src",
+    "fuzz/fuzz_targets",
+];
 
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;

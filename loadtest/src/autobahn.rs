@@ -12,7 +12,9 @@ use std::time::Duration;
 use tidegate::ws::deflate::{Compressor, Offer};
 use tidegate::ws::{Assembler, CloseCode, Connection, Event, Limits, Message, MessageKind, Opcode, Role, frame};
 
-use crate::client::{Keys, Opened, Url, open};
+use crate::client::{Opened, open};
+use crate::keys::Keys;
+use crate::url::Url;
 
 /// The suite's largest message, its smallest fragments of 4 MiB, and whatever ratio DEFLATE can have.
 const LIMITS: Limits = Limits { message_bytes_max: 16 << 20, fragments_max: 1 << 16, inflate_ratio_max: 1032 };

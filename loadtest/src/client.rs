@@ -1,6 +1,6 @@
-//! One WebSocket connection of the load generator: handshake while blocking, frames without.
+//! One WebSocket connection over a socket that blocks: for Autobahn's cases and for the pings beside a run, which are to share
+//! nothing with the engine.
 
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -11,44 +11,15 @@ use tidegate::ws::deflate::{Agreement, Offer};
 use tidegate::ws::handshake::{self, ClientRequest};
 use tidegate::ws::{Assembler, Connection, Event, Limits, Opcode, Role, frame};
 
+use crate::keys::Keys;
+use crate::secure;
+use crate::url::Url;
+
 /// What a server may send in one message.
 const LIMITS: Limits = Limits { message_bytes_max: 16 << 20, fragments_max: 1024, inflate_ratio_max: 200 };
 
 /// How long connecting and a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-use crate::secure;
-
-/// `ws://host:port/path` or `wss://host:port/path`, taken apart.
-#[derive(Clone, Debug)]
-pub(crate) struct Url {
-    /// TLS, whatever certificate is shown.
-    pub(crate) secure: bool,
-    /// Host and port.
-    pub(crate) authority: String,
-    /// Path and query.
-    pub(crate) target: String,
-}
-
-impl std::str::FromStr for Url {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Url, String> {
-        let (secure, rest) = match (text.strip_prefix("ws://"), text.strip_prefix("wss://")) {
-            (Some(rest), _) => (false, rest),
-            (_, Some(rest)) => (true, rest),
-            _ => return Err(format!("{text:?} does not begin with ws:// or wss://")),
-        };
-        let (authority, target) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-        if !authority.contains(':') {
-            return Err(format!("{text:?} has no port; write ws://127.0.0.1:8080/ws"));
-        }
-        if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!("{text:?} has characters that a URL cannot hold; write them with percent signs"));
-        }
-        Ok(Url { secure, authority: authority.to_owned(), target: target.to_owned() })
-    }
-}
 
 /// A connection after its handshake; its socket does not block.
 pub(crate) struct Client {
@@ -71,11 +42,6 @@ impl Client {
         stream.set_nonblocking(true)?;
         let connection = Connection::new(Role::Client);
         Ok(Client { stream, tls, connection, assembler: Assembler::default(), early, unsent: Vec::new(), pongs: 0 })
-    }
-
-    /// Sends text messages at once; what the socket does not take goes with [`flush`](Self::flush).
-    pub(crate) fn send_text(&mut self, payload: &[u8], keys: &mut Keys) {
-        frame::write(&mut self.unsent, Opcode::Text, payload, Some(keys.next()));
     }
 
     /// Sends an empty ping.
@@ -201,23 +167,4 @@ pub(crate) fn open(url: &Url, deflate: Option<Offer>, keys: &mut Keys) -> io::Re
     let response = head.response().map_err(io::Error::other)?;
     let chosen = handshake::check_response(&response, &expected, &upgrade).map_err(io::Error::other)?;
     Ok(Opened { stream, tls, early, deflate: chosen.deflate })
-}
-
-/// Masking keys. Random enough that servers unmask for real; a load generator has no proxy to protect (RFC 6455 10.3).
-pub(crate) struct Keys(u64);
-
-impl Keys {
-    pub(crate) fn new() -> Keys {
-        Keys(RandomState::new().hash_one("keys") | 1)
-    }
-
-    /// The next one.
-    pub(crate) fn next(&mut self) -> [u8; 4] {
-        // xorshift64* (Vigna 2016).
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let [a, b, c, d, ..] = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D).to_be_bytes();
-        [a, b, c, d]
-    }
 }

@@ -1,281 +1,321 @@
-//! A closed loop: W publications are in flight, and the next one leaves when one of them has reached every subscriber.
-//!
-//! Each payload bears its number. A subscriber that gets another number than the next one ends the run: a figure of a
-//! server that loses, repeats or reorders is none.
+//! One publisher, many subscribers. A closed loop has a number of publications under way, and the next one leaves when one of
+//! them has reached every subscriber; an open loop keeps to a rate.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::ops::Range;
+use std::sync::Arc;
 
-use hdrhistogram::Histogram;
-use rustix::event::Timespec;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use tidegate::ws::MessageKind;
 
-use crate::client::{Client, Keys, Url};
-use crate::report::Report;
-use crate::{ping, process};
+use crate::course::Course;
+use crate::dialect::{self, Dialect, Heard};
+use crate::engine::Engine;
+use crate::figures::Figures;
+use crate::link::{Handler, Outgoing, Route};
+use crate::options::{Check, Options};
+use crate::payload::{Payloads, SIZE_MIN};
+use crate::publisher::{Pace, Publisher};
+use crate::recorder::{Recorder, histogram};
+use crate::run::{self, Load, Next, OPENING_MAX, PATIENCE, Team};
+use crate::subscribers::{Subscribers, Taken};
+use crate::url::Url;
+use crate::{figures, ping};
 
-/// Not counted: connections settle, caches and buffers fill.
-const WARM_UP: Duration = Duration::from_millis(500);
-
-/// Without a single delivery for so long, the server is taken for stuck.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Latencies above this count as this.
-const LATENCY_NS_MAX: u64 = 60_000_000_000;
-
-/// `{"n":"` and 16 digits come first in every payload.
-const NUMBER: std::ops::Range<usize> = 6..22;
-const SIZE_MIN: u32 = 32;
+/// An open loop's server may be so far behind.
+const BEHIND_S_MAX: f64 = 10.0;
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Where subscribers connect, e.g. ws://127.0.0.1:8080/ws/demo.load; wss:// believes every certificate
-    #[arg(long)]
-    url: Url,
-    /// Where the publisher connects; every message it sends is to reach every subscriber [default: the URL with /publish for /ws]
+    #[command(flatten)]
+    pub(crate) options: Options,
+    /// Where the publisher connects; every message it sends is to reach every subscriber [default: as the dialect has it, for auto the URL with /publish for /ws]
     #[arg(long)]
     publish_url: Option<Url>,
+    /// How the server is spoken to
+    #[arg(long, value_enum, default_value_t = dialect::Name::Auto)]
+    dialect: dialect::Name,
     /// Subscribers
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     clients: u32,
+    /// Topics; they take turns
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    topics: u32,
+    /// Topics that each subscriber holds
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    topics_per_subscriber: u32,
     /// Bytes of a payload
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(i64::from(SIZE_MIN)..))]
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(i64::from(SIZE_MIN)..=16 << 20))]
     size: u32,
     /// Publications in flight: 1 leaves a server nothing to coalesce, 16 does
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     in_flight: u32,
-    /// How long to measure
-    #[arg(long, default_value_t = 5.0)]
-    seconds: f64,
+    /// Publications a second, on schedule, in place of a number in flight
+    #[arg(long, conflicts_with = "in_flight")]
+    rate: Option<f64>,
     /// Another client connects here and pings during the run, one ping at a time; the server must allow 200 a second
     #[arg(long)]
     ping_url: Option<Url>,
-    /// The server's process, for its CPU time
-    #[arg(long)]
-    server_pid: Option<u32>,
-    /// One line of JSON in place of a table
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Connects, warms up, measures.
-pub(crate) fn run(arguments: &Arguments) -> io::Result<Report> {
-    let needed = u64::from(arguments.clients) + 32;
-    let descriptors = process::raise_descriptor_limit();
-    if descriptors < needed {
-        return Err(io::Error::other(format!(
-            "{needed} descriptors are needed and the limit is {descriptors}; raise it with ulimit -n"
-        )));
+pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {
+    let options = &arguments.options;
+    if arguments.topics_per_subscriber > arguments.topics {
+        let (held, topics) = (arguments.topics_per_subscriber, arguments.topics);
+        return Err(io::Error::other(format!("--topics-per-subscriber {held} is more than --topics {topics}")));
     }
-    let mut load = Fanout::connect(arguments)?;
-    load.run_until(Instant::now() + WARM_UP)?;
-    load.latencies_ns.reset();
-    let mut measured = || {
-        let before = Mark::now(arguments, load.deliveries)?;
-        load.run_until(before.at + Duration::from_secs_f64(arguments.seconds))?;
-        let after = Mark::now(arguments, load.deliveries)?;
-        Ok(before.report(&after, arguments).with_latencies(&load.latencies_ns))
-    };
-    match &arguments.ping_url {
-        None => measured(),
+    if arguments.rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1e6)) {
+        return Err(io::Error::other("--rate is a number of publications a second, above 0 and up to 1000000"));
+    }
+    let in_flight = u64::from(arguments.in_flight);
+    let together = if arguments.rate.is_some() { 16 } else { in_flight };
+    let plan = options.plan(u64::from(arguments.clients) + 1, together * u64::from(arguments.size + 16))?;
+    let team = Team::new(&plan);
+    let scene = Scene::new(arguments, plan.workers)?;
+    let measure = || run::run(&plan, &team, |worker| Fanout::new(&team, &scene, worker));
+    let (measured, pings) = match &arguments.ping_url {
+        None => (measure()?, None),
         Some(url) => {
-            let (report, times_ns) = ping::beside(url, histogram()?, measured)?;
-            Ok(report.with_pings(&times_ns))
+            let (measured, times_ns) = ping::beside(url, histogram(), measure)?;
+            (measured, Some(figures::Latency::of(&times_ns)))
         }
+    };
+    let (figures, _) = measured;
+    let publications = scene.course.done();
+    let mut figures = options
+        .describe("fanout", figures)
+        .with_parameter("clients", arguments.clients)
+        .with_parameter("topics", arguments.topics)
+        .with_parameter("topics_per_subscriber", arguments.topics_per_subscriber)
+        .with_parameter("size", arguments.size);
+    figures = match arguments.rate {
+        None => figures.with_parameter("in_flight", arguments.in_flight),
+        Some(rate) => figures.with_parameter("rate", rate),
+    };
+    figures.dialect = arguments.dialect.text().to_owned();
+    figures.extra.insert(String::from("publications"), publications.into());
+    if let Some(pings) = pings {
+        figures.extra.insert(String::from("ping_us"), serde_json::to_value(&pings).expect("numbers are JSON"));
     }
+    Ok(figures)
 }
 
-fn histogram() -> io::Result<Histogram<u64>> {
-    Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).map_err(io::Error::other)
+/// What all workers go by.
+struct Scene {
+    course: Arc<Course>,
+    payloads: Arc<Payloads>,
+    dialect: Arc<dyn Dialect>,
+    topics: Arc<Vec<String>>,
+    url: Url,
+    publisher: Arc<Route>,
+    subscribers: u64,
+    workers: usize,
+    pace: Pace,
+    options: Options,
 }
 
-/// Counters at a moment.
-struct Mark {
-    at: Instant,
-    deliveries: u64,
-    server: Option<Duration>,
-    generator: Duration,
-}
-
-impl Mark {
-    fn now(arguments: &Arguments, deliveries: u64) -> io::Result<Mark> {
-        let server = arguments.server_pid.map(process::cpu_time).transpose()?;
-        Ok(Mark { at: Instant::now(), deliveries, server, generator: process::cpu_time(std::process::id())? })
-    }
-
-    fn report(&self, after: &Mark, arguments: &Arguments) -> Report {
-        let seconds = (after.at - self.at).as_secs_f64();
-        let deliveries = (after.deliveries - self.deliveries) as f64;
-        let server = self.server.zip(after.server).map(|(before, after)| (after - before).as_secs_f64());
-        Report {
-            clients: arguments.clients,
-            size_bytes: arguments.size,
-            in_flight: arguments.in_flight,
-            seconds,
-            publications: (after.deliveries - self.deliveries) / u64::from(arguments.clients),
-            deliveries_per_second: deliveries / seconds,
-            server_cpu_ns_per_delivery: server.map(|busy| busy * 1e9 / deliveries),
-            server_cores: server.map(|busy| busy / seconds),
-            generator_cores: (after.generator - self.generator).as_secs_f64() / seconds,
-            latency_us_p50: 0.0,
-            latency_us_p99: 0.0,
-            latency_us_max: 0.0,
-            ping_us_p50: None,
-            ping_us_p99: None,
-        }
-    }
-}
-
-struct Fanout {
-    poller: std::os::fd::OwnedFd,
-    publisher: Client,
-    subscribers: Vec<Subscriber>,
-    keys: Keys,
-    payload: Vec<u8>,
-    /// Number of the next publication.
-    next: u64,
-    /// The publications in flight, by number modulo W.
-    window: Vec<InFlight>,
-    in_flight: usize,
-    deliveries: u64,
-    latencies_ns: Histogram<u64>,
-}
-
-struct Subscriber {
-    client: Client,
-    /// The number that comes next.
-    expected: u64,
-}
-
-#[derive(Clone)]
-struct InFlight {
-    sent_at: Instant,
-    /// Subscribers that do not have it yet.
-    missing: u32,
-}
-
-impl Fanout {
-    fn connect(arguments: &Arguments) -> io::Result<Fanout> {
-        let publish_url = arguments.publish_url.clone().unwrap_or_else(|| Url {
-            secure: arguments.url.secure,
-            authority: arguments.url.authority.clone(),
-            target: arguments.url.target.replacen("/ws", "/publish", 1),
-        });
-        let mut keys = Keys::new();
-        let poller = epoll::create(CreateFlags::CLOEXEC)?;
-        let mut subscribers = Vec::new();
-        for index in 0..arguments.clients {
-            let client = Client::connect(&arguments.url, &mut keys)?;
-            epoll::add(&poller, &client.stream, EventData::new_u64(u64::from(index)), EventFlags::IN)?;
-            subscribers.push(Subscriber { client, expected: 0 });
-        }
-        let publisher = Client::connect(&publish_url, &mut keys)?;
-        epoll::add(&poller, &publisher.stream, EventData::new_u64(u64::from(arguments.clients)), EventFlags::IN)?;
-        let idle = InFlight { sent_at: Instant::now(), missing: 0 };
-        Ok(Fanout {
-            poller,
-            publisher,
-            subscribers,
-            keys,
-            payload: payload(arguments.size),
-            next: 0,
-            window: vec![idle; arguments.in_flight as usize],
-            in_flight: 0,
-            deliveries: 0,
-            latencies_ns: histogram()?,
+impl Scene {
+    fn new(arguments: &Arguments, workers: usize) -> io::Result<Scene> {
+        let options = arguments.options.clone();
+        let pace = arguments.rate.map_or(Pace::InFlight(arguments.in_flight.into()), Pace::Rate);
+        let under_way_max = match pace {
+            Pace::InFlight(most) => most as usize,
+            Pace::Rate(rate) => ((rate * BEHIND_S_MAX) as usize).clamp(1 << 10, 1 << 20),
+        };
+        let course = Course::new(arguments.topics.into(), arguments.topics_per_subscriber.into(), under_way_max);
+        let topics: Vec<String> = (0..arguments.topics).map(|topic| format!("demo.load{topic}")).collect();
+        let dialect: Arc<dyn Dialect> = arguments.dialect.dialect().into();
+        let publish_url = arguments.publish_url.clone().unwrap_or_else(|| dialect.publisher(&options.url, &topics));
+        Ok(Scene {
+            course: Arc::new(course),
+            payloads: Arc::new(Payloads::new(vec![arguments.size])),
+            dialect,
+            topics: Arc::new(topics),
+            url: options.url.clone(),
+            publisher: Arc::new(Route::new(publish_url, None)?),
+            subscribers: arguments.clients.into(),
+            workers,
+            pace,
+            options,
         })
     }
 
-    /// Publishes until `deadline`, then waits for what is in flight.
-    fn run_until(&mut self, deadline: Instant) -> io::Result<()> {
-        let mut ready = Vec::with_capacity(1024);
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            let publishing = Instant::now() < deadline;
-            if !publishing && self.in_flight == 0 {
-                return Ok(());
-            }
-            if publishing {
-                self.publish_up_to_window()?;
-            }
-            ready.clear();
-            let patience = Timespec::try_from(PATIENCE).expect("some seconds fit");
-            epoll::wait(&self.poller, rustix::buffer::spare_capacity(&mut ready), Some(&patience))?;
-            if ready.is_empty() {
-                let seconds = PATIENCE.as_secs();
-                return Err(io::Error::other(format!(
-                    "nothing came for {seconds} s: publication {} is lost or stuck",
-                    self.oldest()
-                )));
-            }
-            for event in &ready {
-                self.receive(event.data.u64(), &mut buffer)?;
-            }
-        }
+    /// The subscribers of one worker.
+    fn range(&self, worker: usize) -> Range<u64> {
+        let end = |worker: usize| self.subscribers * worker as u64 / self.workers as u64;
+        end(worker)..end(worker + 1)
     }
 
-    fn publish_up_to_window(&mut self) -> io::Result<()> {
-        while self.in_flight < self.window.len() && self.slot(self.next).missing == 0 {
-            let number = format!("{:016}", self.next);
-            self.payload[NUMBER].copy_from_slice(number.as_bytes());
-            self.publisher.send_text(&self.payload, &mut self.keys);
-            let missing = u32::try_from(self.subscribers.len()).expect("there are at most u32::MAX clients");
-            *self.slot(self.next) = InFlight { sent_at: Instant::now(), missing };
-            self.next += 1;
-            self.in_flight += 1;
-        }
-        // What the socket does not take now goes with the next round: deliveries come in meanwhile.
-        self.publisher.flush().map(drop)
+    fn topic_names(&self, topics: impl Iterator<Item = u64>) -> Vec<String> {
+        topics.map(|topic| self.topics[topic as usize].clone()).collect()
     }
 
-    fn receive(&mut self, index: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let Some(subscriber) = self.subscribers.get_mut(usize::try_from(index).expect("it is an index")) else {
-            return self.publisher.receive(buffer, &mut self.keys, |_| {});
-        };
-        let (expected, window, size) = (&mut subscriber.expected, &mut self.window, self.payload.len());
-        let mut wrong = None;
-        let mut now = None;
-        let mut done = 0;
-        subscriber.client.receive(buffer, &mut self.keys, |message| {
-            let number = number_of(message);
-            if number != Some(*expected) || message.len() != size {
-                wrong.get_or_insert_with(|| {
-                    format!("subscriber {index} was to get number {expected}, not {}", message.escape_ascii())
-                });
-                return;
-            }
-            let places = window.len() as u64;
-            let place = &mut window[usize::try_from(*expected % places).expect("it is an index")];
-            let now = *now.get_or_insert_with(Instant::now);
-            self.latencies_ns.saturating_record((now - place.sent_at).as_nanos() as u64);
-            place.missing -= 1;
-            done += usize::from(place.missing == 0);
-            *expected += 1;
-            self.deliveries += 1;
-        })?;
-        self.in_flight -= done;
-        wrong.map_or(Ok(()), |what| Err(io::Error::other(what)))
-    }
-
-    fn slot(&mut self, number: u64) -> &mut InFlight {
-        let places = self.window.len() as u64;
-        &mut self.window[usize::try_from(number % places).expect("it is an index")]
-    }
-
-    fn oldest(&self) -> u64 {
-        self.subscribers.iter().map(|subscriber| subscriber.expected).min().unwrap_or(0)
+    fn make_publisher(&self) -> Publisher {
+        let workers_of = |topic| (0..self.workers).filter(|worker| self.course.holders(&self.range(*worker), topic) > 0).count();
+        let workers = (0..self.course.topics).map(|topic| workers_of(topic) as u32).collect();
+        Publisher::new(self.course.clone(), self.payloads.clone(), self.dialect.clone(), self.topics.clone(), self.pace, workers)
     }
 }
 
-/// A JSON object of this many bytes with room for a number.
-fn payload(size: u32) -> Vec<u8> {
-    let (before, after) = ("{\"n\":\"0000000000000000\",\"x\":\"", "\"}");
-    let filler = "x".repeat(size as usize - before.len() - after.len());
-    format!("{before}{filler}{after}").into_bytes()
+/// One worker's share.
+struct Fanout<'a> {
+    team: &'a Team,
+    scene: &'a Scene,
+    subscribers: Subscribers,
+    first: u64,
+    /// The same for all where there is one topic.
+    route: Option<Arc<Route>>,
+    /// On the first worker: publisher and, once it has begun to connect, its number.
+    publisher: Option<(Publisher, Option<usize>)>,
+    begun: usize,
+    ready: usize,
+    is_ready: bool,
+    /// What a dialect keeps of torn messages, by connection.
+    held: Vec<Vec<u8>>,
+    recorder: Recorder,
+    /// When something came last that was waited for.
+    moved_ns: u64,
+    is_worker_awake: bool,
 }
 
-fn number_of(message: &[u8]) -> Option<u64> {
-    let digits = message.get(NUMBER)?;
-    digits.iter().try_fold(0u64, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0')))
+impl<'a> Fanout<'a> {
+    fn new(team: &'a Team, scene: &'a Scene, worker: usize) -> io::Result<Fanout<'a>> {
+        let range = scene.range(worker);
+        let is_checking = scene.options.check == Check::All;
+        let first = range.start;
+        let subscribers = Subscribers::new(scene.course.clone(), scene.payloads.clone(), range, is_checking);
+        let publisher = (worker == 0).then(|| (scene.make_publisher(), None));
+        let count = subscribers.count() + usize::from(publisher.is_some());
+        Ok(Fanout {
+            team,
+            scene,
+            subscribers,
+            first,
+            route: None,
+            publisher,
+            begun: 0,
+            ready: 0,
+            is_ready: false,
+            held: vec![Vec::new(); count],
+            recorder: team.recorder(),
+            moved_ns: 0,
+            is_worker_awake: worker == 0,
+        })
+    }
+
+    /// Begins connections, some at a time; the publisher's is the last.
+    fn open(&mut self, engine: &mut Engine, now_ns: u64) -> io::Result<Next> {
+        let count = self.subscribers.count();
+        while self.begun < count && engine.opening() < OPENING_MAX {
+            let nth = self.first as usize + self.begun;
+            let route = self.route_of(self.begun)?;
+            engine.connect(&route, nth)?;
+            self.begun += 1;
+        }
+        if let Some((_, client @ None)) = &mut self.publisher
+            && self.ready == count
+        {
+            *client = Some(engine.connect(&self.scene.publisher, 0)?);
+            self.moved_ns = now_ns;
+        }
+        let wanted = self.held.len();
+        if self.ready == wanted && !self.is_ready {
+            self.is_ready = true;
+            self.team.ready();
+        }
+        if !self.is_ready && now_ns > self.moved_ns + PATIENCE.as_nanos() as u64 {
+            let (ready, seconds) = (self.ready, PATIENCE.as_secs());
+            return Err(io::Error::other(format!("{ready} of {wanted} clients are connected, and for {seconds} s no other was")));
+        }
+        Ok(Next::Until(now_ns + 1_000_000_000))
+    }
+
+    fn route_of(&mut self, index: usize) -> io::Result<Arc<Route>> {
+        if let Some(route) = &self.route {
+            return Ok(route.clone());
+        }
+        let topics = self.scene.topic_names(self.subscribers.topics_of(index));
+        let url = self.scene.dialect.subscriber(&self.scene.url, &topics);
+        let route = Arc::new(Route::new(url, self.scene.options.offer())?);
+        if self.scene.course.topics == self.scene.course.per_subscriber {
+            self.route = Some(route.clone());
+        }
+        Ok(route)
+    }
+
+    fn became_ready(&mut self, now_ns: u64) {
+        self.ready += 1;
+        self.moved_ns = now_ns;
+        self.team.opened();
+    }
+}
+
+impl Load for Fanout<'_> {
+    fn act(&mut self, engine: &mut Engine, now_ns: u64) -> io::Result<Next> {
+        let (start_ns, _, end_ns) = self.team.bounds_ns();
+        if !self.is_ready || now_ns < start_ns {
+            let next = self.open(engine, now_ns)?;
+            self.moved_ns = if self.is_ready { now_ns } else { self.moved_ns };
+            return Ok(match next {
+                Next::Until(until_ns) => Next::Until(until_ns.min(start_ns)),
+                Next::Over => Next::Over,
+            });
+        }
+        let patience_ns = PATIENCE.as_nanos() as u64;
+        let Some((publisher, Some(client))) = &mut self.publisher else { return Ok(Next::Until(now_ns + patience_ns)) };
+        let next_ns = publisher.publish(engine, *client, start_ns, end_ns)?;
+        if now_ns >= end_ns && publisher.in_flight() == 0 {
+            self.team.finish();
+            return Ok(Next::Over);
+        }
+        if publisher.in_flight() == 0 {
+            self.moved_ns = now_ns;
+        } else if now_ns > self.moved_ns + patience_ns {
+            let (left, done, seconds) = (publisher.published(), self.scene.course.done(), PATIENCE.as_secs());
+            return Err(io::Error::other(format!(
+                "nothing came for {seconds} s: {left} publications left and {done} reached everyone"
+            )));
+        }
+        let end_ns = if now_ns < end_ns { end_ns } else { u64::MAX };
+        Ok(Next::Until(next_ns.min(end_ns).min(now_ns + patience_ns / 4)))
+    }
+
+    fn recorder(&mut self) -> &mut Recorder {
+        &mut self.recorder
+    }
+}
+
+impl Handler for Fanout<'_> {
+    fn opened(&mut self, out: &mut Outgoing<'_>, now_ns: u64) -> io::Result<()> {
+        let is_subscriber = out.client < self.subscribers.count();
+        let topics = if is_subscriber { self.scene.topic_names(self.subscribers.topics_of(out.client)) } else { Vec::new() };
+        if self.scene.dialect.greet(&topics, out) {
+            self.became_ready(now_ns);
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, out: &mut Outgoing<'_>, _: MessageKind, message: &[u8], now_ns: u64) -> io::Result<()> {
+        let client = out.client;
+        let mut held = std::mem::take(&mut self.held[client]);
+        let scene = self.scene;
+        let done = scene.dialect.hear(message, &mut held, &mut |heard| match heard {
+            Heard::Publication { payload, .. } if client < self.subscribers.count() => {
+                self.moved_ns = now_ns;
+                let taken = self.subscribers.take(client, payload, now_ns, &mut self.recorder)?;
+                if matches!(taken, Taken::Done) && !self.is_worker_awake {
+                    self.team.wake(0);
+                }
+                Ok(())
+            }
+            Heard::Publication { .. } => Ok(()),
+            Heard::Ready => {
+                self.became_ready(now_ns);
+                Ok(())
+            }
+        });
+        self.held[client] = held;
+        done
+    }
 }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::client::{Client, Keys, Url};
+use crate::client::Client;
+use crate::keys::Keys;
+use crate::url::Url;
 
 /// Between an answer and the next ping.
 const PAUSE: Duration = Duration::from_millis(5);

@@ -177,7 +177,8 @@ pub(super) const KEYS: &[Key] = &[
         "Receive buffers of a shard, shared by its clients; an idle client holds none. 1,024 of 4 KiB are 4 MiB a shard \
          and outlast a burst from a thousand clients."),
     optional("shards", "receive_buffer_bytes", Form::Whole(512, 1 << 20, "bytes"),
-        "Size of each receive buffer: one page holds any ordinary request; longer messages take several."),
+        "Size of each receive buffer: one page holds any ordinary request. From Linux 6.12 on neighbours are joined to 128 KiB \
+         and a receive takes of them what came; before, it takes a whole one, and longer messages take several."),
     optional("shards", "accepts_armed", Form::Whole(1, 1024, "accepts"),
         "Accepts kept armed in a shard: as many clients can come between two turns. 64 a turn are far more than a \
          storm brings. At least the number of listeners."),

@@ -1,7 +1,12 @@
 //! Receive buffers that the kernel picks from when bytes arrive, so that an idle client lends it none.
 //!
-//! Invariant: a buffer is either the kernel's (free, or filled and not yet reaped) or held by the shard, and goes back
-//! exactly once.
+//! Where the kernel can (Linux 6.12) they are *incremental*: neighbouring buffers are joined, each receive takes only the
+//! bytes that came, and the next one goes on behind them. So a message of 16 KiB lies in one piece, and a thousand short
+//! ones share what each had a buffer of its own for. Elsewhere a receive takes a whole buffer, however little came.
+//!
+//! Invariants:
+//! - each byte of a buffer is either the kernel's or in one piece that is out (waiting to be handed over, or with the shard);
+//! - a buffer goes back once the kernel is done with it and all of its pieces were released, and not before.
 #![allow(unsafe_code, reason = "memory that the kernel reads and writes")]
 
 use std::io;
@@ -19,6 +24,15 @@ pub(super) const GROUP: u16 = 0;
 /// Most buffers of a ring: the kernel counts them in 16 bits.
 pub(super) const BUFFERS_MAX: u16 = 1 << 15;
 
+/// `IOU_PBUF_RING_INC`; the crate keeps it to itself.
+const INCREMENTAL: u16 = 2;
+
+/// Buffers are joined up to this size: a message of 16 KiB then meets a buffer's end one time in eight.
+const JOINED_BYTES: u32 = 128 << 10;
+
+/// But so many are left: while the pieces of one are out there are others.
+const JOINED_COUNT_MIN: u16 = 4;
+
 /// A ring of provided buffers and the memory that they lie in.
 #[derive(Debug)]
 pub(super) struct Buffers {
@@ -26,66 +40,103 @@ pub(super) struct Buffers {
     bytes: Mapping,
     count: u16,
     buffer_bytes: u32,
+    incremental: bool,
+    /// How many of the buffers that were asked for one of these is.
+    joined: u16,
     tail: u16,
+    /// Buffers of which nothing is out.
     free: usize,
-    held: Box<[bool]>,
+    states: Box<[State]>,
+}
+
+/// Where one buffer stands.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// How many of its bytes the kernel has filled since it had the buffer.
+    filled: u32,
+    /// Pieces that are out.
+    pieces: u32,
+    /// The kernel fills no more of it.
+    done: bool,
 }
 
 impl Buffers {
-    /// Makes `count` (a power of two) buffers and registers them. They must be dropped after the ring.
-    pub(super) fn register(ring: &IoUring, count: u16, buffer_bytes: u32) -> io::Result<Self> {
+    /// Makes `count` (a power of two) buffers and registers them, joined to larger ones if they are to be incremental. They
+    /// must be dropped after the ring.
+    pub(super) fn register(ring: &IoUring, count: u16, buffer_bytes: u32, incremental: bool) -> io::Result<Self> {
         assert!(count.is_power_of_two() && count <= BUFFERS_MAX && buffer_bytes > 0, "checked with the settings");
+        let mut joined = 1;
+        while incremental && count / joined > JOINED_COUNT_MIN && u32::from(joined) * buffer_bytes < JOINED_BYTES {
+            joined *= 2;
+        }
+        let (count, buffer_bytes) = (count / joined, u32::from(joined) * buffer_bytes);
         let entries = Mapping::new(usize::from(count) * size_of::<BufRingEntry>())?;
         let bytes = Mapping::new(usize::from(count) * buffer_bytes as usize)?;
+        let flags = if incremental { INCREMENTAL } else { 0 };
         // SAFETY: the mapping is page-aligned, has room for `count` entries, and outlives the ring (the owner drops it after).
-        unsafe { ring.submitter().register_buf_ring_with_flags(entries.start.as_ptr() as u64, count, GROUP, 0)? };
-        let held = vec![true; usize::from(count)].into_boxed_slice();
-        let mut buffers = Self { entries, bytes, count, buffer_bytes, tail: 0, free: 0, held };
+        unsafe { ring.submitter().register_buf_ring_with_flags(entries.start.as_ptr() as u64, count, GROUP, flags)? };
+        let states = vec![State::default(); usize::from(count)].into_boxed_slice();
+        let free = usize::from(count);
+        let mut buffers = Self { entries, bytes, count, buffer_bytes, incremental, joined, tail: 0, free, states };
         for index in 0..count {
             buffers.give_back(index);
         }
         Ok(buffers)
     }
 
-    /// Notes that the kernel filled one; it stays unavailable until released.
-    pub(super) fn taken(&mut self) {
-        self.free = self.free.checked_sub(1).expect("the kernel fills only buffers that it was given");
-    }
-
-    /// Hands a filled buffer to the shard.
-    pub(super) fn hold(&mut self, index: u16, len: u32) -> BufferId {
-        let held = &mut self.held[usize::from(index)];
-        assert!(!*held, "buffer {index} was filled while the shard held it");
-        *held = true;
-        assert!(len <= self.buffer_bytes, "buffer {index} was filled beyond its end");
-        BufferId { index, start: 0, len }
+    /// The kernel filled so many bytes of a buffer: the piece that is out from now on. `more`: as it says, it fills more of
+    /// that buffer. To be called in the order in which it filled them. None: it took nothing.
+    pub(super) fn taken(&mut self, index: u16, len: u32, more: bool) -> Option<BufferId> {
+        let state = &mut self.states[usize::from(index)];
+        assert!(!state.done, "buffer {index} was filled while the shard held it");
+        if self.incremental && len == 0 {
+            return None;
+        }
+        let start = state.filled;
+        assert!(len <= self.buffer_bytes - start, "buffer {index} was filled beyond its end");
+        state.filled += len;
+        state.done = !self.incremental || state.filled == self.buffer_bytes;
+        assert!(state.done != more, "the kernel and we agree where buffer {index} ends");
+        self.free -= usize::from(state.pieces == 0);
+        state.pieces += 1;
+        Some(BufferId { index, start, len })
     }
 
     pub(super) fn slice(&mut self, buffer: BufferId) -> &mut [u8] {
-        assert!(self.held[usize::from(buffer.index)], "bytes of buffer {} after its release", buffer.index);
+        let State { filled, pieces, .. } = self.states[usize::from(buffer.index)];
+        assert!(pieces > 0, "bytes of buffer {} after its release", buffer.index);
         let end = u64::from(buffer.start) + u64::from(buffer.len);
-        assert!(end <= u64::from(self.buffer_bytes), "a piece beyond the end of buffer {}", buffer.index);
+        assert!(end <= u64::from(filled), "a piece beyond what was filled of buffer {}", buffer.index);
         let offset = usize::from(buffer.index) * self.buffer_bytes as usize + buffer.start as usize;
-        // SAFETY: inside the mapping (asserted); anonymous memory is initialised; the kernel writes only buffers that are
-        // not held, and `&mut self` keeps every other slice away.
+        // SAFETY: inside the mapping (asserted: `filled` is at most a buffer's size); anonymous memory is initialised; the
+        // kernel writes only behind what it filled until it has the buffer anew, and `&mut self` keeps every other slice away.
         unsafe { std::slice::from_raw_parts_mut(self.bytes.start.as_ptr().add(offset), buffer.len as usize) }
     }
 
     pub(super) fn release(&mut self, buffer: BufferId) {
-        assert!(self.held[usize::from(buffer.index)], "buffer {} was released twice", buffer.index);
-        self.give_back(buffer.index);
+        let state = &mut self.states[usize::from(buffer.index)];
+        assert!(state.pieces > 0, "a piece of buffer {} was released twice", buffer.index);
+        state.pieces -= 1;
+        if state.pieces > 0 {
+            return;
+        }
+        self.free += 1;
+        if state.done {
+            self.give_back(buffer.index);
+        }
     }
 
+    /// Buffers of which nothing is out, counted as they were asked for.
     pub(super) fn free(&self) -> usize {
-        self.free
+        self.free * usize::from(self.joined)
     }
 
     fn give_back(&mut self, index: u16) {
-        self.held[usize::from(index)] = false;
-        self.free += 1;
+        self.states[usize::from(index)] = State::default();
         let place = usize::from(self.tail & (self.count - 1));
         let entries = self.entries.start.as_ptr().cast::<BufRingEntry>();
-        // SAFETY: `place` is below `count`, so inside the mapping; the kernel does not read entries at or beyond the tail.
+        // SAFETY: `place` is below `count`, so inside the mapping; the kernel does not read entries at or beyond the tail, and
+        // is done with the one that stood there.
         // The setters leave the first entry's reserved field alone, which is the tail.
         unsafe {
             let entry = &mut *entries.add(place);

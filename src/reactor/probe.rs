@@ -11,6 +11,7 @@ use io_uring::types::Fixed;
 use io_uring::{IoUring, opcode};
 use rustix::process::{Resource, getrlimit};
 
+use super::buffers::Buffers;
 use super::uring::{self, UringSettings};
 
 /// Oldest kernel with `IORING_SETUP_DEFER_TASKRUN`.
@@ -28,6 +29,8 @@ pub struct Capabilities {
     pub kernel: (u32, u32),
     /// Clients may be direct descriptors ([`UringSettings::direct`]).
     pub direct: bool,
+    /// Receives may share a buffer ([`UringSettings::incremental`]): `IOU_PBUF_RING_INC`, Linux 6.12.
+    pub incremental: bool,
     /// Descriptors that the process may have, the soft limit of `RLIMIT_NOFILE`.
     pub descriptors_max: u64,
 }
@@ -146,11 +149,16 @@ pub fn probe() -> Result<Capabilities, ProbeError> {
         receive_buffers: 1,
         receive_buffer_bytes: 1,
         direct: false,
+        incremental: false,
     };
     let ring = uring::make_ring(&settings).map_err(refused)?;
-    drop(super::buffers::Buffers::register(&ring, 1, 1).map_err(refused)?);
+    // Nothing is received into these.
+    let incremental = Buffers::register(&ring, 1, 1, true).is_ok();
+    if !incremental {
+        Buffers::register(&ring, 1, 1, false).map_err(refused)?;
+    }
     let direct = kernel >= DIRECT_KERNEL_MIN && sets_options_of_direct_descriptors(ring).map_err(refused)?;
-    Ok(Capabilities { kernel, direct, descriptors_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) })
+    Ok(Capabilities { kernel, direct, incremental, descriptors_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) })
 }
 
 fn if_direct<'t>(direct: &bool, text: &'t str) -> &'t str {
@@ -212,6 +220,7 @@ mod tests {
         let capabilities = probe().expect("tests need io_uring");
         assert!(capabilities.kernel >= KERNEL_MIN);
         assert_eq!(capabilities.direct, capabilities.kernel >= DIRECT_KERNEL_MIN);
+        assert_eq!(capabilities.incremental, capabilities.kernel >= (6, 12));
         assert!(capabilities.descriptors_max > 0);
     }
 
@@ -244,7 +253,7 @@ mod tests {
 
     #[test]
     fn clients_need_descriptors() {
-        let capabilities = Capabilities { kernel: (6, 18), direct: true, descriptors_max: 10_000 };
+        let capabilities = Capabilities { kernel: (6, 18), direct: true, incremental: true, descriptors_max: 10_000 };
         assert_eq!(capabilities.check_clients(18_000, 2), Ok(()));
         let error = capabilities.check_clients(20_000, 2).unwrap_err().to_string();
         assert!(error.contains("by each shard") && error.contains("`--shards`"), "{error}");

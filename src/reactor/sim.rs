@@ -9,6 +9,7 @@
 
 mod dice;
 mod net;
+mod pool;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use self::net::World;
 pub use self::net::{PeerEnd, PeerId, SimNet};
+use self::pool::Pool;
 use super::{BufferId, Completion, Now, Op, PIECES_MAX, QueueFull, Reactor, Send, Wait, Waker};
 
 /// Sizes and misfortunes. Chances are in thousandths.
@@ -37,6 +39,8 @@ pub struct SimSettings {
     pub receive_buffers: u16,
     /// Size of each.
     pub receive_buffer_bytes: u32,
+    /// A receive takes of a buffer what came, and the next one goes on behind it; else each takes a whole one.
+    pub incremental: bool,
     /// Bytes that a peer's socket takes before the gateway's is full, until [`SimNet::window`] says otherwise.
     pub window_bytes: usize,
     /// Chance that a send stops short though there was room.
@@ -66,6 +70,7 @@ impl SimSettings {
         entries: 1024,
         receive_buffers: 256,
         receive_buffer_bytes: 4096,
+        incremental: true,
         window_bytes: 1 << 16,
         short_send: 0,
         full: 0,
@@ -96,7 +101,7 @@ impl SimSettings {
 #[derive(Debug)]
 pub struct Sim {
     world: Rc<RefCell<World>>,
-    buffers: Box<[Option<Box<[u8]>>]>,
+    buffers: Pool,
     queued: usize,
     waker: Arc<SimWaker>,
     settings: SimSettings,
@@ -109,7 +114,7 @@ impl Sim {
         let world = Rc::new(RefCell::new(World::new(settings)));
         let sim = Self {
             world: world.clone(),
-            buffers: (0..settings.receive_buffers).map(|_| None).collect(),
+            buffers: Pool::new(settings.receive_buffers, settings.receive_buffer_bytes, settings.incremental),
             queued: 0,
             waker: Arc::default(),
             settings,
@@ -162,17 +167,15 @@ impl Reactor for Sim {
     }
 
     fn bytes(&mut self, buffer: BufferId) -> &mut [u8] {
-        let bytes = self.buffers[usize::from(buffer.index)].as_deref_mut();
-        &mut bytes.expect("bytes of a buffer after its release")[..buffer.len as usize]
+        self.buffers.slice(buffer)
     }
 
     fn release(&mut self, buffer: BufferId) {
-        let bytes = self.buffers[usize::from(buffer.index)].take();
-        assert!(bytes.is_some(), "buffer {} was released twice", buffer.index);
+        self.buffers.release(buffer);
     }
 
     fn buffers_free(&self) -> usize {
-        self.buffers.iter().filter(|buffer| buffer.is_none()).count()
+        self.buffers.free()
     }
 
     fn waker(&self) -> Arc<dyn Waker> {

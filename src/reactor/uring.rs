@@ -13,6 +13,7 @@
 mod accepts;
 mod clients;
 mod setup;
+mod sleep;
 mod tag;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,8 @@ use self::clients::{Clients, Target};
 pub use self::setup::UringSettings;
 pub(super) use self::setup::make_ring;
 use self::setup::{check, explain, table_error};
+use self::sleep::Sleep;
+pub use self::sleep::WakeAfter;
 use self::tag::{Kind, Tag};
 use super::buffers::Buffers;
 use super::listener::Listener;
@@ -81,6 +84,7 @@ pub struct Uring {
     brought: usize,
     overflows: u64,
     entries: usize,
+    wake_after: WakeAfter,
 }
 
 /// A completion but for sends.
@@ -89,6 +93,8 @@ struct Event {
     tag: Tag,
     result: i32,
     flags: u32,
+    /// Where received bytes lie.
+    buffer: Option<BufferId>,
 }
 
 impl Uring {
@@ -103,14 +109,16 @@ impl Uring {
         if settings.direct {
             ring.submitter().register_files_sparse(slots).map_err(|error| table_error(slots, error))?;
         }
-        let buffers = Buffers::register(&ring, settings.receive_buffers, settings.receive_buffer_bytes)
+        let UringSettings { receive_buffers, receive_buffer_bytes, incremental, .. } = settings;
+        let buffers = Buffers::register(&ring, receive_buffers, receive_buffer_bytes, incremental)
             .map_err(|error| explain("the ring of receive buffers cannot be made", error))?;
         let entries = usize::from(settings.entries);
+        let clients = Clients::new(slots, settings.direct, !listeners.is_empty());
         let mut uring = Self {
             ring,
             buffers,
             accepts: Accepts::new(listeners, settings.accepts_max, settings.direct),
-            clients: Clients::new(slots, settings.direct),
+            clients,
             waker: Arc::new(EventWaker::new()?),
             wakes: Box::new(UnsafeCell::new(0)),
             queued: VecDeque::with_capacity(entries),
@@ -123,6 +131,7 @@ impl Uring {
             brought: 0,
             overflows: 0,
             entries,
+            wake_after: WakeAfter::NONE,
         };
         uring.arm_wake();
         Ok(uring)
@@ -133,6 +142,33 @@ impl Uring {
     #[must_use]
     pub fn overflows(&self) -> u64 {
         self.overflows
+    }
+
+    /// Makes a socket of this process a client, as an accept does with one that came: nothing is armed for it yet. A connect may
+    /// still be under way: [`Completion::Writable`] tells its end, and the first send how it ended. With direct descriptors the
+    /// socket moves into the ring's table and no longer counts against `RLIMIT_NOFILE`.
+    ///
+    /// Only a ring without listeners adopts direct descriptors: where one accepts, the kernel chooses the slots.
+    ///
+    /// # Errors
+    /// `ENFILE` if `connections_max` clients are there; else what the kernel says.
+    pub fn adopt(&mut self, socket: OwnedFd) -> io::Result<ClientKey> {
+        let slot = self.clients.free_slot().ok_or(io::Error::from_raw_os_error(libc::ENFILE))?;
+        // io_uring waits by itself, and would give `EAGAIN` on a non-blocking socket.
+        rustix::io::ioctl_fionbio(&socket, false)?;
+        if !self.clients.are_direct() {
+            return Ok(self.clients.adopt(Some(socket)));
+        }
+        self.ring.submitter().register_files_update(slot, &[socket.as_raw_fd()])?;
+        Ok(self.clients.adopt(None))
+    }
+
+    /// For how much a turn that sleeps waits from now on; [`WakeAfter::NONE`] at first. Who serves answers at once; who measures
+    /// waits for several, since being woken for each packet costs both sides of a loopback more than the packet.
+    pub fn wake_after(&mut self, wake_after: WakeAfter) {
+        assert!((1..=self.entries).contains(&wake_after.completions.into()), "a sleep waits for one completion to `entries`");
+        let is_able = self.ring.params().is_feature_min_timeout();
+        self.wake_after = if is_able { wake_after } else { WakeAfter::NONE };
     }
 
     fn arm_wake(&mut self) {
@@ -162,30 +198,30 @@ impl Uring {
         if self.backlog.len() >= completions_max {
             // Sends and what else is decided at once complete all the same; deferred work stays in the kernel.
             self.hand_over()?;
-            self.call(0, 0, 0)?;
+            self.call(Sleep::default(), 0)?;
             self.drain();
             return Ok(());
         }
         match wait {
             Wait::Until { monotonic_us } if sends == 0 && self.backlog.is_empty() => {
                 let until_us = self.accepts.resume_us().map_or(monotonic_us, |resume_us| resume_us.min(monotonic_us));
-                self.enter(1, until_us.saturating_sub(clock::monotonic_us()))?;
+                self.enter(self.wake_after.sleep(until_us.saturating_sub(clock::monotonic_us())))?;
             }
             // The sends' completions fulfil it without waiting.
-            _ => self.enter(sends, 0)?,
+            _ => self.enter(Sleep { want: sends, ..Sleep::default() })?,
         }
         // A call brings at most 20, or as many as it waits for. To wait for more and for no time would bring them in one call,
         // but where there are fewer it arms a timer that costs ten times a call (9 us against 0.9 us on Linux 6.18).
         while self.brought >= TASK_WORK_DEFAULT && self.backlog.len() < completions_max {
-            self.enter(0, 0)?;
+            self.enter(Sleep::default())?;
         }
         Ok(())
     }
 
-    /// Hands everything over and takes in completions: at least `want` of them, unless `wait_us` pass before.
-    fn enter(&mut self, want: usize, wait_us: u64) -> io::Result<()> {
+    /// Hands everything over and takes in completions, having slept for them.
+    fn enter(&mut self, sleep: Sleep) -> io::Result<()> {
         self.hand_over()?;
-        self.call(want, wait_us, ENTER_GETEVENTS)?;
+        self.call(sleep, ENTER_GETEVENTS)?;
         self.drain();
         Ok(())
     }
@@ -194,7 +230,7 @@ impl Uring {
     fn hand_over(&mut self) -> io::Result<()> {
         while let Some(entry) = self.queued.pop_front() {
             if self.ring.submission().is_full() {
-                self.call(0, 0, 0)?;
+                self.call(Sleep::default(), 0)?;
                 self.drain();
             }
             // SAFETY: what an entry points to is owned by `self` (addresses, the wake count) or static, and outlives the ring.
@@ -204,9 +240,10 @@ impl Uring {
     }
 
     /// `io_uring_enter` until the submission queue is empty.
-    fn call(&mut self, want: usize, wait_us: u64, flags: u32) -> io::Result<()> {
+    fn call(&mut self, sleep: Sleep, flags: u32) -> io::Result<()> {
+        let Sleep { want, first_us, wait_us } = sleep;
         let timeout = Timespec::new().sec(wait_us / 1_000_000).nsec((wait_us % 1_000_000) as u32 * 1_000);
-        let args = SubmitArgs::new().timespec(&timeout);
+        let args = SubmitArgs::new().timespec(&timeout).min_wait_usec(first_us);
         let mut refusals = 0;
         loop {
             let pending = self.ring.submission().len();
@@ -247,10 +284,11 @@ impl Uring {
                 self.undecided -= 1;
                 continue;
             }
-            if cqueue::buffer_select(entry.flags()).is_some() {
-                self.buffers.taken();
-            }
-            self.backlog.push_back(Event { tag, result: entry.result(), flags: entry.flags() });
+            let (result, flags) = (entry.result(), entry.flags());
+            // Here and not when it is handed over: pieces of a buffer follow each other in the order of completions.
+            let buffer = cqueue::buffer_select(flags)
+                .and_then(|index| self.buffers.taken(index, result.max(0) as u32, cqueue::buffer_more(flags)));
+            self.backlog.push_back(Event { tag, result, flags, buffer });
         }
         self.brought = self.backlog.len() - before;
         self.overflows += u64::from(self.ring.submission().cq_overflow());
@@ -267,7 +305,7 @@ impl Uring {
 
     /// What a completion means to us and, perhaps, to the shard.
     fn settle(&mut self, event: Event, now: Now) -> Option<Completion> {
-        let Event { tag, result, flags } = event;
+        let Event { tag, result, .. } = event;
         let client = ClientKey { slot: tag.slot, generation: tag.generation };
         match tag.kind {
             Kind::Send => unreachable!("sends are decided in their turn"),
@@ -283,7 +321,7 @@ impl Uring {
                 Accepted::Cancelled => {}
             },
             Kind::AcceptCancel => self.accepts.cancel_done(tag.slot, result, &mut self.queued),
-            Kind::Receive => return self.settle_receive(client, result, flags),
+            Kind::Receive => return self.settle_receive(client, event),
             Kind::PollOut => {
                 if self.clients.poll_done(client, &mut self.queued) {
                     return Some(Completion::Writable(client));
@@ -305,8 +343,8 @@ impl Uring {
         None
     }
 
-    fn settle_receive(&mut self, client: ClientKey, result: i32, flags: u32) -> Option<Completion> {
-        let buffer = cqueue::buffer_select(flags).map(|index| self.buffers.hold(index, result.max(0) as u32));
+    fn settle_receive(&mut self, client: ClientKey, event: Event) -> Option<Completion> {
+        let Event { tag, result, flags, buffer } = event;
         if !cqueue::more(flags) {
             if result <= 0 {
                 if let Some(buffer) = buffer {
@@ -316,8 +354,7 @@ impl Uring {
                 return Some(Completion::ReceiveEnded { client, reason });
             }
             // Bytes and the end in one: the end follows as a completion of its own.
-            let tag = Tag { kind: Kind::Receive, generation: client.generation, slot: client.slot };
-            self.backlog.push_front(Event { tag, result: -libc::EAGAIN, flags: 0 });
+            self.backlog.push_front(Event { tag, result: -libc::EAGAIN, flags: 0, buffer: None });
         }
         let buffer = buffer.expect("bytes that came lie in a buffer");
         if self.clients.wants_bytes(client) {
@@ -333,7 +370,7 @@ impl Uring {
             if self.undecided == 0 {
                 break;
             }
-            self.enter(0, 0)?;
+            self.enter(Sleep::default())?;
         }
         assert_eq!(self.undecided, 0, "a send with MSG_DONTWAIT is decided when io_uring_enter returns");
         for (send, result) in sends.iter().zip(&self.results) {

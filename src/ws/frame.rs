@@ -4,7 +4,7 @@
 //!
 //! Invariant: an error depends on the first bytes that show it only, so it is the same however the input is torn.
 
-use super::{CloseCode, ProtocolError, Role, close, mask};
+use super::{CloseCode, ProtocolError, Role, close, copy, mask};
 
 /// Longest header: two bytes, a 64-bit length, a mask.
 pub const HEADER_BYTES_MAX: usize = 14;
@@ -175,7 +175,7 @@ pub fn write_fragment(out: &mut Vec<u8>, fin: bool, opcode: Opcode, payload: &[u
     out.reserve(header_length + payload.len());
     out.extend_from_slice(&header[..header_length]);
     let start = out.len();
-    out.extend_from_slice(payload);
+    copy::append(out, payload);
     if let Some(key) = mask {
         mask::unmask(&mut out[start..], key);
     }

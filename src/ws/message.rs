@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::MessageKind;
+use super::{MessageKind, copy};
 
 /// A whole message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Assembler {
         if first && last {
             return Some(Message { kind, bytes: Cow::Borrowed(bytes) });
         }
-        self.pieces.extend_from_slice(bytes);
+        copy::append(&mut self.pieces, bytes);
         last.then(|| Message { kind, bytes: Cow::Owned(std::mem::take(&mut self.pieces)) })
     }
 

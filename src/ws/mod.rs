@@ -4,10 +4,11 @@
 //!
 //! [`handshake`] turns an HTTP head into an upgrade or a refusal. [`connection`] pulls [`Event`]s out of received bytes,
 //! in place. [`message`] puts the pieces of torn messages together for who wants them whole. [`frame`] and [`close`] write
-//! what is sent. [`mask`] and [`utf8`] are the two loops that touch every byte. [`deflate`] is the one extension, RFC 7692.
+//! what is sent. [`mask`] and [`utf8`] are the two loops that touch every byte, [`copy`] is the third. [`deflate`] is the one extension, RFC 7692.
 
 pub mod close;
 pub mod connection;
+pub mod copy;
 pub mod deflate;
 pub mod error;
 pub mod extensions;

@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use super::SimSettings;
 use super::dice::Dice;
-use crate::reactor::{BufferId, ClientKey, Completion, Now, Op, ReceiveEnd, SendOutcome};
+use super::pool::Pool;
+use crate::reactor::{ClientKey, Completion, Now, Op, ReceiveEnd, SendOutcome};
 
 /// The clock's beginning since 1970, so that wall and monotonic clock are not mixed up unnoticed.
 const UNIX_START_US: u64 = 1_700_000_000_000_000;
@@ -289,7 +290,7 @@ impl World {
     }
 
     /// Appends what has happened by now, up to `end`.
-    pub(super) fn collect(&mut self, end: usize, buffers: &mut [Option<Box<[u8]>>], out: &mut Vec<Completion>) {
+    pub(super) fn collect(&mut self, end: usize, buffers: &mut Pool, out: &mut Vec<Completion>) {
         self.collect_accepts(end, out);
         let count = self.slots.len();
         // Completions of different clients come in any order.
@@ -357,7 +358,7 @@ impl World {
     }
 
     /// The next completion of a client, if there is one by now.
-    fn collect_slot(&mut self, index: usize, buffers: &mut [Option<Box<[u8]>>]) -> Option<Completion> {
+    fn collect_slot(&mut self, index: usize, buffers: &mut Pool) -> Option<Completion> {
         let slot = &mut self.slots[index];
         let client = ClientKey { slot: index as u32, generation: slot.generation };
         if let Some(mut closing) = slot.closing {
@@ -381,7 +382,7 @@ impl World {
         self.collect_receive(index, client, buffers)
     }
 
-    fn collect_receive(&mut self, index: usize, client: ClientKey, buffers: &mut [Option<Box<[u8]>>]) -> Option<Completion> {
+    fn collect_receive(&mut self, index: usize, client: ClientKey, buffers: &mut Pool) -> Option<Completion> {
         let mut receive = self.slots[index].receive?;
         let id = self.slots[index].peer.expect("an open slot has a peer");
         let peer = self.peer(id);
@@ -398,7 +399,7 @@ impl World {
         self.slots[index].cancelled.then(|| self.end_receive(index, client, ReceiveEnd::Cancelled))
     }
 
-    fn receive(&mut self, index: usize, id: PeerId, client: ClientKey, buffers: &mut [Option<Box<[u8]>>]) -> Completion {
+    fn receive(&mut self, index: usize, id: PeerId, client: ClientKey, buffers: &mut Pool) -> Completion {
         if self.dice.chance(self.settings.reset) {
             self.peer_mut(id).lose();
         }
@@ -414,15 +415,14 @@ impl World {
             peer.told |= peer.broken;
             return self.end_receive(index, client, reason);
         }
-        let Some(free) = buffers.iter().position(Option::is_none) else {
+        if buffers.room() == 0 {
             return self.end_receive(index, client, ReceiveEnd::NoBuffers);
-        };
-        let mut len = peer.sent.len().min(self.settings.receive_buffer_bytes as usize);
+        }
+        let mut len = peer.sent.len().min(buffers.room());
         if self.dice.chance(self.settings.short_receive) {
             len = self.dice.up_to(len);
         }
-        buffers[free] = Some(peer.sent.drain(..len).collect());
-        Completion::Received { client, buffer: BufferId { index: free as u16, start: 0, len: len as u32 } }
+        Completion::Received { client, buffer: buffers.fill(peer.sent.drain(..len)) }
     }
 
     fn end_receive(&mut self, index: usize, client: ClientKey, reason: ReceiveEnd) -> Completion {

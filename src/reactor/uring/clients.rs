@@ -16,11 +16,13 @@ use crate::slots::Slots;
 /// All slots of a ring.
 #[derive(Debug)]
 pub(super) struct Clients {
-    /// Made when the kernel first gives the slot.
+    /// Made when the slot is first taken.
     slots: Slots<Slot>,
-    /// Free slots of ordinary descriptors; direct ones are chosen by the kernel.
+    /// Free slots, where they are chosen here.
     free: Vec<u32>,
     direct: bool,
+    /// The kernel chooses the slot: that of an accepted direct descriptor.
+    kernel_chooses: bool,
 }
 
 #[derive(Debug, Default)]
@@ -51,9 +53,26 @@ enum Closing {
 static RESET: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
 
 impl Clients {
-    pub(super) fn new(slots: u32, direct: bool) -> Self {
-        let free = if direct { Vec::new() } else { (0..slots).rev().collect() };
-        Self { slots: Slots::new(), free, direct }
+    pub(super) fn new(slots: u32, direct: bool, accepts: bool) -> Self {
+        let kernel_chooses = direct && accepts;
+        let free = if kernel_chooses { Vec::new() } else { (0..slots).rev().collect() };
+        Self { slots: Slots::new(), free, direct, kernel_chooses }
+    }
+
+    pub(super) fn are_direct(&self) -> bool {
+        self.direct
+    }
+
+    /// A slot for a descriptor that the kernel did not bring. None: all are taken.
+    pub(super) fn free_slot(&self) -> Option<u32> {
+        assert!(!self.kernel_chooses, "a ring that accepts direct descriptors adopts none: the kernel chooses its slots");
+        self.free.last().copied()
+    }
+
+    /// Takes the free slot; `descriptor` is none if it is in the ring's table.
+    pub(super) fn adopt(&mut self, descriptor: Option<OwnedFd>) -> ClientKey {
+        let slot = self.free.pop().expect("asked for a free slot before");
+        self.fill(slot, descriptor)
     }
 
     /// Takes in an accepted descriptor (its index in the ring's table, if direct). None: no slot is free, it is closed.
@@ -65,12 +84,16 @@ impl Clients {
             let owned = unsafe { OwnedFd::from_raw_fd(descriptor as i32) };
             (self.free.pop()?, Some(owned))
         };
+        Some(self.fill(slot, descriptor))
+    }
+
+    fn fill(&mut self, slot: u32, descriptor: Option<OwnedFd>) -> ClientKey {
         self.slots.reserve_with(slot, |_| Slot::default());
         let place = &mut self.slots[slot];
         assert!(!place.open, "slot {slot} was given twice");
         let generation = (place.generation + 1) % GENERATIONS;
         *place = Slot { generation, open: true, descriptor, ..Slot::default() };
-        Some(ClientKey { slot, generation })
+        ClientKey { slot, generation }
     }
 
     /// Where a send of this turn goes to.
@@ -184,7 +207,7 @@ impl Clients {
         let slot = self.armed(client);
         assert_eq!(slot.closing, Some(Closing::Closing), "closed by whom?");
         slot.open = false;
-        if !self.direct {
+        if !self.kernel_chooses {
             self.free.push(client.slot);
         }
     }

@@ -22,6 +22,9 @@ pub struct UringSettings {
     pub receive_buffer_bytes: u32,
     /// Clients are direct descriptors ([`Capabilities::direct`](crate::reactor::probe::Capabilities::direct)); else ordinary ones.
     pub direct: bool,
+    /// Receives take of a buffer what came and no more
+    /// ([`Capabilities::incremental`](crate::reactor::probe::Capabilities::incremental)); else each takes a whole one.
+    pub incremental: bool,
 }
 
 /// Most entries of the submission queue, so that the completion queue stays within what the kernel makes.
@@ -34,14 +37,14 @@ const COMPLETIONS_MAX: u32 = 1 << 16;
 const SLOTS_MAX: u32 = 1 << 20;
 
 pub(super) fn check(settings: &UringSettings, listeners: usize) -> io::Result<()> {
-    let UringSettings { entries, connections_max, accepts_max, receive_buffers, receive_buffer_bytes, direct: _ } = *settings;
+    let UringSettings { entries, connections_max, accepts_max, receive_buffers, receive_buffer_bytes, .. } = *settings;
     let wrong = if !entries.is_power_of_two() || entries > ENTRIES_MAX {
         format!("ring entries {entries}: a power of two up to {ENTRIES_MAX} is needed")
     } else if !receive_buffers.is_power_of_two() || receive_buffers > BUFFERS_MAX {
         format!("{receive_buffers} receive buffers: a power of two up to {BUFFERS_MAX} is needed")
     } else if !(1..=1 << 30).contains(&receive_buffer_bytes) {
         format!("receive buffers of {receive_buffer_bytes} bytes: between 1 byte and 1 GiB is needed")
-    } else if usize::from(accepts_max) < listeners.max(1) {
+    } else if usize::from(accepts_max) < listeners {
         format!("at most {accepts_max} accepts for {listeners} listeners: at least one each is needed")
     } else if connections_max == 0 || connections_max > SLOTS_MAX - u32::from(accepts_max) {
         format!("{connections_max} clients in one ring: between 1 and {} are possible", SLOTS_MAX - u32::from(accepts_max))
@@ -51,8 +54,9 @@ pub(super) fn check(settings: &UringSettings, listeners: usize) -> io::Result<()
     Err(io::Error::new(io::ErrorKind::InvalidInput, wrong))
 }
 
-/// A ring whose completion queue cannot overflow: one call brings at most a completion for each entry handed over, one for
-/// each buffer, and as many more as it waits for, which is at most twice the entries, over and over up to four times.
+/// A ring whose completion queue does not overflow: one call brings at most a completion for each entry handed over, one for
+/// each buffer, and as many more as it waits for, which is at most twice the entries, over and over up to four times. (Where
+/// receives share buffers there may be more than one for each, but a receive that takes all there is has one.)
 pub(in crate::reactor) fn make_ring(settings: &UringSettings) -> io::Result<IoUring> {
     let completions = 9 * u32::from(settings.entries) + u32::from(settings.receive_buffers);
     let ring = IoUring::builder()

@@ -1,7 +1,8 @@
-//! Against real loopback sockets; every check over direct and over ordinary descriptors. Peers are blocking `std::net`
+//! Against real loopback sockets; every check over direct descriptors and incremental buffers, and over neither. Peers are blocking `std::net`
 //! sockets, in threads where both sides must move.
 
 mod accepting;
+mod adopting;
 mod closing;
 mod receiving;
 mod sending;
@@ -23,15 +24,18 @@ const SETTINGS: UringSettings = UringSettings {
     receive_buffers: 64,
     receive_buffer_bytes: 1024,
     direct: true,
+    incremental: true,
 };
+
+const LISTEN: ListenSettings = ListenSettings { backlog: 1024, send_unsent_bytes_max: 0, send_timeout_ms: 0, nodelay: true };
 
 /// Longer than anything here takes, however busy the machine: reaching it means that nothing happened.
 const PATIENCE_US: u64 = 120_000_000;
 
-/// One behaviour, on direct descriptors and on ordinary ones.
+/// One behaviour, with all that a newer kernel has and without it.
 fn both(settings: UringSettings, check: fn(Host)) {
-    for direct in [true, false] {
-        check(Host::new(UringSettings { direct, ..settings }, 1));
+    for newer in [true, false] {
+        check(Host::new(UringSettings { direct: newer, incremental: newer, ..settings }, 1));
     }
 }
 
@@ -46,8 +50,7 @@ struct Host {
 
 impl Host {
     fn new(settings: UringSettings, listeners: usize) -> Self {
-        let listen = ListenSettings { backlog: 1024, send_unsent_bytes_max: 0, send_timeout_ms: 0, nodelay: true };
-        let listeners: Vec<_> = (0..listeners).map(|_| Listener::bind(([127, 0, 0, 1], 0).into(), &listen).unwrap()).collect();
+        let listeners: Vec<_> = (0..listeners).map(|_| Listener::bind(([127, 0, 0, 1], 0).into(), &LISTEN).unwrap()).collect();
         let addresses = listeners.iter().map(Listener::address).collect();
         let reactor = Uring::new(settings, listeners).unwrap();
         Self { reactor, addresses, out: VecDeque::new(), now: clock::now(), completions_max: 16 }

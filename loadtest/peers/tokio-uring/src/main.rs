@@ -1,76 +1,61 @@
-//! The plain way to write it on `tokio-uring`: one thread, a reading and a writing task per client, a bounded channel
-//! between a publisher and each subscriber. `/publish` takes messages in, `/echo` sends them back, whoever asks for another
-//! path gets every publication.
+//! The plain way to write it on `tokio-uring`: one thread, a reading and a writing task per client, a queue between a
+//! publisher and each subscriber.
 //!
 //! It is meant to be fair, not to lose: a frame is encoded once and shared, the writing task sends all that waits in one
 //! write, `TCP_NODELAY` is on, the allocator is the gateway's. Frames go through the gateway's own core, so that what
 //! differs is how the kernel is driven.
 
-use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
+use audience::{Audience, BATCH_MESSAGES_MAX, Role, Topics};
 use tidegate::http::{HeadReader, Progress};
-use tidegate::ws::{Assembler, CloseCode, Connection, Event, Limits, MessageKind, Opcode, Role, frame, handshake};
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tidegate::ws::{Assembler, CloseCode, Connection, Event, Limits, MessageKind, Opcode, Role as Side, frame, handshake};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_uring::net::{TcpListener, TcpStream};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, fragments_max: 1024, inflate_ratio_max: 200 };
 
-/// Frames that may wait for one client; more drops it, as a slow consumer.
-const FRAMES_WAITING_MAX: usize = 4096;
-
-/// One write carries at most about so much.
-const WRITE_BYTES_MAX: usize = 256 << 10;
-
 /// A frame, encoded once, shared by all who get it.
 type Frame = Rc<[u8]>;
-type Subscribers = Rc<RefCell<Vec<Sender<Frame>>>>;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Job {
-    Publish,
-    Echo,
-    Subscribe,
-}
 
 fn main() -> io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| String::from("127.0.0.1:9100"));
-    let address: SocketAddr = address.parse().map_err(|_| io::Error::other("the argument is ADDRESS:PORT"))?;
-    tokio_uring::builder().entries(4096).start(serve(address))
+    tokio_uring::builder().entries(4096).start(listen())
 }
 
-async fn serve(address: SocketAddr) -> io::Result<()> {
-    let listener = TcpListener::bind(address)?;
-    println!("clients  ws://{}", listener.local_addr()?);
-    let subscribers = Subscribers::default();
+async fn listen() -> io::Result<()> {
+    let listener = TcpListener::bind(audience::address())?;
+    audience::tell(listener.local_addr()?);
+    let topics = Rc::new(Topics::default());
     loop {
         let (stream, _) = listener.accept().await?;
-        let subscribers = Rc::clone(&subscribers);
+        let topics = Rc::clone(&topics);
         tokio_uring::spawn(async move {
             // A client that breaks the protocol or goes away concerns nobody else.
-            let _ = client(Rc::new(stream), subscribers).await;
+            let _ = client(Rc::new(stream), &topics).await;
         });
     }
 }
 
-async fn client(stream: Rc<TcpStream>, subscribers: Subscribers) -> io::Result<()> {
+async fn client(stream: Rc<TcpStream>, topics: &Topics<Frame>) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let (job, early) = upgrade(&stream).await?;
-    let (replies, frames) = mpsc::channel(FRAMES_WAITING_MAX);
-    tokio_uring::spawn(write(Rc::clone(&stream), frames));
-    if job == Job::Subscribe {
-        subscribers.borrow_mut().push(replies.clone());
+    let (role, early) = upgrade(&stream).await?;
+    let (replies, frames) = mpsc::unbounded_channel();
+    let writing = tokio_uring::spawn(write(Rc::clone(&stream), frames));
+    if let Role::Subscribe(names) = &role {
+        topics.join(names, replies.clone());
     }
-    read(&stream, job, early, &replies, &subscribers).await
+    let ended = read(&stream, &role, early, &replies, topics).await;
+    match ended {
+        // The answer to a close frame is the last that is written.
+        Ok(()) => drop(writing.await),
+        Err(_) => writing.abort(),
+    }
+    ended
 }
 
 /// The handshake: what the client came for, and the bytes that came behind its request.
-async fn upgrade(stream: &TcpStream) -> io::Result<(Job, Vec<u8>)> {
+async fn upgrade(stream: &TcpStream) -> io::Result<(Role, Vec<u8>)> {
     let mut head = HeadReader::new(8192, 64);
     let mut buffer = vec![0; 4096];
     let early = loop {
@@ -86,25 +71,22 @@ async fn upgrade(stream: &TcpStream) -> io::Result<(Job, Vec<u8>)> {
     };
     let request = head.request().map_err(io::Error::other)?;
     let upgrade = handshake::check_request(&request).map_err(|refusal| io::Error::other(format!("{refusal:?}")))?;
-    let job = match request.path() {
-        path if path.starts_with("/publish") => Job::Publish,
-        "/echo" => Job::Echo,
-        _ => Job::Subscribe,
-    };
+    let role = Role::of(&format!("{}?{}", request.path(), request.query().unwrap_or_default()));
     let mut answer = Vec::new();
     handshake::write_accept(&mut answer, &upgrade.accept, None, &[]);
     stream.write_all(answer).await.0?;
-    Ok((job, early))
+    Ok((role, early))
 }
 
+/// Until a close frame; a client that goes without one is an error.
 async fn read(
     stream: &TcpStream,
-    job: Job,
+    role: &Role,
     mut early: Vec<u8>,
-    replies: &Sender<Frame>,
-    subscribers: &Subscribers,
+    replies: &UnboundedSender<Frame>,
+    topics: &Topics<Frame>,
 ) -> io::Result<()> {
-    let mut connection = Connection::new(Role::Server);
+    let mut connection = Connection::new(Side::Server);
     let mut assembler = Assembler::default();
     let mut buffer = vec![0; 16 << 10];
     let mut length = early.len();
@@ -116,20 +98,14 @@ async fn read(
                 Event::Data { kind, bytes, first, last } => {
                     let Some(message) = assembler.add(kind, bytes, first, last) else { continue };
                     let opcode = if kind == MessageKind::Text { Opcode::Text } else { Opcode::Binary };
-                    let frame = encode(opcode, &message.bytes);
-                    match job {
-                        // Whoever has gone or does not keep up is let go: its writing task ends with its channel.
-                        Job::Publish => subscribers.borrow_mut().retain(|to| to.try_send(Rc::clone(&frame)).is_ok()),
-                        Job::Echo => drop(replies.send(frame).await),
-                        Job::Subscribe => {}
-                    }
+                    act(role, opcode, &message.bytes, replies, topics);
                 }
-                Event::Ping(payload) => drop(replies.send(encode(Opcode::Pong, &payload)).await),
+                Event::Ping(payload) => drop(replies.send(encode(Opcode::Pong, &payload))),
                 Event::Pong(_) => {}
                 Event::Close(why) => {
                     let mut close = Vec::new();
                     frame::write_close(&mut close, why.map_or(CloseCode(1000), |(code, _)| code), "", None);
-                    drop(replies.send(close.into()).await);
+                    drop(replies.send(close.into()));
                     return Ok(());
                 }
             }
@@ -138,8 +114,21 @@ async fn read(
         buffer = returned;
         length = read?;
         if length == 0 {
-            return Ok(());
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+    }
+}
+
+fn act(role: &Role, opcode: Opcode, payload: &[u8], replies: &UnboundedSender<Frame>, topics: &Topics<Frame>) {
+    match role {
+        Role::Publish(Some(topic)) => topics.publish(topic, encode(opcode, payload)),
+        Role::Publish(None) => {
+            if let Some((topic, byte)) = audience::addressed(payload) {
+                topics.publish(topic, encode(opcode, &payload[byte..]));
+            }
+        }
+        Role::Echo => drop(replies.send(encode(opcode, payload))),
+        Role::Subscribe(_) => {}
     }
 }
 
@@ -149,14 +138,14 @@ fn encode(opcode: Opcode, payload: &[u8]) -> Frame {
     frame.into()
 }
 
-/// Sends what comes, all that waits in one write.
-async fn write(stream: Rc<TcpStream>, mut frames: Receiver<Frame>) {
+/// Sends what comes, all that waits in one write, until a close frame has gone.
+async fn write(stream: Rc<TcpStream>, mut frames: UnboundedReceiver<Frame>) {
+    let mut waiting = Vec::new();
     let mut batch = Vec::new();
-    while let Some(frame) = frames.recv().await {
-        batch.extend_from_slice(&frame);
-        while batch.len() < WRITE_BYTES_MAX
-            && let Ok(frame) = frames.try_recv()
-        {
+    let mut is_closing = false;
+    while !is_closing && frames.recv_many(&mut waiting, BATCH_MESSAGES_MAX).await > 0 {
+        for frame in waiting.drain(..) {
+            is_closing |= frame[0] & 0x0f == Opcode::Close as u8;
             batch.extend_from_slice(&frame);
         }
         let (written, returned) = stream.write_all(batch).await;

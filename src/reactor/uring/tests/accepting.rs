@@ -98,7 +98,8 @@ fn a_full_table_fails_the_accept_and_goes_on_later() {
 
 #[test]
 fn settings_out_of_range_are_refused_with_a_sentence() {
-    let refused = |settings| Uring::new(settings, Vec::new()).err().expect("refused").to_string();
+    let listener = || Listener::bind(([127, 0, 0, 1], 0).into(), &LISTEN).unwrap();
+    let refused = |settings| Uring::new(settings, vec![listener()]).err().expect("refused").to_string();
     assert!(refused(UringSettings { entries: 100, ..SETTINGS }).contains("a power of two up to 4096"));
     assert!(refused(UringSettings { receive_buffers: 3, ..SETTINGS }).contains("a power of two up to 32768"));
     assert!(refused(UringSettings { receive_buffer_bytes: 0, ..SETTINGS }).contains("between 1 byte and 1 GiB"));

@@ -9,8 +9,9 @@ use crate::reactor::echo::Echo;
 /// Peers that behave and peers that do not, all at once, over few buffers and short turns. Who behaves gets every byte back.
 #[test]
 fn a_crowd_is_served_to_the_byte() {
-    for direct in [true, false] {
-        let settings = UringSettings { entries: 32, receive_buffers: 4, receive_buffer_bytes: 512, direct, ..SETTINGS };
+    for (direct, incremental) in [(true, true), (true, false), (false, true), (false, false)] {
+        let buffers = UringSettings { receive_buffers: 4, receive_buffer_bytes: 512, incremental, ..SETTINGS };
+        let settings = UringSettings { entries: 32, direct, ..buffers };
         let host = Host::new(settings, 1);
         let address = host.addresses[0];
         let mut echo = Echo::new(host.reactor);
