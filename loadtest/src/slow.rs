@@ -332,8 +332,12 @@ impl Handler for Slow<'_> {
     fn ended(&mut self, client: usize, why: io::Error, now_ns: u64) -> io::Result<()> {
         self.heard_ns = now_ns;
         if !self.is_ready || client >= self.slow {
-            let who = if client < self.readers.len() { "reader" } else { "the publisher," };
-            return Err(io::Error::new(why.kind(), format!("{who} {client}: {why}")));
+            let who = match client {
+                _ if client == self.readers.len() => String::from("the publisher"),
+                _ if client < self.slow => format!("reader {client}, a slow one"),
+                _ => format!("reader {client}, a fast one"),
+            };
+            return Err(io::Error::new(why.kind(), format!("{who}: {why}")));
         }
         self.readers[client].is_over = true;
         let how = match close_code(&why) {

@@ -79,14 +79,14 @@ fn fastrand(seed: u64) -> impl FnMut(u64) -> u64 {
 #[test]
 fn no_misfortune_loses_or_reorders_a_byte() {
     for seed in 1..=100 {
-        check_echo(SimSettings { seed, incremental: seed % 2 == 0, ..SimSettings::ROUGH });
+        check_echo(SimSettings { seed, incremental: seed.is_multiple_of(2), ..SimSettings::ROUGH });
     }
 }
 
 #[test]
 fn a_connection_that_breaks_ends_with_a_prefix() {
     for seed in 1..=50 {
-        check_echo(SimSettings { seed, incremental: seed % 2 == 0, reset: 10, aborted: 100, ..SimSettings::ROUGH });
+        check_echo(SimSettings { seed, incremental: seed.is_multiple_of(2), reset: 10, aborted: 100, ..SimSettings::ROUGH });
     }
 }
 

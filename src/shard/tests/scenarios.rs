@@ -106,8 +106,10 @@ impl Run {
     fn new(seed: u64, scenario: Scenario) -> Run {
         let mut dice = Dice::new(seed);
         let stops = dice.once_in(3);
-        let mut setting =
-            Setting { sim: SimSettings { seed, incremental: seed % 2 == 0, ..scenario.setting.sim }, ..scenario.setting.clone() };
+        let mut setting = Setting {
+            sim: SimSettings { seed, incremental: seed.is_multiple_of(2), ..scenario.setting.sim },
+            ..scenario.setting.clone()
+        };
         // One piece of a frame a record, some frames, all that a visit would take.
         setting.config.limits.tls_visit_bytes_max = [40, 300, 16 << 10][(seed % 3) as usize];
         if stops {

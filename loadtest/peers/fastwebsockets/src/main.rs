@@ -77,7 +77,9 @@ fn answer(mut request: Request<Incoming>, topics: Arc<Topics<Outgoing>>) -> Resp
 async fn client(upgraded: UpgradeFut, role: Role, topics: &Topics<Outgoing>) -> Result<(), WebSocketError> {
     let upgraded = upgraded.await?.into_inner().into_inner();
     let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return Ok(()) };
-    let (stream, early) = (parts.io.into_inner(), parts.read_buf);
+    let stream = parts.io.into_inner();
+    // Empty it would still hold hyper's buffer, for as long as the client stays.
+    let early = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
     let names = match role {
         Role::Subscribe(names) => names,
         Role::Echo => return echo(whole(stream, early)).await,

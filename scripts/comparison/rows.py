@@ -1,0 +1,337 @@
+"""What is measured: one row per target, as data. A row is a scenario of the load generator and the contenders that run it in
+turn; a target bounds one figure of tidegate's, by itself or as a ratio to another contender of the same rounds.
+"""
+
+import dataclasses
+import os
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+# Recordings are not part of the repository; tests find them by the same name.
+FEEDS = pathlib.Path(os.environ.get("TIDEGATE_DATA", ROOT.parent / "shared/data"))
+BINANCE = FEEDS / "hft_usdm_btcusdt_20240808.gz"
+COINBASE = FEEDS / "cf_COINBASE.ws.28.0.gz"
+
+CPU = "server.cpu_ns_per_delivery"
+RATE = "deliveries_per_second"
+MEAN = "latency_us.mean"
+P50 = "latency_us.p50"
+P99 = "latency_us.p99"
+P99_9 = "latency_us.p99_9"
+RESIDENT = "extra.server_resident_bytes_per_client"
+FAILED = "extra.failed"
+
+# Where subscribers connect; a server with a dialect of its own has its own.
+PATH = "/ws/demo.load0"
+
+TIDEGATE = "tidegate"
+BUN = "bun"
+FLOOR_SEND = "floor-send"
+FLOOR_URING = "floor-uring"
+LIBRARIES = ("fastwebsockets", "tokio-websockets", "sockudo-ws", "sockudo-ws-uring", "tokio-uring", "ws")
+BROKERS = ("nchan", "nats")
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """A server in a row: how it is set up there, and what the generator is told besides the row's flags."""
+
+    server: str
+    name: str = ""
+    deflate: bool = False
+    tls: bool = False
+    tidegate: dict = dataclasses.field(default_factory=dict)  # over the configuration that all rows share
+    flags: dict = dataclasses.field(default_factory=dict)  # over the row's
+
+    @property
+    def label(self):
+        return self.name or self.server
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """At most (or at least) so much: a figure of `who`, or its ratio to the same figure of `to`."""
+
+    figure: str
+    at_most: float | None = None
+    at_least: float | None = None
+    to: str = ""
+    who: str = TIDEGATE
+    note: str = ""  # where the issue words it differently
+
+
+def is_of_the_server_alone(figure):
+    """Whether a busy generator leaves it as it is: CPU and memory, not rates and latencies."""
+    return figure.startswith(("server.", "extra.server_", "extra.kernel_", FAILED))
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    title: str
+    figure: str
+    scale: float = 1
+    digits: int = 0
+    ratio: bool = False  # to Bun, beside it
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    name: str
+    title: str
+    scenario: str
+    flags: dict  # of the load generator, `in_flight` for `--in-flight`
+    contenders: tuple
+    targets: tuple = ()
+    columns: tuple = ()
+    seconds: float = 3
+    fresh: bool = False  # a new process for each run: memory is only told by one that has done nothing else
+    feed: pathlib.Path | None = None
+    path: str = PATH
+    base: str = BUN
+
+
+DELIVERY = (
+    Column("CPU ns/delivery", CPU, ratio=True),
+    Column("deliveries/s", RATE),
+    Column("mean us", MEAN, ratio=True),
+    Column("p50 us", P50, ratio=True),
+    Column("p99 us", P99, ratio=True),
+    Column("p99.9 us", P99_9),
+    Column("messages/receive", "messages_per_receive", digits=1),
+)
+ECHO = (
+    Column("CPU ns/message", CPU, ratio=True),
+    Column("messages/s", RATE, ratio=True),
+    Column("p50 us", P50),
+    Column("p99 us", P99, ratio=True),
+)
+IDLE = (
+    Column("resident bytes/client", RESIDENT, ratio=True),
+    Column("anonymous", "extra.server_anonymous_bytes_per_client", ratio=True),
+    Column("kernel's slab, both ends", "extra.kernel_slab_both_ends_bytes_per_client"),
+)
+STORM = (
+    Column("connects/s", RATE, ratio=True),
+    Column("CPU us/connect", CPU, scale=1e-3, digits=1, ratio=True),
+    Column("handshake p50 us", P50),
+    Column("p99 us", P99, ratio=True),
+    Column("failed", FAILED),
+)
+
+
+def each(*servers, **setup):
+    return tuple(Contender(server, **setup) for server in servers)
+
+
+def fan_out(clients, in_flight, contenders, targets, size=128, **more):
+    return Row(
+        name=f"fanout-{clients}-w{in_flight}",
+        title=f"{clients:,} subscribers, {size} bytes, {in_flight} in flight",
+        scenario="fanout",
+        flags={"clients": clients, "size": size, "in_flight": in_flight},
+        contenders=contenders,
+        targets=targets,
+        columns=DELIVERY,
+        **more,
+    )
+
+
+def floors(in_flight):
+    return (Contender(FLOOR_SEND), Contender(FLOOR_URING)) if in_flight == 1 else ()
+
+
+def replay(feed, name, clients, cpu, mean, natural_mean):
+    return Row(
+        name=f"replay-{name.lower()}-{clients}",
+        title=f"recorded {name} feed at its own pace, {clients:,} subscribers",
+        scenario="replay",
+        flags={"feed": feed, "pace": 1, "clients": clients},
+        contenders=(*each(TIDEGATE, BUN), Contender(TIDEGATE, "tidegate, natural batching", tidegate=NATURAL)),
+        targets=(
+            Target(CPU, at_most=cpu, to=BUN),
+            Target(MEAN, at_most=mean, to=BUN),
+            Target(P99, at_most=0.60, to=BUN),
+            Target(MEAN, at_most=natural_mean, to="tidegate, natural batching"),
+            Target(CPU, at_most=1.0, to="tidegate, natural batching"),
+        ),
+        columns=DELIVERY,
+        seconds=12,
+        feed=feed,
+    )
+
+
+def burst(feed, name, clients):
+    return Row(
+        name=f"burst-{name.lower()}-{clients}",
+        title=f"recorded {name} feed at four times its pace, {clients:,} subscribers, flush window of 2 ms",
+        scenario="replay",
+        flags={"feed": feed, "pace": 4, "clients": clients},
+        contenders=(
+            *each(TIDEGATE, BUN),
+            Contender(TIDEGATE, "tidegate, flush_us = 2000", tidegate={"topic": {"pattern": ">", "flush_us": 2000}}),
+        ),
+        targets=(
+            Target(CPU, at_most=0.35, to=BUN, who="tidegate, flush_us = 2000"),
+            Target(MEAN, at_most=2000, to="-tidegate", who="tidegate, flush_us = 2000", note="added mean latency at most the window"),
+        ),
+        columns=DELIVERY,
+        seconds=7,
+        feed=feed,
+    )
+
+
+def compressed(in_flight, to_plain):
+    return Row(
+        name=f"deflate-w{in_flight}",
+        title=f"1,000 subscribers, JSON of 200 to 2,000 bytes, compressed, {in_flight} in flight",
+        scenario="fanout",
+        flags={"clients": 1000, "sizes": "200..2000", "in_flight": in_flight},
+        contenders=(
+            Contender(TIDEGATE, deflate=True, flags={"deflate": True}),
+            Contender(TIDEGATE, "tidegate, plain"),
+            Contender(BUN, deflate=True, flags={"deflate": True}),
+            Contender(BUN, "bun, plain"),
+        ),
+        targets=(Target(CPU, at_most=to_plain, to="tidegate, plain"), Target(CPU, at_most=0.1, to=BUN)),
+        columns=DELIVERY,
+    )
+
+
+def secure(in_flight):
+    return Row(
+        name=f"tls-w{in_flight}",
+        title=f"1,000 subscribers, 128 bytes, TLS, {in_flight} in flight",
+        scenario="fanout",
+        flags={"clients": 1000, "size": 128, "in_flight": in_flight},
+        contenders=(*each(TIDEGATE, BUN, tls=True), Contender(TIDEGATE, "tidegate, plain")),
+        targets=(Target(CPU, at_most=0.9, to=BUN),),
+        columns=DELIVERY,
+    )
+
+
+def echo(size, cpu, pipelined=1):
+    suffix = f"-p{pipelined}" if pipelined > 1 else ""
+    return Row(
+        name=f"echo-{size}{suffix}",
+        title=f"echo, 64 clients, {size:,} bytes" + (f", {pipelined} pipelined" if pipelined > 1 else ""),
+        scenario="echo",
+        flags={"clients": 64, "size": size, "pipelined": pipelined},
+        contenders=each(TIDEGATE, BUN, *LIBRARIES),
+        targets=((Target(CPU, at_most=cpu, to=BUN),) if cpu else ()) + (Target(RATE, at_least=1.0, to="the best peer"),),
+        columns=ECHO,
+        path="/echo",
+    )
+
+
+def idle(clients, *contenders):
+    return Row(
+        name=f"idle-{clients}",
+        title=f"{clients:,} idle clients with one subscription each",
+        scenario="idle",
+        flags={"clients": clients},
+        contenders=contenders,
+        targets=(Target(RESIDENT, at_most=300),),
+        columns=IDLE,
+        seconds=2,
+        fresh=True,
+    )
+
+
+NATURAL = {"shards": {"natural_batching": True}}
+STORM_LIMITS = {"limits": {"connections_max": 18500, "half_open_per_address_max": 18500, "accept_backlog": 65535}}
+CROWD = {"limits": {"connections_max": 110000, "half_open_per_address_max": 110000}, "shards": {"count": 16}}
+
+ROWS = (
+    fan_out(
+        1000, 1, (*each(TIDEGATE, BUN), *floors(1), *each(*LIBRARIES, *BROKERS)),
+        (Target(CPU, at_most=0.95, to=BUN), Target(CPU, at_most=1.08, to=FLOOR_SEND)),
+    ),
+    fan_out(
+        1000, 16, each(TIDEGATE, BUN, *LIBRARIES, *BROKERS),
+        (Target(CPU, at_most=0.45, to=BUN), Target(P99, at_most=0.55, to=BUN)),
+    ),
+    Row(
+        name="fanout-1000-fixed",
+        title="1,000 subscribers, 128 bytes, 100 publications a second",
+        scenario="fanout",
+        flags={"clients": 1000, "size": 128, "rate": 100},
+        contenders=each(TIDEGATE, BUN),
+        targets=(Target(P50, at_most=1.0, to=BUN), Target(P99, at_most=1.0, to=BUN)),
+        columns=DELIVERY,
+    ),
+    fan_out(10000, 1, each(TIDEGATE, BUN), (Target(CPU, at_most=0.95, to=BUN),), seconds=5),
+    fan_out(10000, 16, each(TIDEGATE, BUN), (Target(CPU, at_most=0.60, to=BUN),), seconds=5),
+    Row(
+        name="topics",
+        title="50 of 5,000 topics for each of 1,000 clients, combined, recorded sizes, 20,000 publications a second",
+        scenario="fanout",
+        flags={"clients": 1000, "topics": 5000, "topics_per_subscriber": 50, "sizes_from": BINANCE, "rate": 20000},
+        contenders=each(TIDEGATE, BUN),
+        targets=(Target(CPU, at_most=0.6, to=BUN),),
+        columns=DELIVERY,
+        seconds=5,
+        feed=BINANCE,
+        path="/stream",
+    ),
+    *(replay(BINANCE, "Binance", *figures) for figures in ((300, 0.80, 0.62, 0.78), (1000, 0.90, 0.60, 0.6), (3000, 0.95, 0.55, 0.6))),
+    *(replay(COINBASE, "Coinbase", *figures) for figures in ((300, 0.80, 0.62, 0.78), (1000, 0.90, 0.60, 0.6), (3000, 0.95, 0.55, 0.6))),
+    burst(BINANCE, "Binance", 300),
+    burst(COINBASE, "Coinbase", 300),
+    compressed(1, 1.05),
+    compressed(16, 1.25),
+    secure(1),
+    secure(16),
+    echo(125, 0.97),
+    echo(1024, 0.85),
+    echo(16384, 0.5),
+    echo(125, None, pipelined=16),
+    idle(10000, *each(TIDEGATE, BUN, *LIBRARIES, *BROKERS), Contender(TIDEGATE, "tidegate, TLS", tls=True), Contender(BUN, "bun, TLS", tls=True)),
+    idle(100000, Contender(TIDEGATE, tidegate=CROWD)),
+    Row(
+        name="beside",
+        title="one client's echo beside 10,000 subscribers that are served 10 publications a second",
+        scenario="fanout",
+        flags={"clients": 10000, "size": 128, "rate": 10, "ping_url": "/echo"},
+        contenders=(*each(TIDEGATE, BUN), Contender(TIDEGATE, "tidegate, echo alone", flags={"clients": 1})),
+        targets=(Target("extra.ping_us.p99", at_most=1500, to="-tidegate, echo alone", note="at most 1.5 ms more than without them"),),
+        columns=(
+            Column("echo p50 us", "extra.ping_us.p50", ratio=True),
+            Column("echo p99 us", "extra.ping_us.p99", ratio=True),
+            Column("fan-out p99 us", P99),
+            Column("CPU ns/delivery", CPU, ratio=True),
+        ),
+        seconds=5,
+    ),
+    Row(
+        name="connects",
+        title="connects, 4 waves of 5,000",
+        scenario="storm",
+        flags={"clients": 5000, "waves": 4},
+        contenders=each(TIDEGATE, BUN, *LIBRARIES, "nchan"),
+        targets=(Target(RATE, at_least=1.2, to=BUN),),
+        columns=STORM,
+        fresh=True,
+    ),
+    Row(
+        name="storm",
+        title="18,000 clients that come all at once",
+        scenario="storm",
+        flags={"clients": 18000, "waves": 1},
+        contenders=(Contender(TIDEGATE, tidegate=STORM_LIMITS), Contender(BUN)),
+        targets=(Target(P99, at_most=1_000_000), Target(FAILED, at_most=0)),
+        columns=STORM,
+        fresh=True,
+    ),
+    Row(
+        name="shards",
+        title="1,000 subscribers, 128 bytes, one in flight: one shard beside two with half of the clients each",
+        scenario="fanout",
+        flags={"clients": 1000, "size": 128, "in_flight": 1},
+        contenders=(Contender(TIDEGATE), Contender(TIDEGATE, "tidegate, two shards", tidegate={"shards": {"count": 2}})),
+        targets=(Target(CPU, at_most=1.05, to=TIDEGATE, who="tidegate, two shards"),),
+        columns=DELIVERY,
+        base=TIDEGATE,
+    ),
+)
+
+QUICK = ("fanout-1000-w1", "fanout-1000-w16", "fanout-1000-fixed", "echo-125")
