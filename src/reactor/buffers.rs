@@ -151,7 +151,8 @@ impl Buffers {
     }
 }
 
-/// Anonymous memory of whole pages.
+/// Anonymous memory of whole pages, resident from the start: the kernel goes through all of it sooner or later, so what is seen
+/// to grow is the clients', and no first use waits for a page.
 #[derive(Debug)]
 struct Mapping {
     start: NonNull<u8>,
@@ -166,7 +167,7 @@ impl Mapping {
                 std::ptr::null_mut(),
                 len,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
                 -1,
                 0,
             )

@@ -45,7 +45,7 @@ impl Capabilities {
         let clients = if self.direct { connections_max.div_ceil(shards.max(1).into()) } else { connections_max };
         let needed = u64::from(clients) + DESCRIPTORS_BESIDES;
         if needed > self.descriptors_max {
-            return Err(ProbeError::TooFewDescriptors { needed, limit: self.descriptors_max });
+            return Err(ProbeError::TooFewDescriptors { needed, limit: self.descriptors_max, a_shard: self.direct });
         }
         Ok(())
     }
@@ -99,14 +99,18 @@ pub enum ProbeError {
     },
     /// `RLIMIT_NOFILE` is too low for the clients that are configured, or used up.
     #[error(
-        "{needed} descriptors are needed but RLIMIT_NOFILE is {limit}: raise it (`ulimit -n`, `LimitNOFILE=` of the service) or \
-         lower `connections_max`"
+        "{needed} descriptors are needed{} but RLIMIT_NOFILE is {limit}: raise it (`ulimit -n`, `LimitNOFILE=` of the service) or \
+         lower `connections_max`{}",
+        if_direct(.a_shard, " by each shard"),
+        if_direct(.a_shard, ", or spread the clients over more shards (`--shards`): the limit holds for each shard's table by itself")
     )]
     TooFewDescriptors {
         /// For clients and all else.
         needed: u64,
         /// The soft limit.
         limit: u64,
+        /// They are direct descriptors: each shard's table is held to the limit by itself.
+        a_shard: bool,
     },
     /// Anything else.
     #[error("a ring cannot be made: {0}")]
@@ -157,6 +161,10 @@ pub fn probe() -> Result<Capabilities, ProbeError> {
     Ok(Capabilities { kernel, direct, incremental, descriptors_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) })
 }
 
+fn if_direct<'t>(direct: &bool, text: &'t str) -> &'t str {
+    if *direct { text } else { "" }
+}
+
 /// What an errno means here.
 fn reason(errno: Option<i32>, text: String, disabled: u8, release: String) -> ProbeError {
     match errno {
@@ -167,7 +175,7 @@ fn reason(errno: Option<i32>, text: String, disabled: u8, release: String) -> Pr
         Some(libc::ENOMEM) => ProbeError::NoMemory { limit_bytes: getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX) },
         Some(libc::EMFILE) => {
             let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-            ProbeError::TooFewDescriptors { needed: limit.saturating_add(1), limit }
+            ProbeError::TooFewDescriptors { needed: limit.saturating_add(1), limit, a_shard: false }
         }
         _ => ProbeError::Other(text),
     }
@@ -247,9 +255,11 @@ mod tests {
     fn clients_need_descriptors() {
         let capabilities = Capabilities { kernel: (6, 18), direct: true, incremental: true, descriptors_max: 10_000 };
         assert_eq!(capabilities.check_clients(18_000, 2), Ok(()));
+        let error = capabilities.check_clients(20_000, 2).unwrap_err().to_string();
+        assert!(error.contains("by each shard") && error.contains("`--shards`"), "{error}");
         let ordinary = Capabilities { direct: false, ..capabilities };
         let error = ordinary.check_clients(18_000, 2).unwrap_err();
-        assert_eq!(error, ProbeError::TooFewDescriptors { needed: 18_256, limit: 10_000 });
-        assert!(error.to_string().contains("lower `connections_max`"));
+        assert_eq!(error, ProbeError::TooFewDescriptors { needed: 18_256, limit: 10_000, a_shard: false });
+        assert!(error.to_string().ends_with("lower `connections_max`"));
     }
 }
