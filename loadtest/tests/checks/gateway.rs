@@ -11,7 +11,8 @@ fn url() -> String {
 }
 
 /// What echoes and pings need.
-const ECHO: &str = "[echo]\nenabled = true\n[limits]\nrequests_per_second = 1000000\nrequests_burst = 1000000\n";
+const ECHO: &str =
+    "[echo]\nenabled = true\n[limits]\nrequests_per_second = 1000000\nrequests_burst = 1000000\nmessage_bytes_max = 1048576\n";
 
 #[test]
 fn a_fan_out_in_a_closed_loop_and_at_a_rate() {
