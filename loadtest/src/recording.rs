@@ -9,8 +9,8 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-/// Times below this are seconds: 2001 in nanoseconds is 10^18.
-const SECONDS_MAX: f64 = 1e12;
+/// Times up to this are seconds, which are then those of the year 2286.
+const SECONDS_MAX: u64 = 10_000_000_000;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Recording {
@@ -93,14 +93,18 @@ fn message_of(line: &[u8]) -> Option<(u64, usize)> {
     let word = std::str::from_utf8(&line[..space]).ok()?;
     let word = word.strip_suffix(':').unwrap_or(word);
     let time_ns = match word.parse::<u64>() {
-        Ok(time) if time as f64 > SECONDS_MAX => time,
-        _ => word
-            .parse::<f64>()
-            .ok()
-            .filter(|seconds| (0.0..SECONDS_MAX).contains(seconds))
-            .map(|seconds| (seconds * 1e9) as u64)?,
+        Ok(time) if time > SECONDS_MAX => Some(time),
+        _ => seconds_ns(word),
     };
-    Some((time_ns, space + 1))
+    Some((time_ns?, space + 1))
+}
+
+/// Seconds with or without a fraction, read as decimals: a float of today's seconds knows no single nanosecond.
+fn seconds_ns(word: &str) -> Option<u64> {
+    let (whole, fraction) = word.split_once('.').unwrap_or((word, ""));
+    let whole = whole.parse::<u64>().ok().filter(|seconds| *seconds <= SECONDS_MAX)?;
+    let nine: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
+    Some(whole * 1_000_000_000 + nine.parse::<u64>().ok()?)
 }
 
 #[cfg(test)]

@@ -1,38 +1,14 @@
 //! The scenarios against the real gateway, in this process, and the floor's servers: that they run, that what they tell adds up,
 //! and that what goes wrong is told. How fast anything is, is no matter here.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+mod common;
+
 use std::path::Path;
 use std::process::{Command, Output};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How long a gateway may take to listen.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A gateway on a thread of its own until this process ends; where clients connect.
-fn gateway(toml: &str) -> SocketAddr {
-    let address = free_port();
-    let text = format!("[[listener]]\naddress = \"{address}\"\n[publish]\nallow = \"loopback\"\ntopics = [\">\"]\n{toml}");
-    let mut config = tidegate::config::parse(&text, Path::new("test.toml")).expect("the configuration is right");
-    config.shards.count = Some(2);
-    thread::spawn(move || tidegate::gateway::run(config).expect("the gateway starts"));
-    let deadline = Instant::now() + PATIENCE;
-    while TcpStream::connect(address).is_err() {
-        assert!(Instant::now() < deadline, "the gateway does not listen");
-        thread::sleep(Duration::from_millis(10));
-    }
-    // The gateway ends its process on a panic, which here would be a test's that has something to tell.
-    drop(std::panic::take_hook());
-    address
-}
-
-/// A port that nobody has, as of now.
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("there is a free port")
-}
+use self::common::{free_port, gateway};
 
 fn loadtest(arguments: &str) -> Output {
     let program = env!("CARGO_BIN_EXE_tidegate-loadtest");

@@ -8,31 +8,13 @@ mod gateway;
 mod liar;
 mod liars;
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 
 use serde_json::Value;
 
-/// The generator's binary. It belongs to another package, so it is built where the gateway's is.
-fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let profile = Path::new(env!("CARGO_BIN_EXE_tidegate")).parent().expect("a binary lies in a directory");
-        let target = profile.parent().expect("a profile's directory lies in the target directory");
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "tidegate-loadtest", "--target-dir"]).arg(target);
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs").success());
-        profile.join("tidegate-loadtest")
-    })
-}
-
 /// Runs the generator for a moment.
 fn run(scenario: &str, url: &str, flags: &[&str]) -> Output {
-    let mut command = Command::new(binary());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"));
     command.args([scenario, "--json", "--url", url, "--seconds", "0.3", "--warm-up", "0"]).args(flags);
     command.output().expect("the generator runs")
 }
