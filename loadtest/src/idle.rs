@@ -24,6 +24,9 @@ use crate::run::{self, Load, Next, OPENING_MAX, PATIENCE, Team};
 /// Of the longest message that is to be expected: nobody publishes.
 const MESSAGE_BYTES: u64 = 4096;
 
+/// Most handshakes under way on all workers: what many threads begin at once on few cores outlasts a server's patience.
+const OPENING_AT_ONCE: usize = 512;
+
 /// So long before the pings memory is looked at.
 const LOOK_NS: u64 = 50_000_000;
 
@@ -110,6 +113,7 @@ struct Idle<'t> {
     /// The first one's number among all workers'.
     first: usize,
     held: usize,
+    opening_max: usize,
     begun: usize,
     /// By client: replies to its subscriptions that have not come yet.
     missing: Vec<u16>,
@@ -135,6 +139,7 @@ impl<'t> Idle<'t> {
             worker,
             first,
             held,
+            opening_max: (OPENING_AT_ONCE / team.workers()).clamp(1, OPENING_MAX),
             begun: 0,
             missing: vec![0; held],
             settled: 0,
@@ -149,7 +154,7 @@ impl<'t> Idle<'t> {
     }
 
     fn connect(&mut self, engine: &mut Engine, now_ns: u64) -> io::Result<Next> {
-        while self.begun < self.held && engine.opening() < OPENING_MAX {
+        while self.begun < self.held && engine.opening() < self.opening_max {
             engine.connect(&self.route, self.first + self.begun)?;
             self.begun += 1;
         }

@@ -107,6 +107,10 @@ impl Team {
         Recorder::new(self.window.clone())
     }
 
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// When the warm-up begins, and the measured window's begin and end. All far in the future before everyone is ready.
     pub(crate) fn bounds_ns(&self) -> (u64, u64, u64) {
         let (from_ns, until_ns) = self.window.bounds_ns();
