@@ -53,6 +53,9 @@ pub(crate) struct Arguments {
     /// Publications in flight, on the average of the subscribers: 1 leaves a server nothing to coalesce, 16 does
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     in_flight: u32,
+    /// Those in flight leave together, when all before them have reached everyone
+    #[arg(long, conflicts_with = "rate")]
+    together: bool,
     /// Publications a second, on schedule, in place of a number in flight
     #[arg(long, conflicts_with = "in_flight", value_parser = options::positive)]
     rate: Option<f64>,
@@ -104,7 +107,11 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {
         topics: arguments.topics,
         topics_per_subscriber: arguments.topics_per_subscriber,
         payloads,
-        pace: arguments.rate.map_or(Pace::InFlight(arguments.in_flight.into()), Pace::Rate),
+        pace: match (arguments.rate, u64::from(arguments.in_flight)) {
+            (Some(rate), _) => Pace::Rate(rate),
+            (None, count) if arguments.together => Pace::Together(count),
+            (None, count) => Pace::InFlight(count),
+        },
         dialect: arguments.dialect.dialect(),
         publish_url: arguments.publish_url.clone(),
     };

@@ -18,6 +18,8 @@ pub(crate) enum Pace {
     /// So many are under way, on the average of the subscribers: the next one leaves when they lack no more than one fewer. So 1
     /// is one at a time, to the last subscriber.
     InFlight(u64),
+    /// So many leave together, when all before them have reached everyone.
+    Together(u64),
     /// So many a second, evenly.
     Rate(f64),
     /// At these moments, nanoseconds from the start on; then no more.
@@ -79,6 +81,12 @@ impl Publisher {
             }
             return Ok(u64::MAX);
         }
+        if let Pace::Together(count) = self.pace {
+            if now_ns < end_ns && self.in_flight() == 0 {
+                (0..count).for_each(|_| self.send(engine, client, now_ns));
+            }
+            return Ok(u64::MAX);
+        }
         loop {
             match self.due_ns(start_ns).filter(|due_ns| *due_ns < end_ns) {
                 None => return Ok(u64::MAX),
@@ -95,7 +103,7 @@ impl Publisher {
     /// When the next publication is due; none where there is no schedule, or no more of it.
     fn due_ns(&self, start_ns: u64) -> Option<u64> {
         match &self.pace {
-            Pace::InFlight(_) => None,
+            Pace::InFlight(_) | Pace::Together(_) => None,
             Pace::Rate(rate) => Some(start_ns + (self.next as f64 / rate * 1e9) as u64),
             Pace::Schedule(moments) => moments.get(self.next as usize).map(|moment_ns| start_ns + moment_ns),
         }

@@ -47,6 +47,7 @@ impl Scene {
         let under_way_max = match &pace {
             // Who is served first is ahead of the average.
             Pace::InFlight(most) => 4 * *most as usize,
+            Pace::Together(count) => *count as usize,
             Pace::Rate(rate) => ((rate * BEHIND_S_MAX) as usize).clamp(1 << 10, 1 << 20),
             Pace::Schedule(moments) => moments.len().clamp(1, 1 << 16),
         };

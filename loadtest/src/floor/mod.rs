@@ -174,6 +174,7 @@ impl Server {
             ("--in-flight", arguments.messages.to_string()),
             ("--seconds", arguments.seconds.to_string()),
             ("--server-pid", self.child.id().to_string()),
+            ("--together", String::new()),
             // Standard error is this command's own.
             ("--json", String::new()),
         ];
