@@ -118,9 +118,9 @@ pub(super) const KEYS: &[Key] = &[
         "Most bytes of frames that one ring holds, for each topic, encoding and shard; the newest publication is held \
          whatever its size. Memory is taken only for what is there. 4 MiB are 16,384 publications of 256 bytes."),
     optional("topic", "flush_us", Form::Whole(0, 1_000_000, "microseconds"),
-        "The flush window: what is published within so long leaves together, so that it takes fewer sends. It is the most latency that \
-         this adds; a window ends early where it holds half a ring. 0: nothing waits, which is the least latency; the sweep \
-         gathers what comes during a fan-out all the same."),
+        "The flush window: what is published within so long leaves together, over all topics that have it, so that it takes fewer \
+         sends. It is the most latency that this adds, half of it the mean; a window ends early where it holds half a ring. 0: nothing \
+         waits, which is the least latency; the sweep gathers what comes during a fan-out all the same."),
     required("source", "kind", Form::OneOf(&["synthetic", "replay"]),
         "synthetic: a made-up market of some twenty instruments, each payload marked as such. replay: a recording \
          played again."),

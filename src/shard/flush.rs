@@ -1,5 +1,6 @@
-//! Flush windows: what is published on a topic with `flush_us` is gathered for so long and leaves together. A topic's first
-//! publication opens its window; when that ends, its subscribers are told of all of it.
+//! Flush windows: what is published on a topic with `flush_us` is gathered and leaves together. A topic's first publication opens
+//! its window, which ends with the next multiple of `flush_us`: at the same moment for all topics that have it, since what is due
+//! over several topics leaves in one send. Then the topic's subscribers are told of all of it.
 //!
 //! Without: rings, subscribers, a clock. Invariant: the end of every open window stands among `ends`. Of a window that was
 //! closed early it stays there, and is passed over when it comes up.

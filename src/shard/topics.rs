@@ -160,7 +160,8 @@ impl Topics {
             self.told_unix_us.push(publication.unix_us);
             return;
         }
-        let until_us = now.monotonic_us + u64::from(flush_us);
+        // All windows of a length end together, so that what several topics bring one client leaves in one send.
+        let until_us = (now.monotonic_us / u64::from(flush_us) + 1) * u64::from(flush_us);
         let first = self.windows.add(topic, publication.offset, publication.unix_us, until_us);
         // Whoever keeps up must not fall out of the ring for what was kept from it.
         if self.hub.fill_half(topic, first) {
