@@ -91,11 +91,17 @@ impl Subscribers {
         self.next[subscription] += self.course.topics;
         under_way.missing -= 1;
         self.unreported += 1;
-        if under_way.missing == 0 && self.course.reached(number) {
-            recorder.last_delivery(under_way.scheduled_ns, now_ns);
-            return Ok(Taken::Done);
+        if under_way.missing > 0 {
+            return Ok(Taken::OnItsWay);
         }
-        Ok(Taken::OnItsWay)
+        let scheduled_ns = under_way.scheduled_ns;
+        // Before it is done: who is woken for that looks at the count, and would sleep on.
+        self.report();
+        if !self.course.reached(number) {
+            return Ok(Taken::OnItsWay);
+        }
+        recorder.last_delivery(scheduled_ns, now_ns);
+        Ok(Taken::Done)
     }
 
     /// Tells the course of the deliveries since it was last told; by many at once, since all workers share the count.
@@ -145,4 +151,29 @@ fn shown(payload: &[u8]) -> String {
     let start = &payload[..payload.len().min(120)];
     let more = if start.len() < payload.len() { format!("... ({} bytes)", payload.len()) } else { String::new() };
     format!("{}{more}", start.escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::Window;
+
+    #[test]
+    fn a_publication_that_is_done_is_counted_before_anyone_hears_of_it() {
+        let course = Arc::new(Course::new(1, 1, 4));
+        let payloads = Arc::new(Payloads::new(vec![SIZE]));
+        let mut recorder = Recorder::new(Arc::new(Window::new(1)));
+        // The second of two workers, with two of three subscribers.
+        let mut subscribers = Subscribers::new(course.clone(), payloads.clone(), 1..3, true);
+        course.publish(0, 10, 1);
+        let mut payload = Vec::new();
+        payloads.write(0, &mut payload);
+        let topics = [String::from("a")];
+        let mut take = |index| subscribers.take(index, &topics, None, &payload, 20, &mut recorder);
+        assert!(matches!(take(0), Ok(Taken::OnItsWay)));
+        assert!(matches!(take(1), Ok(Taken::Done)));
+        assert_eq!((course.deliveries(), course.done()), (2, 1));
+    }
+
+    const SIZE: u32 = 64;
 }

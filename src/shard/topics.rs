@@ -150,16 +150,13 @@ impl Topics {
 
     /// Appends a publication; its subscribers hear of it now, or when the topic's flush window ends.
     fn append_to(&mut self, topic: TopicId, publication: &Publication, now: Now) {
+        let (flush_us, is_heard) = (self.flush_us[topic.index()], self.hub.members(topic) > 0);
+        if flush_us == 0 || !is_heard {
+            self.hub.publish(topic, publication, &mut self.encoder);
+            self.told_unix_us.extend(is_heard.then_some(publication.unix_us));
+            return;
+        }
         self.hub.append(topic, publication, &mut self.encoder);
-        if self.hub.members(topic) == 0 {
-            return;
-        }
-        let flush_us = self.flush_us[topic.index()];
-        if flush_us == 0 {
-            self.hub.note_members(topic);
-            self.told_unix_us.push(publication.unix_us);
-            return;
-        }
         // All windows of a length end together, so that what several topics bring one client leaves in one send.
         let until_us = (now.monotonic_us / u64::from(flush_us) + 1) * u64::from(flush_us);
         let first = self.windows.add(topic, publication.offset, publication.unix_us, until_us);

@@ -68,17 +68,20 @@ pub(crate) trait Dialect: Send + Sync {
     /// Publishes. `is_only`: there is no other topic.
     fn publish(&self, topic: &str, is_only: bool, payload: &[u8], out: &mut Outgoing<'_>);
 
-    /// What a message is, part by part; `held` is the connection's own, for what a message leaves over.
+    /// What a message is, part by part; `held` is the connection's own, for what a message leaves over. Unless the dialect says
+    /// otherwise it is a publication as it was published.
     ///
     /// # Errors
     /// What `each` gives, or a sentence on what the server says is wrong.
     fn hear(
         &self,
         message: &[u8],
-        held: &mut Vec<u8>,
-        out: &mut Outgoing<'_>,
+        _held: &mut Vec<u8>,
+        _out: &mut Outgoing<'_>,
         each: &mut dyn FnMut(Heard<'_>) -> io::Result<()>,
-    ) -> io::Result<()>;
+    ) -> io::Result<()> {
+        each(Heard::Publication { topic: None, payload: message })
+    }
 }
 
 /// A part of a message.
@@ -116,16 +119,6 @@ impl Dialect for Auto {
             out.text(&[topic.as_bytes(), b"\n", payload].concat());
         }
     }
-
-    fn hear(
-        &self,
-        message: &[u8],
-        _: &mut Vec<u8>,
-        _: &mut Outgoing<'_>,
-        each: &mut dyn FnMut(Heard<'_>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        each(Heard::Publication { topic: None, payload: message })
-    }
 }
 
 /// nchan as its documentation has it: a channel is a location, for a publisher too.
@@ -142,15 +135,5 @@ impl Dialect for Nchan {
 
     fn publish(&self, _topic: &str, _is_only: bool, payload: &[u8], out: &mut Outgoing<'_>) {
         out.text(payload);
-    }
-
-    fn hear(
-        &self,
-        message: &[u8],
-        _: &mut Vec<u8>,
-        _: &mut Outgoing<'_>,
-        each: &mut dyn FnMut(Heard<'_>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        each(Heard::Publication { topic: None, payload: message })
     }
 }
