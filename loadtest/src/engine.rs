@@ -7,12 +7,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tidegate::reactor::probe;
 use tidegate::reactor::uring::{Uring, UringSettings, WakeAfter};
 use tidegate::reactor::{ClientKey, Completion, Op, QueueFull, Reactor, ReceiveEnd, Send, SendOutcome, Wait, Waker};
@@ -20,15 +18,13 @@ use tidegate::reactor::{ClientKey, Completion, Op, QueueFull, Reactor, ReceiveEn
 use crate::inflated::Inflated;
 use crate::keys::Keys;
 use crate::link::{Handler, Kit, Link, Outgoing, Route, Trouble};
+use crate::source::{Source, connecting};
 
 /// Most sends of a turn, and most entries of the submission queue.
 const ENTRIES: u16 = 256;
 
 /// Most completions of a turn: so few that what is to be published meanwhile leaves in time.
 const COMPLETIONS_MAX: usize = 64;
-
-/// Connections that one source address is used for: the usual range of local ports has 28,232.
-pub(crate) const CONNECTIONS_PER_SOURCE: usize = 25_000;
 
 /// Sizes of an engine.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +37,8 @@ pub(crate) struct Sizes {
     pub(crate) buffers: u16,
     /// For how much a sleep waits.
     pub(crate) wake_after: WakeAfter,
-    /// All workers' connections are more than one source address has ports for.
-    pub(crate) many_sources: bool,
+    /// Addresses that connections come from, where the server is on loopback.
+    pub(crate) sources: u32,
 }
 
 pub(crate) struct Engine {
@@ -65,7 +61,7 @@ pub(crate) struct Engine {
     opening: usize,
     connected: usize,
     receives: u64,
-    many_sources: bool,
+    sources: u32,
 }
 
 impl Engine {
@@ -100,7 +96,7 @@ impl Engine {
             opening: 0,
             connected: 0,
             receives: 0,
-            many_sources: sizes.many_sources,
+            sources: sizes.sources,
         })
     }
 
@@ -124,14 +120,12 @@ impl Engine {
         self.ring.waker()
     }
 
-    /// Begins a connection; its number. `nth` counts the connections of all workers to this server, for the choice of a source
-    /// address: a server on loopback is connected to from 127.0.0.1, 127.0.0.2, ... as ports run out.
+    /// Begins a connection; its number. `nth` counts the connections of all workers, for the choice of a source address.
     pub(crate) fn connect(&mut self, route: &Arc<Route>, nth: usize) -> io::Result<usize> {
         let to = route.address;
+        let from = Source { nth, of: self.sources, receive_buffer_bytes: route.receive_buffer_bytes };
         let explained = |error: io::Error| io::Error::new(error.kind(), format!("connecting to {to}: {error}"));
-        // All or none: the kernel gives no port that is bound anywhere to a socket that is not.
-        let source = (self.many_sources || nth >= CONNECTIONS_PER_SOURCE).then_some(nth / CONNECTIONS_PER_SOURCE);
-        let socket = connecting(to, source).map_err(explained)?;
+        let socket = connecting(to, from).map_err(explained)?;
         let key = self.ring.adopt(OwnedFd::from(socket)).map_err(explained)?;
         let client = self.links.len();
         self.links.push(Link::new(key, route.clone())?);
@@ -344,22 +338,4 @@ fn eof(link: &Link) -> io::Error {
     let when =
         if link.is_opening() { "the server closed it before it was open" } else { "the server closed it without a close frame" };
     io::Error::new(io::ErrorKind::UnexpectedEof, when)
-}
-
-/// A socket that connects, on loopback from the n-th address of ours; the first is left to others.
-fn connecting(to: SocketAddr, source: Option<usize>) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_tcp_nodelay(true)?;
-    // As a client that answers now and then: an acknowledgement waits for the next few segments. Without that each message that is
-    // read costs an acknowledgement of its own, a quarter of the generator's time.
-    socket.set_tcp_quickack(false)?;
-    if let Some(source) = source.filter(|_| to.is_ipv4() && to.ip().is_loopback()) {
-        let [a, b, c, d] = (u32::from(Ipv4Addr::LOCALHOST) + 1 + source as u32).to_be_bytes();
-        socket.bind(&SocketAddr::new(IpAddr::V4(Ipv4Addr::new(a, b, c, d)), 0).into())?;
-    }
-    socket.set_nonblocking(true)?;
-    match socket.connect(&to.into()) {
-        Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),
-        _ => Ok(socket),
-    }
 }

@@ -31,11 +31,13 @@ pub(crate) struct Route {
     pub(crate) deflate: Option<Offer>,
     /// Subprotocols offered.
     pub(crate) protocols: Vec<&'static str>,
+    /// `SO_RCVBUF`; the kernel's own choice if none.
+    pub(crate) receive_buffer_bytes: Option<u32>,
 }
 
 impl Route {
     pub(crate) fn new(url: Url, deflate: Option<Offer>) -> io::Result<Route> {
-        Ok(Route { address: url.address()?, url, deflate, protocols: Vec::new() })
+        Ok(Route { address: url.address()?, url, deflate, protocols: Vec::new(), receive_buffer_bytes: None })
     }
 
     fn request(&self, nonce: [u8; 16]) -> ClientRequest<'_> {

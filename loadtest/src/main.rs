@@ -38,6 +38,7 @@ mod run;
 mod scene;
 mod secure;
 mod slow;
+mod source;
 mod storm;
 mod subscribers;
 mod table;

@@ -8,10 +8,11 @@ use std::time::Duration;
 use tidegate::reactor::uring::WakeAfter;
 use tidegate::ws::deflate::Offer;
 
-use crate::engine::{CONNECTIONS_PER_SOURCE, Sizes};
+use crate::engine::Sizes;
 use crate::figures::Figures;
 use crate::process;
 use crate::run::Plan;
+use crate::source::sources;
 use crate::url::Url;
 
 /// Descriptors beside the connections: rings, files of /proc, the terminal.
@@ -66,9 +67,14 @@ pub(crate) struct Options {
 impl Options {
     /// How to run so many connections of messages of so many bytes, of which so many may come in one piece.
     pub(crate) fn plan(&self, connections: u64, message_bytes: u64) -> io::Result<Plan> {
+        self.plan_with(connections, message_bytes, 1)
+    }
+
+    /// The same with at least so many workers, unless the user says how many.
+    pub(crate) fn plan_with(&self, connections: u64, message_bytes: u64, workers_min: u64) -> io::Result<Plan> {
         let limit = process::raise_descriptor_limit().min(1 << 20);
         let each_max = limit.saturating_sub(DESCRIPTORS_BESIDES).max(1);
-        let workers = self.workers.map_or(connections.div_ceil(each_max), u64::from).max(1);
+        let workers = self.workers.map_or(connections.div_ceil(each_max).max(workers_min), u64::from).max(1);
         let each = connections.div_ceil(workers);
         if each > each_max {
             let sentence = format!(
@@ -84,7 +90,7 @@ impl Options {
             receive_bytes,
             buffers: 512,
             wake_after: WakeAfter { completions: 64, within_us: self.gather_us },
-            many_sources: connections > CONNECTIONS_PER_SOURCE as u64,
+            sources: sources(connections),
         };
         let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).map_err(|error| io::Error::other(error.to_string()));
         let (warm_up, measured) = (seconds(self.warm_up)?, seconds(self.seconds)?);

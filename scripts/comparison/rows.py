@@ -120,6 +120,8 @@ STORM = (
     Column("CPU us/connect", CPU, scale=1e-3, digits=1, ratio=True),
     Column("handshake p50 us", P50),
     Column("p99 us", P99, ratio=True),
+    Column("from connect p99 us", "extra.from_connect_us.p99"),
+    Column("connects/s offered", "extra.offered_per_second"),
     Column("failed", FAILED),
 )
 
@@ -322,6 +324,18 @@ ROWS = (
         contenders=(Contender(TIDEGATE, tidegate=STORM_LIMITS), Contender(BUN)),
         targets=(Target(P99, at_most=1_000_000), Target(FAILED, at_most=0)),
         columns=STORM,
+        fresh=True,
+    ),
+    Row(
+        name="storm-rate",
+        title="18,000 clients that come at 15,000 a second",
+        scenario="storm",
+        # The most that leaves the generator's core below 80 %.
+        flags={"clients": 18000, "rate": 15000, "warm_up": 0},
+        contenders=(Contender(TIDEGATE, tidegate=STORM_LIMITS), Contender(BUN)),
+        targets=(Target(P99, at_most=1_000_000), Target(FAILED, at_most=0)),
+        columns=STORM,
+        seconds=1.2,
         fresh=True,
     ),
     Row(
