@@ -16,13 +16,14 @@ use serde_json::json;
 use tidegate::ws::MessageKind;
 
 use self::held::{Held, Reply};
+use crate::arrivals::Arrivals;
 use crate::engine::Engine;
 use crate::figures::{Figures, Latency};
 use crate::link::{Handler, Outgoing, Route};
 use crate::options::{self, Options};
 use crate::payload::{Payloads, SIZE_MIN};
 use crate::recorder::{Recorder, histogram};
-use crate::run::{self, Load, Next, OPENING_MAX, PATIENCE, Team};
+use crate::run::{self, Load, Next, PATIENCE, Team};
 use crate::url::Url;
 
 mod held;
@@ -86,7 +87,8 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {
     let routes = [options.url.clone(), publish_url].map(|url| Route::new(url, options.offer()).map(Arc::new));
     let [subscribing, publishing] = routes;
     let (subscribing, publishing) = (subscribing?, publishing?);
-    let make = |_| Ok(Churn::new(arguments, &team, subscribing.clone(), publishing.clone()));
+    let arrivals = || Arrivals::new(subscribing.clone(), 0, arguments.clients as usize).with_publisher(publishing.clone());
+    let make = |_| Ok(Churn::new(arguments, &team, arrivals()));
     let (figures, loads) = run::run(&plan, &team, make)?;
     let figures = options
         .describe("churn", figures)
@@ -104,14 +106,9 @@ struct Churn<'t> {
     arguments: &'t Arguments,
     team: &'t Team,
     recorder: Recorder,
-    subscribing: Arc<Route>,
-    publishing: Arc<Route>,
+    arrivals: Arrivals,
     payloads: Payloads,
     clients: Vec<Client>,
-    /// The publisher's connection, once it is open.
-    publisher: Option<usize>,
-    begun: usize,
-    settled: usize,
     is_ready: bool,
     /// Changes and publications so far.
     changes: u64,
@@ -131,19 +128,15 @@ struct Client {
 }
 
 impl<'t> Churn<'t> {
-    fn new(arguments: &'t Arguments, team: &'t Team, subscribing: Arc<Route>, publishing: Arc<Route>) -> Churn<'t> {
+    fn new(arguments: &'t Arguments, team: &'t Team, arrivals: Arrivals) -> Churn<'t> {
         let client = || Client { held: Held::new(arguments.topics), asked_ns: VecDeque::new() };
         Churn {
             arguments,
             team,
             recorder: team.recorder(),
-            subscribing,
-            publishing,
+            arrivals,
             payloads: Payloads::new(vec![arguments.size]),
             clients: (0..arguments.clients).map(|_| client()).collect(),
-            publisher: None,
-            begun: 0,
-            settled: 0,
             is_ready: false,
             changes: 0,
             published: 0,
@@ -156,19 +149,10 @@ impl<'t> Churn<'t> {
     }
 
     fn connect(&mut self, engine: &mut Engine, now_ns: u64) -> io::Result<Next> {
-        while self.begun < self.clients.len() && engine.opening() < OPENING_MAX {
-            engine.connect(&self.subscribing, self.begun)?;
-            self.begun += 1;
-        }
-        if self.settled == self.clients.len() && self.begun == self.clients.len() {
-            engine.connect(&self.publishing, self.begun)?;
-            self.begun += 1;
-        }
-        if self.publisher.is_some() && !self.is_ready {
+        if self.arrivals.begin(engine, now_ns)? {
             self.is_ready = true;
             self.team.ready();
         }
-        self.check_patience(now_ns, "clients that connect and subscribe")?;
         Ok(Next::Until(now_ns + LOOK_NS))
     }
 
@@ -200,7 +184,7 @@ impl<'t> Churn<'t> {
         let mut message = format!("{{\"stream\":\"churn.{}\",\"data\":", number % topics).into_bytes();
         message.extend_from_slice(&self.payload);
         message.push(b'}');
-        engine.say(self.publisher.expect("it is open before anything is measured"), |out| out.text(&message));
+        engine.say(self.arrivals.publisher(), |out| out.text(&message));
         self.published += 1;
     }
 
@@ -287,7 +271,7 @@ impl Handler for Churn<'_> {
     fn opened(&mut self, out: &mut Outgoing<'_>, now_ns: u64) -> io::Result<()> {
         self.heard_ns = now_ns;
         let Some(client) = self.clients.get_mut(out.client) else {
-            self.publisher = Some(out.client);
+            self.arrivals.settle(out.client, now_ns);
             return Ok(());
         };
         self.team.opened();
@@ -315,7 +299,8 @@ impl Handler for Churn<'_> {
                 let asked_ns = client.asked_ns.pop_front().expect("replies are checked against what was asked");
                 match asked_ns {
                     Some(scheduled_ns) => self.recorder.delivery(scheduled_ns, now_ns, 0),
-                    None => self.settled += usize::from(client.asked_ns.is_empty()),
+                    None if client.asked_ns.is_empty() => self.arrivals.settle(out.client, now_ns),
+                    None => {}
                 }
             }
         }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::json;
 use tidegate::ws::MessageKind;
 
+use crate::arrivals::Arrivals;
 use crate::engine::Engine;
 use crate::figures::Figures;
 use crate::link::{Handler, Outgoing, Route};
@@ -29,6 +30,9 @@ const OPENING_AT_ONCE: usize = 512;
 
 /// So long before the pings memory is looked at.
 const LOOK_NS: u64 = 50_000_000;
+
+/// Who comes again comes that much late at most.
+const RETRY_LOOK_NS: u64 = 100_000_000;
 
 /// Topics of one SUBSCRIBE: requests are short.
 const TOPICS_PER_REQUEST: u64 = 100;
@@ -51,6 +55,9 @@ pub(crate) struct Arguments {
     /// Rest before the look at memory, in seconds
     #[arg(long, default_value_t = 3.0)]
     settle: f64,
+    /// A client whose handshake is refused, too late or broken comes again so often, half a second later each time
+    #[arg(long, default_value_t = 5)]
+    retries: u32,
 }
 
 const EXAMPLES: &str = "\
@@ -63,7 +70,8 @@ Examples:
         --topics-per-subscriber 50 --topics 5000 --server-pid $(pidof tidegate)
 
 Bytes are what came with the clients, divided by their number; the kernel's are of both ends of each connection where \
-the server is on this machine. Latency is that of one ping to each client, a delivery is its answer.";
+the server is on this machine. At most 512 handshakes are under way at once; how many had to be tried again is among \
+the figures (retries). Latency is that of one ping to each client, a delivery is its answer.";
 
 /// Holds clients.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {
@@ -93,11 +101,18 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {
     let sum = |what: fn(&Idle<'_>) -> u64| loads.iter().map(what).sum::<u64>();
     let ended = sum(|load| load.ended);
     let alive = sum(|load| load.answered);
-    let silent = u64::from(arguments.clients).saturating_sub(alive + ended);
-    let connected_s = loads.iter().map(|load| load.settled_ns).max().unwrap_or(0) as f64 / 1e9;
-    let extra =
-        [("alive", json!(alive)), ("ended", json!(ended)), ("silent", json!(silent)), ("connected_s", json!(connected_s))];
+    let silent = sum(|load| load.pinged as u64).saturating_sub(alive + ended);
+    let connected_s = loads.iter().map(|load| load.arrivals.settled_ns()).max().unwrap_or(0) as f64 / 1e9;
+    let extra = [
+        ("alive", json!(alive)),
+        ("ended", json!(ended)),
+        ("silent", json!(silent)),
+        ("connected_s", json!(connected_s)),
+        ("retries", json!(sum(|load| load.arrivals.retried().count))),
+    ];
     figures.extra.extend(extra.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    let first_retry = loads.iter().find_map(|load| load.arrivals.retried().first.clone());
+    figures.extra.extend(first_retry.map(|why| (String::from("first_retry"), json!(why))));
     let first_end = loads.into_iter().find_map(|load| load.first_end);
     figures.extra.extend(first_end.map(|why| (String::from("first_end"), json!(why))));
     Ok(figures)
@@ -108,18 +123,13 @@ struct Idle<'t> {
     arguments: &'t Arguments,
     team: &'t Team,
     recorder: Recorder,
-    route: Arc<Route>,
+    arrivals: Arrivals,
     worker: usize,
     /// The first one's number among all workers'.
     first: usize,
     held: usize,
-    opening_max: usize,
-    begun: usize,
     /// By client: replies to its subscriptions that have not come yet.
     missing: Vec<u16>,
-    /// Clients that are open and subscribed, and when the last became so.
-    settled: usize,
-    settled_ns: u64,
     is_ready: bool,
     /// Worker 0's.
     memory: Option<Memory>,
@@ -131,19 +141,16 @@ struct Idle<'t> {
 
 impl<'t> Idle<'t> {
     fn new(arguments: &'t Arguments, team: &'t Team, route: Arc<Route>, worker: usize, first: usize, held: usize) -> Idle<'t> {
+        let opening_max = (OPENING_AT_ONCE / team.workers()).clamp(1, OPENING_MAX);
         Idle {
             arguments,
             team,
             recorder: team.recorder(),
-            route,
+            arrivals: Arrivals::new(route, first, held).patient(opening_max, arguments.retries),
             worker,
             first,
             held,
-            opening_max: (OPENING_AT_ONCE / team.workers()).clamp(1, OPENING_MAX),
-            begun: 0,
             missing: vec![0; held],
-            settled: 0,
-            settled_ns: 0,
             is_ready: false,
             memory: None,
             pinged: 0,
@@ -154,22 +161,11 @@ impl<'t> Idle<'t> {
     }
 
     fn connect(&mut self, engine: &mut Engine, now_ns: u64) -> io::Result<Next> {
-        while self.begun < self.held && engine.opening() < self.opening_max {
-            engine.connect(&self.route, self.first + self.begun)?;
-            self.begun += 1;
-        }
-        if self.settled == self.held {
+        if self.arrivals.begin(engine, now_ns)? {
             self.is_ready = true;
             self.team.ready();
-        } else if now_ns > self.settled_ns + PATIENCE.as_nanos() as u64 {
-            let (settled, held) = (self.settled, self.held);
-            return Err(io::Error::other(format!(
-                "{settled} of {held} clients of a worker are connected and subscribed, and no more came for {} s; the server's log \
-                 may say why",
-                PATIENCE.as_secs()
-            )));
         }
-        Ok(Next::Until(now_ns + 100_000_000))
+        Ok(Next::Until(now_ns + RETRY_LOOK_NS))
     }
 
     /// When a client is pinged: one after the other over the whole window.
@@ -180,7 +176,7 @@ impl<'t> Idle<'t> {
 
     fn ping(&mut self, engine: &mut Engine, now_ns: u64, until_ns: u64) -> Next {
         while self.pinged < self.held && self.ping_ns(self.pinged) <= now_ns {
-            engine.say(self.pinged, |out| out.ping(b""));
+            engine.say(self.arrivals.connection(self.pinged), |out| out.ping(b""));
             self.pinged += 1;
         }
         if self.pinged < self.held {
@@ -194,9 +190,9 @@ impl<'t> Idle<'t> {
     }
 
     /// A client's topics, some in each request.
-    fn subscribe(&self, out: &mut Outgoing<'_>) -> u16 {
+    fn subscribe(&self, client: usize, out: &mut Outgoing<'_>) -> u16 {
         let Arguments { topics_per_subscriber: count, topics, .. } = *self.arguments;
-        let first = (self.first + out.client) as u64 * count;
+        let first = (self.first + client) as u64 * count;
         let mut requests = 0;
         for from in (0..count).step_by(TOPICS_PER_REQUEST as usize) {
             let numbers = from..count.min(from + TOPICS_PER_REQUEST);
@@ -205,11 +201,6 @@ impl<'t> Idle<'t> {
             requests += 1;
         }
         requests
-    }
-
-    fn settle(&mut self, now_ns: u64) {
-        self.settled += 1;
-        self.settled_ns = now_ns;
     }
 }
 
@@ -240,42 +231,45 @@ impl Load for Idle<'_> {
 impl Handler for Idle<'_> {
     fn opened(&mut self, out: &mut Outgoing<'_>, now_ns: u64) -> io::Result<()> {
         self.team.opened();
-        self.missing[out.client] = self.subscribe(out);
-        if self.missing[out.client] == 0 {
-            self.settle(now_ns);
+        let client = self.arrivals.client(out.client);
+        self.missing[client] = self.subscribe(client, out);
+        if self.missing[client] == 0 {
+            self.arrivals.settle(client, now_ns);
         }
         Ok(())
     }
 
     fn message(&mut self, out: &mut Outgoing<'_>, _: MessageKind, message: &[u8], now_ns: u64) -> io::Result<()> {
-        if self.missing[out.client] == 0 {
+        let client = self.arrivals.client(out.client);
+        if self.missing[client] == 0 {
             return Ok(());
         }
         if message.starts_with(b"{\"error\"") {
             return Err(io::Error::other(format!("the server refused a subscription: {}", String::from_utf8_lossy(message))));
         }
         if message.starts_with(b"{\"result\"") {
-            self.missing[out.client] -= 1;
-            if self.missing[out.client] == 0 {
-                self.settle(now_ns);
+            self.missing[client] -= 1;
+            if self.missing[client] == 0 {
+                self.arrivals.settle(client, now_ns);
             }
         }
         Ok(())
     }
 
-    fn pong(&mut self, client: usize, now_ns: u64) {
+    fn pong(&mut self, connection: usize, now_ns: u64) {
         self.answered += 1;
-        self.recorder.delivery(self.ping_ns(client), now_ns, 0);
+        self.recorder.delivery(self.ping_ns(self.arrivals.client(connection)), now_ns, 0);
     }
 
-    fn ended(&mut self, client: usize, why: io::Error, _: u64) -> io::Result<()> {
-        let number = self.first + client + 1;
-        let why = format!("client {number} of {}: {why}", self.arguments.clients);
+    fn ended(&mut self, connection: usize, why: io::Error, now_ns: u64) -> io::Result<()> {
+        let number = self.first + self.arrivals.client(connection) + 1;
+        let told = |why: &io::Error| format!("client {number} of {}: {why}", self.arguments.clients);
         if !self.is_ready {
-            return Err(io::Error::other(why));
+            let done = self.arrivals.come_again(connection, why, now_ns);
+            return done.map_err(|why| io::Error::new(why.kind(), told(&why)));
         }
         self.ended += 1;
-        self.first_end.get_or_insert(why);
+        self.first_end.get_or_insert(told(&why));
         Ok(())
     }
 }

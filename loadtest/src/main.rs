@@ -8,6 +8,7 @@
 //! [`run`] says how a scenario is made: workers, each with an [`engine`] of [`link`]s and a load of its own. [`options`] are the
 //! flags of all scenarios, [`figures`] what comes out.
 
+mod arrivals;
 mod audience;
 mod autobahn;
 mod churn;

@@ -3,8 +3,8 @@
 //!
 //! Without: topics. Everyone hears the one publisher, at a fixed rate, so any server that fans out can be measured.
 //!
-//! A slow reader reads nothing for a stretch and then reads for another, over and over; once the measured time is over all read on,
-//! to their end: caught up, or closed.
+//! A slow reader reads nothing for a stretch and then reads for another, over and over, or it reads so many bytes a second; once the
+//! measured time is over all read on, to their end: caught up, or closed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -13,14 +13,18 @@ use std::sync::Arc;
 use serde_json::json;
 use tidegate::ws::MessageKind;
 
+use self::reading::Reading;
+use crate::arrivals::Arrivals;
 use crate::engine::Engine;
 use crate::figures::Figures;
 use crate::link::{Handler, Outgoing, Route, close_code};
 use crate::options::{self, Options};
 use crate::payload::{Payloads, SIZE_MIN, digits, number_of};
 use crate::recorder::Recorder;
-use crate::run::{self, Load, Next, OPENING_MAX, PATIENCE, Team};
+use crate::run::{self, Load, Next, PATIENCE, Team};
 use crate::url::Url;
+
+mod reading;
 
 /// Between two looks at whether all have come or all is over.
 const LOOK_NS: u64 = 20_000_000;
@@ -49,6 +53,9 @@ pub(crate) struct Arguments {
     /// How long it then reads, in seconds; 0: not before the end
     #[arg(long, default_value_t = 0.2)]
     read: f64,
+    /// In place of stretches: how many bytes of payload a slow one reads a second
+    #[arg(long, value_name = "BYTES_PER_S", value_parser = options::positive, conflicts_with_all = ["stall", "read"])]
+    pace: Option<f64>,
     /// Publications a second, scheduled
     #[arg(long, default_value_t = 100.0, value_parser = options::positive)]
     rate: f64,
@@ -65,7 +72,12 @@ Examples:
   Half of them never read again, and the server's memory is looked at:
     tidegate-loadtest slow --url ws://127.0.0.1:8080/ws/demo.load --slow-percent 50 --read 0 \\
         --rate 1000 --size 4096
+  A tenth reads 50 kB of 100 kB a second, without a pause:
+    tidegate-loadtest slow --url ws://127.0.0.1:8080/ws/demo.load --pace 50000 --rate 100 \\
+        --size 1000 --seconds 30
 
+With --pace a slow reader has a small receive buffer (a fifth of a second of its pace), so that it reads a little at a \
+time and the server sees that it is slow; slow_bytes_per_second says what one of them read on average. \
 Deliveries and latency are those of the fast ones, from the moment for which a publication was scheduled. A fast one \
 that is closed, or lacks anything, ends the run. Slow ones are counted by what became of them: closed with 1013 (too \
 slow), reset, closed otherwise, or whole.";
@@ -78,17 +90,27 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {
     let team = Team::new(&plan);
     let publish_url = arguments.publish_url.clone();
     let publish_url = publish_url.unwrap_or_else(|| options.url.with_target(options.url.target.replacen("/ws", "/publish", 1)));
-    let subscribing = Arc::new(Route::new(options.url.clone(), options.offer())?);
+    let subscribing = Route::new(options.url.clone(), options.offer())?;
+    let slow = (u64::from(arguments.clients) * u64::from(arguments.slow_percent) / 100) as usize;
+    let receive_buffer_bytes = Reading::of(arguments).receive_buffer_bytes();
+    let slowly = Arc::new(Route { receive_buffer_bytes, ..subscribing.clone() });
+    let subscribing = Arc::new(subscribing);
     let publishing = Arc::new(Route::new(publish_url, options.offer())?);
-    let (figures, loads) = run::run(&plan, &team, |_| Ok(Slow::new(arguments, &team, subscribing.clone(), publishing.clone())))?;
+    let arrivals = || {
+        let all = Arrivals::new(subscribing.clone(), 0, arguments.clients as usize);
+        all.with_first(slow, slowly.clone()).with_publisher(publishing.clone())
+    };
+    let (figures, loads) = run::run(&plan, &team, |_| Ok(Slow::new(arguments, &team, arrivals(), slow)))?;
     let figures = options
         .describe("slow", figures)
         .with_parameter("clients", arguments.clients)
         .with_parameter("slow_percent", arguments.slow_percent)
-        .with_parameter("stall_s", arguments.stall)
-        .with_parameter("read_s", arguments.read)
         .with_parameter("rate", arguments.rate)
         .with_parameter("size", arguments.size);
+    let figures = match arguments.pace {
+        Some(pace) => figures.with_parameter("pace", pace),
+        None => figures.with_parameter("stall_s", arguments.stall).with_parameter("read_s", arguments.read),
+    };
     Ok(loads.iter().fold(figures, |figures, slow| slow.told_in(figures)))
 }
 
@@ -97,22 +119,24 @@ struct Slow<'t> {
     arguments: &'t Arguments,
     team: &'t Team,
     recorder: Recorder,
-    subscribing: Arc<Route>,
-    publishing: Arc<Route>,
+    arrivals: Arrivals,
     payloads: Payloads,
     /// By connection; the first ones are slow.
     readers: Vec<Reader>,
     slow: usize,
-    /// Slow readers by the moment at which they turn to the other stretch.
+    reading: Reading,
+    /// Slow readers by the moment at which they stall or read on.
     turns: VecDeque<(u64, usize)>,
-    publisher: Option<usize>,
-    begun: usize,
-    opened: usize,
+    /// Slow readers that have read ahead of their pace, perhaps more than once.
+    ahead: Vec<usize>,
     is_ready: bool,
     published: u64,
     is_draining: bool,
     heard_ns: u64,
     slow_deliveries: u64,
+    /// Bytes that slow ones read before the end, and how long that took.
+    slow_bytes: u64,
+    lasted_ns: u64,
     ends: BTreeMap<&'static str, u64>,
     payload: Vec<u8>,
 }
@@ -123,61 +147,54 @@ struct Reader {
     expected: u64,
     is_stalled: bool,
     is_over: bool,
+    /// When it may read on, at its pace.
+    due_ns: u64,
 }
 
 impl<'t> Slow<'t> {
-    fn new(arguments: &'t Arguments, team: &'t Team, subscribing: Arc<Route>, publishing: Arc<Route>) -> Slow<'t> {
+    fn new(arguments: &'t Arguments, team: &'t Team, arrivals: Arrivals, slow: usize) -> Slow<'t> {
         let clients = arguments.clients as usize;
         Slow {
             arguments,
             team,
             recorder: team.recorder(),
-            subscribing,
-            publishing,
+            arrivals,
             payloads: Payloads::new(vec![arguments.size]),
             readers: vec![Reader::default(); clients],
-            slow: clients * arguments.slow_percent as usize / 100,
+            slow,
+            reading: Reading::of(arguments),
             turns: VecDeque::new(),
-            publisher: None,
-            begun: 0,
-            opened: 0,
+            ahead: Vec::new(),
             is_ready: false,
             published: 0,
             is_draining: false,
             heard_ns: 0,
             slow_deliveries: 0,
+            slow_bytes: 0,
+            lasted_ns: 0,
             ends: BTreeMap::new(),
             payload: Vec::new(),
         }
     }
 
     fn connect(&mut self, engine: &mut Engine, now_ns: u64) -> io::Result<Next> {
-        while self.begun < self.readers.len() && engine.opening() < OPENING_MAX {
-            engine.connect(&self.subscribing, self.begun)?;
-            self.begun += 1;
-        }
-        if self.opened == self.readers.len() && self.begun == self.readers.len() {
-            engine.connect(&self.publishing, self.begun)?;
-            self.begun += 1;
-        }
-        if self.publisher.is_some() {
+        if self.arrivals.begin(engine, now_ns)? {
             self.is_ready = true;
             self.team.ready();
         }
-        self.check_patience(now_ns, "clients that connect")?;
         Ok(Next::Until(now_ns + LOOK_NS))
-    }
-
-    fn check_patience(&self, now_ns: u64, of: &str) -> io::Result<()> {
-        if now_ns > self.heard_ns + PATIENCE.as_nanos() as u64 {
-            return Err(io::Error::other(format!("nothing came for {} s of {of}", PATIENCE.as_secs())));
-        }
-        Ok(())
     }
 
     /// Stalls and resumes whose moment has come; the next one.
     fn turn_readers(&mut self, engine: &mut Engine, now_ns: u64) -> u64 {
-        let stretch_ns = |seconds: f64| (seconds * 1e9) as u64;
+        for reader in std::mem::take(&mut self.ahead) {
+            let Reader { is_stalled, is_over, due_ns, .. } = &mut self.readers[reader];
+            if *due_ns > now_ns && !*is_over && !std::mem::replace(is_stalled, true) {
+                engine.stall(reader);
+                let due_ns = *due_ns;
+                self.turn_at(due_ns, reader);
+            }
+        }
         while let Some((_, reader)) = self.turns.pop_front_if(|(turns_ns, _)| *turns_ns <= now_ns) {
             let Reader { is_stalled, is_over, .. } = &mut self.readers[reader];
             if *is_over {
@@ -185,17 +202,22 @@ impl<'t> Slow<'t> {
             }
             let lasts_ns = if *is_stalled {
                 engine.resume(reader);
-                stretch_ns(self.arguments.read)
+                self.reading.reads_ns()
             } else {
                 engine.stall(reader);
-                if self.arguments.read > 0.0 { stretch_ns(self.arguments.stall) } else { u64::MAX / 2 }
+                Some(self.reading.stalls_ns())
             };
             *is_stalled = !*is_stalled;
-            let turns_ns = now_ns + lasts_ns;
-            let place = self.turns.partition_point(|(other_ns, _)| *other_ns <= turns_ns);
-            self.turns.insert(place, (turns_ns, reader));
+            if let Some(lasts_ns) = lasts_ns {
+                self.turn_at(now_ns + lasts_ns, reader);
+            }
         }
         self.turns.front().map_or(u64::MAX, |(turns_ns, _)| *turns_ns)
+    }
+
+    fn turn_at(&mut self, turns_ns: u64, reader: usize) {
+        let place = self.turns.partition_point(|(other_ns, _)| *other_ns <= turns_ns);
+        self.turns.insert(place, (turns_ns, reader));
     }
 
     /// The publications that are due; when the next is.
@@ -207,7 +229,7 @@ impl<'t> Slow<'t> {
             }
             self.payloads.write(self.published, &mut self.payload);
             let payload = &self.payload;
-            engine.say(self.publisher.expect("it is open before anything is measured"), |out| out.text(payload));
+            engine.say(self.arrivals.publisher(), |out| out.text(payload));
             self.published += 1;
         }
         now_ns
@@ -244,6 +266,11 @@ impl<'t> Slow<'t> {
         start_ns.saturating_add((number as f64 / self.arguments.rate * 1e9) as u64)
     }
 
+    /// What a slow reader read on average before all read on.
+    fn slow_bytes_per_second(&self) -> f64 {
+        self.slow_bytes as f64 / self.slow.max(1) as f64 / (self.lasted_ns.max(1) as f64 / 1e9)
+    }
+
     fn told_in(&self, mut figures: Figures) -> Figures {
         let slow = &self.readers[..self.slow];
         let whole = slow.iter().filter(|reader| !reader.is_over && reader.expected == self.published).count();
@@ -258,6 +285,7 @@ impl<'t> Slow<'t> {
             ("slow_reset", ended(RESET)),
             ("slow_closed_otherwise", ended(OTHERWISE)),
             ("slow_deliveries", json!(self.slow_deliveries)),
+            ("slow_bytes_per_second", json!(self.slow_bytes_per_second().round())),
         ];
         figures.extra.extend(extra.into_iter().map(|(name, value)| (name.to_owned(), value)));
         figures
@@ -281,11 +309,10 @@ impl Load for Slow<'_> {
             return self.drain(engine, now_ns);
         }
         if self.turns.is_empty() && self.published == 0 {
-            // They do not all stall at the same moment.
-            let cycle_ns = (self.arguments.stall + self.arguments.read) * 1e9;
-            let slow = self.slow;
-            self.turns = (0..slow).map(|reader| (start_ns + (cycle_ns * reader as f64 / slow as f64) as u64, reader)).collect();
+            let first_ns = |reader| self.reading.first_turn_ns(reader, self.slow).map(|turns_ns| (start_ns + turns_ns, reader));
+            self.turns = (0..self.slow).filter_map(first_ns).collect();
         }
+        self.lasted_ns = now_ns - start_ns;
         let turns_ns = self.turn_readers(engine, now_ns);
         let publishes_ns = self.publish(engine, now_ns);
         Ok(Next::Until(turns_ns.min(publishes_ns).min(until_ns)))
@@ -299,12 +326,8 @@ impl Load for Slow<'_> {
 impl Handler for Slow<'_> {
     fn opened(&mut self, out: &mut Outgoing<'_>, now_ns: u64) -> io::Result<()> {
         self.heard_ns = now_ns;
-        if out.client == self.readers.len() {
-            self.publisher = Some(out.client);
-        } else {
-            self.team.opened();
-            self.opened += 1;
-        }
+        self.arrivals.settle(out.client, now_ns);
+        self.team.opened();
         Ok(())
     }
 
@@ -325,6 +348,11 @@ impl Handler for Slow<'_> {
         reader.expected += 1;
         if out.client < self.slow {
             self.slow_deliveries += 1;
+            if !self.is_draining {
+                self.slow_bytes += message.len() as u64;
+                reader.due_ns = self.reading.due_ns(reader.due_ns, now_ns, message.len());
+                self.ahead.extend((reader.due_ns > now_ns).then_some(out.client));
+            }
         } else {
             self.recorder.delivery(scheduled_ns, now_ns, message.len());
         }

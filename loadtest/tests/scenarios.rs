@@ -51,6 +51,20 @@ fn storms_count_every_connect() {
     let waves = figures(&format!("storm --url ws://{address}/ws --clients 300 --waves 2"));
     assert_eq!((number(&waves, "/extra/handshakes"), number(&waves, "/extra/open_most")), (600, 300));
     assert_eq!(waves["extra"]["waves_ms"].as_array().map(Vec::len), Some(2), "{waves}");
+    assert!(waves["extra"]["offered_per_second"].as_f64() > Some(0.0), "{waves}");
+    assert!(waves["extra"]["from_connect_us"]["p99"].as_f64() <= waves["latency_us"]["max"].as_f64(), "{waves}");
+}
+
+#[test]
+fn workers_share_a_storm() {
+    let address = gateway("");
+    let waves = figures(&format!("storm --url ws://{address}/ws --clients 301 --waves 3 --workers 3"));
+    assert_eq!((number(&waves, "/extra/handshakes"), number(&waves, "/extra/open_most")), (903, 301));
+    assert_eq!(waves["extra"]["waves_ms"].as_array().map(Vec::len), Some(3), "{waves}");
+    let rate = figures(&format!("storm --url ws://{address}/ws --clients 20 --rate 400 --seconds 0.5 --warm-up 0 --workers 3"));
+    assert_eq!((number(&rate, "/extra/connects"), number(&rate, "/extra/handshakes")), (200, 200), "{rate}");
+    let said = refusal(&format!("storm --url ws://{address}/ws --clients 2 --waves 1 --workers 3"));
+    assert!(said.contains("--workers 3 is more than --clients 2"), "{said}");
 }
 
 #[test]
@@ -75,6 +89,7 @@ fn idle_clients_are_alive_in_the_end() {
     for name in ["server_resident", "server_anonymous", "server_proportional", "kernel_slab_both_ends"] {
         assert!(held["extra"][format!("{name}_bytes_per_client")].is_number(), "{name} in {held}");
     }
+    assert_eq!(number(&held, "/extra/retries"), 0, "{held}");
     // Not all in one process's limits, and not what the gateway takes.
     let said = refusal(&format!("idle --url ws://{address}/stream --clients 10 --topics-per-subscriber 5000 --topics 5000"));
     assert!(said.contains("refused a subscription"), "{said}");
@@ -111,6 +126,24 @@ fn slow_readers_are_counted_and_fast_ones_whole() {
     let flags = "--clients 10 --slow-percent 50 --read 0.1 --stall 0.1 --rate 200 --size 64 --seconds 1";
     let gentle = figures(&format!("slow --url ws://{address}/ws/demo.gentle {flags}"));
     assert_eq!((number(&gentle, "/extra/slow_readers"), number(&gentle, "/extra/slow_whole")), (5, 5), "{gentle}");
+}
+
+#[test]
+fn slow_readers_keep_a_pace() {
+    let address = gateway("[[topic]]\npattern = \">\"\nring_bytes = 4194304\n");
+    // Sixty times what they take: none has all of it before the end.
+    let flags = "--clients 20 --slow-percent 40 --pace 20000 --rate 150 --size 8192 --seconds 3";
+    let slow = figures(&format!("slow --url ws://{address}/ws/demo.slow {flags}"));
+    assert_eq!(number(&slow, "/extra/slow_readers"), 8, "{slow}");
+    let all = number(&slow, "/extra/publications") * 8 * 8192;
+    let read = slow["extra"]["slow_bytes_per_second"].as_f64().expect("a number") * 8.0 * 3.0;
+    assert!(read > 0.0 && read < all as f64 / 2.0, "they read {read} bytes of {all}: {slow}");
+    // Who reads faster than is published is none the slower.
+    let flags = "--clients 10 --slow-percent 50 --pace 1000000 --rate 200 --size 64 --seconds 1";
+    let gentle = figures(&format!("slow --url ws://{address}/ws/demo.gentle {flags}"));
+    assert_eq!((number(&gentle, "/extra/slow_readers"), number(&gentle, "/extra/slow_whole")), (5, 5), "{gentle}");
+    let said = refusal(&format!("slow --url ws://{address}/ws/demo.slow --pace 5 --stall 1"));
+    assert!(said.contains("--pace"), "{said}");
 }
 
 #[test]
