@@ -22,6 +22,7 @@ mod figures;
 mod floor;
 mod idle;
 mod inflated;
+mod interrupt;
 mod keys;
 mod link;
 mod memory;
@@ -101,7 +102,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::from(2)
+            ExitCode::from(if interrupt::is_caught() { interrupt::EXIT_CODE } else { 2 })
         }
     }
 }

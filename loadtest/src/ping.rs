@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::client::Client;
+use crate::interrupt;
 use crate::keys::Keys;
 use crate::url::Url;
 
@@ -23,6 +24,8 @@ pub(crate) fn beside<T>(
     histogram: Histogram<u64>,
     load: impl FnOnce() -> io::Result<T>,
 ) -> io::Result<(T, Histogram<u64>)> {
+    // Before the thread that pings: it inherits that.
+    interrupt::catch()?;
     let mut keys = Keys::new();
     let client = Client::connect(url, &mut keys)?;
     client.stream.set_nonblocking(false)?;

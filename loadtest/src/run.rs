@@ -6,7 +6,7 @@
 //! due, and tells until when the turn may sleep. What comes meanwhile goes to its [`Handler`] methods. Once a worker's clients
 //! are as the scenario wants them, it says so ([`Team::ready`]); when all have, the [`Window`] is set, with the warm-up before it,
 //! and [`Team::bounds_ns`] tells it. After the window's end the loads finish what is under way and return [`Next::Over`]; one that
-//! knows for all calls [`Team::finish`]. An error from anywhere ends the run, and what was measured so far is kept.
+//! knows for all calls [`Team::finish`]. An error from anywhere ends the run, as a signal does, and what was measured so far is kept.
 //!
 //! Connections that are under way at once are bounded by [`OPENING_MAX`]; a server that answers none for [`PATIENCE`] has lost.
 
@@ -22,6 +22,7 @@ use tidegate::reactor::Waker;
 
 use crate::engine::{Engine, Sizes};
 use crate::figures::{self, Figures, Generator, Latency, Moment};
+use crate::interrupt;
 use crate::link::Handler;
 use crate::process::{self, RunTimes};
 use crate::progress::Progress;
@@ -32,6 +33,9 @@ pub(crate) const OPENING_MAX: usize = 256;
 
 /// Without any progress for so long, the server is taken for stuck.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So soon a signal is noticed.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// So many pieces has a timeline, unless they would be shorter than a tenth of a second or longer than one.
 const PIECES: f64 = 60.0;
@@ -170,6 +174,7 @@ pub(crate) fn run<L: Load + Send>(
     if let Some(pid) = plan.server_pid {
         RunTimes::of(pid)?;
     }
+    interrupt::catch()?;
     let (samples, mut loads) = thread::scope(|scope| {
         let make = &make;
         let threads: Vec<_> = (0..plan.workers)
@@ -247,34 +252,46 @@ fn observe(plan: &Plan, team: &Team) -> Vec<Sample> {
     let progress = Progress::new(plan.is_for_programs);
     let now_ns = || team.base.elapsed().as_nanos() as u64;
     progress.stage("connecting", plan.connections);
+    let mut first = Some(Sample::take(plan, team));
     while team.ready.load(Ordering::Acquire) < plan.workers {
         if team.is_over() {
             return Vec::new();
         }
         let opened = team.opened.load(Ordering::Relaxed);
+        if interrupt::is_caught() {
+            let of = plan.connections;
+            team.fail(io::Error::other(format!("interrupted with {opened} of {of} connections open; nothing was measured yet")));
+            // Of no window, but of what it took until now.
+            return first.into_iter().chain([Sample::take(plan, team)]).collect();
+        }
         progress.at(opened as u64, || format!("{opened} of {}", plan.connections));
-        thread::park_timeout(Duration::from_millis(100));
+        thread::park_timeout(LOOK);
     }
     let from_ns = now_ns() + plan.warm_up.as_nanos() as u64 + 1_000_000;
     let until_ns = from_ns + plan.measured.as_nanos() as u64;
     team.window.set(from_ns, until_ns);
     team.wake_all();
     progress.stage("measuring", until_ns - from_ns);
-    let mut samples = Vec::new();
+    let mut samples: Vec<Sample> = Vec::new();
     let mut next_ns = from_ns;
     loop {
         let now_ns = now_ns();
+        if interrupt::is_caught() && !team.is_over() {
+            let seconds = now_ns.saturating_sub(from_ns) as f64 / 1e9;
+            team.fail(io::Error::other(format!("interrupted after {seconds:.1} s of measuring")));
+            samples.extend(samples.is_empty().then_some(first.take()).flatten());
+        }
         if now_ns >= next_ns || team.is_over() {
             if !(team.is_over() && samples.is_empty()) {
                 samples.push(Sample::take(plan, team));
-                progress.at(now_ns.min(until_ns) - from_ns, || said(&samples));
+                progress.at(now_ns.min(until_ns).saturating_sub(from_ns), || said(&samples));
             }
             if next_ns >= until_ns || team.is_over() {
                 return samples;
             }
             next_ns = (next_ns + team.window.piece_ns).min(until_ns);
         } else {
-            thread::park_timeout(Duration::from_nanos(next_ns - now_ns));
+            thread::park_timeout(LOOK.min(Duration::from_nanos(next_ns - now_ns)));
         }
     }
 }

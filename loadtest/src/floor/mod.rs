@@ -18,6 +18,7 @@ use rustix::thread::CpuSet;
 
 use crate::fanout;
 use crate::figures::Figures;
+use crate::interrupt;
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
@@ -108,10 +109,21 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<String> {
     for round in 0..arguments.rounds {
         eprintln!("round {} of {} ...", round + 1, arguments.rounds);
         for server in &servers {
-            runs.push(server.measure(arguments)?);
+            match server.measure(arguments) {
+                Ok(run) => runs.push(run),
+                Err(error) if interrupt::is_caught() && !runs.is_empty() => {
+                    println!("{}", told(&runs, arguments));
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
-    Ok(if arguments.json { told::lines(&runs) } else { told::table(&runs, arguments) })
+    Ok(told(&runs, arguments))
+}
+
+fn told(runs: &[Figures], arguments: &Arguments) -> String {
+    if arguments.json { told::lines(runs) } else { told::table(runs, arguments) }
 }
 
 /// Serves until it is ended from outside.
