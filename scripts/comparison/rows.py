@@ -89,7 +89,6 @@ class Row:
     targets: tuple = ()
     columns: tuple = ()
     seconds: float = 3
-    fresh: bool = False  # a new process for each run: memory is only told by one that has done nothing else
     feed: pathlib.Path | None = None
     path: str = PATH
     base: str = BUN
@@ -163,16 +162,18 @@ def replay(feed, name, clients, cpu, mean):
     )
 
 
+def flushing(flush_us, **flags):
+    """tidegate with a flush window for every topic."""
+    return Contender(TIDEGATE, f"tidegate, flush_us = {flush_us}", tidegate={"topic": {"pattern": ">", "flush_us": flush_us}}, flags=flags)
+
+
 def burst(feed, name, clients):
     return Row(
         name=f"burst-{name.lower()}-{clients}",
         title=f"recorded {name} feed at four times its pace, {clients:,} subscribers, flush window of 2 ms",
         scenario="replay",
         flags={"feed": feed, "pace": 4, "clients": clients},
-        contenders=(
-            *each(TIDEGATE, BUN),
-            Contender(TIDEGATE, "tidegate, flush_us = 2000", tidegate={"topic": {"pattern": ">", "flush_us": 2000}}),
-        ),
+        contenders=(*each(TIDEGATE, BUN), flushing(2000), flushing(8000)),
         targets=(
             Target(CPU, at_most=0.35, to=BUN, who="tidegate, flush_us = 2000"),
             Target(MEAN, at_most=2000, to="-tidegate", who="tidegate, flush_us = 2000", note="added mean latency at most the window"),
@@ -236,7 +237,6 @@ def idle(clients, *contenders):
         targets=(Target(RESIDENT, at_most=300),),
         columns=IDLE,
         seconds=2,
-        fresh=True,
     )
 
 
@@ -268,8 +268,11 @@ ROWS = (
         title="50 of 5,000 topics for each of 1,000 clients, combined, recorded sizes, 20,000 publications a second",
         scenario="fanout",
         flags={"clients": 1000, "topics": 5000, "topics_per_subscriber": 50, "sizes_from": BINANCE, "rate": 20000},
-        contenders=(Contender(TIDEGATE, flags={"dialect": "tidegate"}), Contender(BUN)),
-        targets=(Target(CPU, at_most=0.6, to=BUN),),
+        contenders=(
+            Contender(TIDEGATE, flags={"dialect": "tidegate"}), Contender(BUN),
+            flushing(5000, dialect="tidegate"), flushing(10000, dialect="tidegate"),
+        ),
+        targets=(Target(CPU, at_most=0.6, to=BUN), Target(CPU, at_most=0.6, to=BUN, who="tidegate, flush_us = 10000")),
         columns=DELIVERY,
         seconds=5,
         feed=BINANCE,
@@ -312,7 +315,6 @@ ROWS = (
         contenders=each(TIDEGATE, BUN, *LIBRARIES, "nchan"),
         targets=(Target(RATE, at_least=1.2, to=BUN),),
         columns=STORM,
-        fresh=True,
     ),
     Row(
         name="storm",
@@ -322,7 +324,6 @@ ROWS = (
         contenders=(Contender(TIDEGATE, tidegate=STORM_LIMITS), Contender(BUN)),
         targets=(Target(P99, at_most=1_000_000), Target(FAILED, at_most=0)),
         columns=STORM,
-        fresh=True,
     ),
     Row(
         name="shards",
