@@ -121,6 +121,12 @@ STORM = (
     Column("p99 us", P99, ratio=True),
     Column("failed", FAILED),
 )
+BESIDE = (
+    Column("echo p50 us", "extra.ping_us.p50", ratio=True),
+    Column("echo p99 us", "extra.ping_us.p99", ratio=True),
+    Column("fan-out p99 us", P99),
+    Column("CPU ns/delivery", CPU, ratio=True),
+)
 
 
 def each(*servers, **setup):
@@ -240,13 +246,32 @@ def idle(clients, *contenders):
     )
 
 
+def turn_length(sends):
+    """tidegate with turns of so many sends. Their time does not bound them here."""
+    name = TIDEGATE if sends == 64 else f"tidegate, turns of {sends}"
+    return Contender(TIDEGATE, name, tidegate={"shards": {"sends_per_turn": sends, "turn_us": 10000}})
+
+
+def turns(name, title, flags, columns, **more):
+    return Row(
+        name=f"turns-{name}",
+        title=f"turns of 64 sends beside shorter and longer ones: {title}",
+        scenario="fanout",
+        flags=flags,
+        contenders=tuple(turn_length(sends) for sends in (16, 32, 64, 128, 256)),
+        columns=columns,
+        base=TIDEGATE,
+        **more,
+    )
+
+
 STORM_LIMITS = {"limits": {"connections_max": 18500, "half_open_per_address_max": 18500, "accept_backlog": 65535}}
 CROWD = {"limits": {"connections_max": 110000, "half_open_per_address_max": 110000}, "shards": {"count": 16}}
 
 ROWS = (
     fan_out(
         1000, 1, (*each(TIDEGATE, BUN), *floors(1), *each(*LIBRARIES, *BROKERS)),
-        (Target(CPU, at_most=0.95, to=BUN), Target(CPU, at_most=1.08, to=FLOOR_SEND)),
+        (Target(CPU, at_most=0.95, to=BUN), Target(CPU, at_most=1.08, to=FLOOR_SEND), Target(CPU, at_most=1.08, to=FLOOR_URING)),
     ),
     fan_out(
         1000, 16, each(TIDEGATE, BUN, *LIBRARIES, *BROKERS),
@@ -299,12 +324,7 @@ ROWS = (
         flags={"clients": 10000, "size": 128, "rate": 10, "ping_url": "/echo"},
         contenders=(*each(TIDEGATE, BUN), Contender(TIDEGATE, "tidegate, echo alone", flags={"clients": 1})),
         targets=(Target("extra.ping_us.p99", at_most=1500, to="-tidegate, echo alone", note="at most 1.5 ms more than without them"),),
-        columns=(
-            Column("echo p50 us", "extra.ping_us.p50", ratio=True),
-            Column("echo p99 us", "extra.ping_us.p99", ratio=True),
-            Column("fan-out p99 us", P99),
-            Column("CPU ns/delivery", CPU, ratio=True),
-        ),
+        columns=BESIDE,
         seconds=5,
     ),
     Row(
@@ -334,6 +354,11 @@ ROWS = (
         targets=(Target(CPU, at_most=1.05, to=TIDEGATE, who="tidegate, two shards"),),
         columns=DELIVERY,
         base=TIDEGATE,
+    ),
+    turns("w16", "1,000 subscribers, 128 bytes, 16 in flight", {"clients": 1000, "size": 128, "in_flight": 16}, DELIVERY),
+    turns(
+        "beside", "one client's echo beside 10,000 subscribers that are served 10 publications a second",
+        {"clients": 10000, "size": 128, "rate": 10, "ping_url": "/echo"}, BESIDE, seconds=5,
     ),
 )
 
