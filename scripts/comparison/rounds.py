@@ -63,23 +63,18 @@ def run(row, contenders, rounds, seconds, keep):
     """Runs a row and returns what all its runs, earlier ones among them if they are kept, have shown."""
     runs = Runs(row, keep)
     first = time.time_ns()
-    servers, lost = {}, set()
-    try:
-        for turn in range(rounds):
-            for contender in rotated(contenders, turn):
-                if contender.label in lost:
-                    continue
-                try:
-                    figures = measure(row, contender, seconds, servers)
-                except (Failed, Missing) as why:
-                    figures = {"failed": str(why)}
-                    lost.add(contender.label)
-                    end(servers.pop(contender.label, None))
-                runs.add(contender, first + turn, figures)
-                say(contender, turn, rounds, figures)
-    finally:
-        for server in servers.values():
-            end(server)
+    lost = set()
+    for turn in range(rounds):
+        for contender in rotated(contenders, turn):
+            if contender.label in lost:
+                continue
+            try:
+                figures = measure(row, contender, seconds)
+            except (Failed, Missing) as why:
+                figures = {"failed": str(why)}
+                lost.add(contender.label)
+            runs.add(contender, first + turn, figures)
+            say(contender, turn, rounds, figures)
     return runs
 
 
@@ -88,16 +83,14 @@ def rotated(contenders, turn):
     return contenders[start:] + contenders[:start]
 
 
-def measure(row, contender, seconds, servers):
-    """One run of one contender, in a process of its own or in the one that it has had since the row began."""
-    server = servers.get(contender.label)
-    if server is None:
-        server = servers[contender.label] = Running(contender)
+def measure(row, contender, seconds):
+    """One run of one contender, in a process of its own: where its memory happens to lie makes up to a fifth of its time, and a
+    process that takes part in all rounds would carry that luck through all of them."""
+    server = Running(contender)
     try:
         return generate(command(row, contender, server, seconds), seconds, server)
     finally:
-        if row.fresh:
-            end(servers.pop(contender.label))
+        server.end()
 
 
 def command(row, contender, server, seconds):
@@ -131,11 +124,6 @@ def generate(words, seconds, server):
             raise Failed(f"the server died: {server.last_words()}")
         raise Failed(telling_line(result.stderr))
     return json.loads(line)
-
-
-def end(server):
-    if server is not None:
-        server.end()
 
 
 def say(contender, turn, rounds, figures):

@@ -89,7 +89,6 @@ class Row:
     targets: tuple = ()
     columns: tuple = ()
     seconds: float = 3
-    fresh: bool = False  # a new process for each run: memory is only told by one that has done nothing else
     feed: pathlib.Path | None = None
     path: str = PATH
     base: str = BUN
@@ -123,6 +122,12 @@ STORM = (
     Column("from connect p99 us", "extra.from_connect_us.p99"),
     Column("connects/s offered", "extra.offered_per_second"),
     Column("failed", FAILED),
+)
+BESIDE = (
+    Column("echo p50 us", "extra.ping_us.p50", ratio=True),
+    Column("echo p99 us", "extra.ping_us.p99", ratio=True),
+    Column("fan-out p99 us", P99),
+    Column("CPU ns/delivery", CPU, ratio=True),
 )
 
 
@@ -165,16 +170,18 @@ def replay(feed, name, clients, cpu, mean):
     )
 
 
+def flushing(flush_us, **flags):
+    """tidegate with a flush window for every topic."""
+    return Contender(TIDEGATE, f"tidegate, flush_us = {flush_us}", tidegate={"topic": {"pattern": ">", "flush_us": flush_us}}, flags=flags)
+
+
 def burst(feed, name, clients):
     return Row(
         name=f"burst-{name.lower()}-{clients}",
         title=f"recorded {name} feed at four times its pace, {clients:,} subscribers, flush window of 2 ms",
         scenario="replay",
         flags={"feed": feed, "pace": 4, "clients": clients},
-        contenders=(
-            *each(TIDEGATE, BUN),
-            Contender(TIDEGATE, "tidegate, flush_us = 2000", tidegate={"topic": {"pattern": ">", "flush_us": 2000}}),
-        ),
+        contenders=(*each(TIDEGATE, BUN), flushing(2000), flushing(8000)),
         targets=(
             Target(CPU, at_most=0.35, to=BUN, who="tidegate, flush_us = 2000"),
             Target(MEAN, at_most=2000, to="-tidegate", who="tidegate, flush_us = 2000", note="added mean latency at most the window"),
@@ -238,7 +245,25 @@ def idle(clients, *contenders):
         targets=(Target(RESIDENT, at_most=300),),
         columns=IDLE,
         seconds=2,
-        fresh=True,
+    )
+
+
+def turn_length(sends):
+    """tidegate with turns of so many sends. Their time does not bound them here."""
+    name = TIDEGATE if sends == 64 else f"tidegate, turns of {sends}"
+    return Contender(TIDEGATE, name, tidegate={"shards": {"sends_per_turn": sends, "turn_us": 10000}})
+
+
+def turns(name, title, flags, columns, **more):
+    return Row(
+        name=f"turns-{name}",
+        title=f"turns of 64 sends beside shorter and longer ones: {title}",
+        scenario="fanout",
+        flags=flags,
+        contenders=tuple(turn_length(sends) for sends in (16, 32, 64, 128, 256)),
+        columns=columns,
+        base=TIDEGATE,
+        **more,
     )
 
 
@@ -248,7 +273,7 @@ CROWD = {"limits": {"connections_max": 110000, "half_open_per_address_max": 1100
 ROWS = (
     fan_out(
         1000, 1, (*each(TIDEGATE, BUN), *floors(1), *each(*LIBRARIES, *BROKERS)),
-        (Target(CPU, at_most=0.95, to=BUN), Target(CPU, at_most=1.08, to=FLOOR_SEND)),
+        (Target(CPU, at_most=0.95, to=BUN), Target(CPU, at_most=1.08, to=FLOOR_SEND), Target(CPU, at_most=1.08, to=FLOOR_URING)),
     ),
     fan_out(
         1000, 16, each(TIDEGATE, BUN, *LIBRARIES, *BROKERS),
@@ -270,8 +295,11 @@ ROWS = (
         title="50 of 5,000 topics for each of 1,000 clients, combined, recorded sizes, 20,000 publications a second",
         scenario="fanout",
         flags={"clients": 1000, "topics": 5000, "topics_per_subscriber": 50, "sizes_from": BINANCE, "rate": 20000},
-        contenders=(Contender(TIDEGATE, flags={"dialect": "tidegate"}), Contender(BUN)),
-        targets=(Target(CPU, at_most=0.6, to=BUN),),
+        contenders=(
+            Contender(TIDEGATE, flags={"dialect": "tidegate"}), Contender(BUN),
+            flushing(5000, dialect="tidegate"), flushing(10000, dialect="tidegate"),
+        ),
+        targets=(Target(CPU, at_most=0.6, to=BUN), Target(CPU, at_most=0.6, to=BUN, who="tidegate, flush_us = 10000")),
         columns=DELIVERY,
         seconds=5,
         feed=BINANCE,
@@ -298,12 +326,7 @@ ROWS = (
         flags={"clients": 10000, "size": 128, "rate": 10, "ping_url": "/echo"},
         contenders=(*each(TIDEGATE, BUN), Contender(TIDEGATE, "tidegate, echo alone", flags={"clients": 1})),
         targets=(Target("extra.ping_us.p99", at_most=1500, to="-tidegate, echo alone", note="at most 1.5 ms more than without them"),),
-        columns=(
-            Column("echo p50 us", "extra.ping_us.p50", ratio=True),
-            Column("echo p99 us", "extra.ping_us.p99", ratio=True),
-            Column("fan-out p99 us", P99),
-            Column("CPU ns/delivery", CPU, ratio=True),
-        ),
+        columns=BESIDE,
         seconds=5,
     ),
     Row(
@@ -314,7 +337,6 @@ ROWS = (
         contenders=each(TIDEGATE, BUN, *LIBRARIES, "nchan"),
         targets=(Target(RATE, at_least=1.2, to=BUN),),
         columns=STORM,
-        fresh=True,
     ),
     Row(
         name="storm",
@@ -324,7 +346,6 @@ ROWS = (
         contenders=(Contender(TIDEGATE, tidegate=STORM_LIMITS), Contender(BUN)),
         targets=(Target(P99, at_most=1_000_000), Target(FAILED, at_most=0)),
         columns=STORM,
-        fresh=True,
     ),
     Row(
         name="storm-rate",
@@ -347,6 +368,11 @@ ROWS = (
         targets=(Target(CPU, at_most=1.05, to=TIDEGATE, who="tidegate, two shards"),),
         columns=DELIVERY,
         base=TIDEGATE,
+    ),
+    turns("w16", "1,000 subscribers, 128 bytes, 16 in flight", {"clients": 1000, "size": 128, "in_flight": 16}, DELIVERY),
+    turns(
+        "beside", "one client's echo beside 10,000 subscribers that are served 10 publications a second",
+        {"clients": 10000, "size": 128, "rate": 10, "ping_url": "/echo"}, BESIDE, seconds=5,
     ),
 )
 
