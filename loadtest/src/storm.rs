@@ -73,7 +73,7 @@ done. What was refused or failed is counted by name and is no error of the run."
 /// Runs the storm.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {
     let options = &arguments.options;
-    // A reset connection's place is free a turn later.
+    // A reset connection's place is free some turns later; who finds none waits, which counts as latency.
     let places = u64::from(arguments.clients) + 2 * CONNECTS_PER_TURN as u64;
     let mut plan = options.plan_alone(places, HANDSHAKE_BYTES)?;
     if arguments.waves.is_some() {
@@ -166,7 +166,7 @@ impl<'t> Storm<'t> {
         let (start_ns, _, until_ns) = self.team.bounds_ns();
         let moment_ns = |number: u64| start_ns + (number as f64 / per_second * 1e9) as u64;
         for _ in 0..CONNECTS_PER_TURN {
-            if moment_ns(number) > now_ns || moment_ns(number) >= until_ns {
+            if moment_ns(number) > now_ns || moment_ns(number) >= until_ns || !engine.has_place() {
                 break;
             }
             self.connect(engine, moment_ns(number))?;
@@ -191,6 +191,9 @@ impl<'t> Storm<'t> {
             waves.to_come = self.clients;
         }
         for _ in 0..waves.to_come.min(CONNECTS_PER_TURN) {
+            if !engine.has_place() {
+                break;
+            }
             self.connect(engine, waves.scheduled_ns)?;
             waves.to_come -= 1;
         }
