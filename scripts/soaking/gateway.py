@@ -108,6 +108,14 @@ class Gateway:
         if self.process.poll() is not None:
             raise Failed(f"the gateway died with {self.process.returncode}: {self.last_words()}")
 
+    def freeze(self, seconds):
+        """Gives it no core for so long, as a machine that has other work may."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(seconds)
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def figures(self):
         """Its counters and gauges, summed over the shards: `deliveries_total`, `closes_total.lag`."""
         with urllib.request.urlopen(f"http://{self.addresses['http']}/metrics", timeout=10) as answer:

@@ -44,8 +44,8 @@ LOADS = [
          {"clients": 200, "rate": 300, "publish-rate": 500}),
     Load("slow", "100 subscribers, 20 of them stall for 15 s at a time; 200 publications of 1,024 bytes a second; anew each minute",
          "slow", "ws/ws/demo.slow", {"clients": 100, "slow-percent": 20, "stall": 15, "rate": 200}, round_s=60),
-    Load("storm", "waves of 1,000 clients that come at once and are reset, five in a row, then 10 s of rest", "storm",
-         "ws/ws/demo.fanout", {"clients": 1000, "waves": 5}, round_s=20, pause_s=10),
+    Load("storm", "1,000 clients that come at once and leave at once, every 4 s", "storm", "ws/ws/demo.fanout",
+         {"clients": 1000, "waves": 1}, round_s=20, pause_s=4),
     Load("TLS storm", "20 connects a second, the oldest of 100 reset for each", "storm", "wss/ws/demo.tls",
          {"clients": 100, "rate": 20}, round_s=60),
 ]

@@ -74,7 +74,8 @@ def flat(name, samples, figure):
     tenth = max(1, len(values) // 10)
     first, last = median(values[:tenth]), median(values[-tenth:])
     grown, range_ = last / first - 1, max(values) / min(values) - 1
-    told = f"{megabytes(first)} to {megabytes(last)}: {grown:+.2%}; least {megabytes(min(values))}, largest {megabytes(max(values))}: {range_:.2%} apart"
+    told = f"{megabytes(first)} to {megabytes(last)}: {grown:+.2%}; "
+    told += f"least {megabytes(min(values))}, largest {megabytes(max(values))}: {range_:.2%} apart"
     return Criterion(f"{name} flat within 2 %", abs(grown) <= GROWTH_MAX and range_ <= GROWTH_MAX, told)
 
 

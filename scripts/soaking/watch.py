@@ -1,4 +1,5 @@
-"""What is looked at while the loads run: memory, descriptors and threads of the gateway's process, the kernel's sockets, and the gateway's own figures.
+"""What is looked at while the loads run: memory, descriptors and threads of the gateway's process, the kernel's sockets, and the
+gateway's own figures.
 
 A client's socket is in the ring's table, not among the process's descriptors; the table is told by /proc/PID/fdinfo.
 """
