@@ -60,6 +60,8 @@ pub(crate) struct Engine {
     base_us: u64,
     opening: usize,
     connected: usize,
+    /// Places of the ring that are taken, by connections and by what is left of them.
+    taken: usize,
     receives: u64,
     sources: u32,
 }
@@ -95,6 +97,7 @@ impl Engine {
             base_us,
             opening: 0,
             connected: 0,
+            taken: 0,
             receives: 0,
             sources: sizes.sources,
         })
@@ -132,6 +135,7 @@ impl Engine {
         self.by_slot[key.slot as usize] = client;
         self.opening += 1;
         self.connected += 1;
+        self.taken += 1;
         self.submit(Op::PollOut(key));
         Ok(client)
     }
@@ -161,6 +165,11 @@ impl Engine {
     /// Connections that are connecting, opening or open.
     pub(crate) fn connected(&self) -> usize {
         self.connected
+    }
+
+    /// Whether another connection finds a place: one that is closed has its own until the kernel is done with it.
+    pub(crate) fn has_place(&self) -> bool {
+        self.taken < self.by_slot.len()
     }
 
     /// Stops reading: the server finds the socket full after a while.
@@ -276,7 +285,11 @@ impl Engine {
                 self.note(client);
                 Ok(())
             }
-            Completion::Closed(_) | Completion::Woken => Ok(()),
+            Completion::Closed(_) => {
+                self.taken -= 1;
+                Ok(())
+            }
+            Completion::Woken => Ok(()),
             Completion::Accepted { .. } | Completion::AcceptFailed { .. } => unreachable!("nothing listens here"),
         }
     }

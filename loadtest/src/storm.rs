@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {
     let options = &arguments.options;
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let workers_min = (cores / 2).clamp(1, arguments.clients.into());
-    // A reset connection's place is free a turn later.
+    // A reset connection's place is free some turns later; who finds none waits, which counts as latency.
     let spare = 2 * CONNECTS_PER_TURN as u64 * workers_min.max(options.workers.unwrap_or(1).into());
     let places = u64::from(arguments.clients) + spare;
     let mut plan = options.plan_with(places, HANDSHAKE_BYTES, workers_min)?;
@@ -182,7 +182,7 @@ impl<'t> Storm<'t> {
         let (start_ns, _, until_ns) = self.team.bounds_ns();
         let moment_ns = |number: u64| start_ns + (number as f64 / per_second * 1e9) as u64;
         for _ in 0..CONNECTS_PER_TURN {
-            if moment_ns(number) > now_ns || moment_ns(number) >= until_ns {
+            if moment_ns(number) > now_ns || moment_ns(number) >= until_ns || !engine.has_place() {
                 break;
             }
             self.connect(engine, moment_ns(number))?;
@@ -208,6 +208,9 @@ impl<'t> Storm<'t> {
     ) -> io::Result<Next> {
         let Some(wave) = own else { return Ok(self.await_wave(engine, now_ns, waves)) };
         for _ in 0..to_come.min(CONNECTS_PER_TURN) {
+            if !engine.has_place() {
+                break;
+            }
             self.connect(engine, wave.scheduled_ns)?;
             to_come -= 1;
             if to_come == 0 {

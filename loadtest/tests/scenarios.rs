@@ -67,6 +67,15 @@ fn workers_share_a_storm() {
     assert!(said.contains("--workers 3 is more than --clients 2"), "{said}");
 }
 
+/// Places of connections that are being closed are not free yet: at such a rate there would be none for the next.
+#[test]
+fn a_storm_that_is_scheduled_faster_than_it_can_be_waits_for_places() {
+    let address = gateway("");
+    let storm = figures(&format!("storm --url ws://{address}/ws --clients 20 --rate 100000 --seconds 0.02 --warm-up 0"));
+    assert_eq!(number(&storm, "/extra/connects"), 2000, "{storm}");
+    assert_eq!((number(&storm, "/extra/handshakes"), number(&storm, "/extra/failed")), (2000, 0), "{storm}");
+}
+
 #[test]
 fn a_storm_names_what_failed() {
     let nobody = figures(&format!("storm --url ws://{}/ws --clients 10 --rate 100 --seconds 0.2 --warm-up 0", free_port()));

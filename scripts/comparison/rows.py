@@ -357,7 +357,6 @@ ROWS = (
         targets=(Target(P99, at_most=1_000_000), Target(FAILED, at_most=0)),
         columns=STORM,
         seconds=1.2,
-        fresh=True,
     ),
     Row(
         name="shards",
