@@ -22,10 +22,9 @@ fn start(arguments: &str) -> Child {
 /// Sends a signal once standard error has a line that begins like this. Status, standard output, and the rest of standard error.
 fn interrupted(mut child: Child, at: &str, signal: Signal) -> (ExitStatus, String, String) {
     let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
-    let mut line = String::new();
-    while !line.starts_with(at) {
-        line.clear();
-        assert!(stderr.read_line(&mut line).expect("lines are text") > 0, "it ended without {at:?}");
+    let mut before = String::new();
+    while !before.lines().next_back().is_some_and(|line| line.starts_with(at)) {
+        assert!(stderr.read_line(&mut before).expect("lines are text") > 0, "it ended without {at:?}: {before}");
     }
     kill(Pid::from_raw(child.id() as i32), signal).expect("it runs");
     let mut said = String::new();
