@@ -22,6 +22,7 @@ mod floor;
 mod idle;
 mod inflated;
 mod keys;
+mod known;
 mod link;
 mod memory;
 mod options;
