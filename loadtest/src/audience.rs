@@ -15,7 +15,7 @@ use crate::publisher::Publisher;
 use crate::recorder::Recorder;
 use crate::run::{Load, Next, OPENING_MAX, PATIENCE, Team};
 use crate::scene::Scene;
-use crate::subscribers::{Subscribers, Taken};
+use crate::subscribers::Subscribers;
 
 /// One worker's share.
 pub(crate) struct Audience<'a> {
@@ -32,6 +32,8 @@ pub(crate) struct Audience<'a> {
     is_ready: bool,
     /// What a dialect keeps of torn messages, by connection.
     held: Vec<Vec<u8>>,
+    /// The publication that the latest message was, where it was nothing else.
+    latest: Option<u64>,
     recorder: Recorder,
     /// When something came last that was waited for.
     moved_ns: u64,
@@ -58,6 +60,7 @@ impl<'a> Audience<'a> {
             ready: 0,
             is_ready: false,
             held: vec![Vec::new(); count],
+            latest: None,
             recorder: team.recorder(),
             moved_ns: 0,
             is_first: worker == 0,
@@ -112,7 +115,10 @@ impl<'a> Audience<'a> {
 
 impl Load for Audience<'_> {
     fn act(&mut self, engine: &mut Engine, now_ns: u64) -> io::Result<Next> {
-        self.subscribers.report();
+        // All of it came in the turn that ended just now.
+        if self.subscribers.settle(self.moved_ns, &mut self.recorder) && !self.is_first {
+            self.team.wake(0);
+        }
         let (start_ns, _, end_ns) = self.team.bounds_ns();
         if !self.is_ready || now_ns < start_ns {
             let next = self.open(engine, now_ns)?;
@@ -161,26 +167,44 @@ impl Handler for Audience<'_> {
     }
 
     fn message(&mut self, out: &mut Outgoing<'_>, _: MessageKind, message: &[u8], now_ns: u64) -> io::Result<()> {
-        let client = out.client;
+        let (client, waiting_bytes) = (out.client, out.waiting_bytes());
         let mut held = std::mem::take(&mut self.held[client]);
         let scene = self.scene;
-        let done = scene.dialect.hear(message, &mut held, out, &mut |heard| match heard {
-            Heard::Publication { topic, payload } if client < self.subscribers.count() => {
-                self.moved_ns = now_ns;
-                let (topics, recorder) = (&scene.topics, &mut self.recorder);
-                let taken = self.subscribers.take(client, topics, topic, payload, now_ns, recorder)?;
-                if matches!(taken, Taken::Done) && !self.is_first {
-                    self.team.wake(0);
+        let was_between = scene.dialect.is_between(&held);
+        let (mut latest, mut parts) = (None, 0);
+        let done = scene.dialect.hear(message, &mut held, out, &mut |heard| {
+            parts += 1;
+            match heard {
+                Heard::Publication { topic, payload } if client < self.subscribers.count() => {
+                    self.moved_ns = now_ns;
+                    latest = Some(self.subscribers.take(client, &scene.topics, topic, payload)?);
                 }
-                Ok(())
+                Heard::Publication { .. } => {}
+                Heard::Ready => self.became_ready(now_ns),
             }
-            Heard::Publication { .. } => Ok(()),
-            Heard::Ready => {
-                self.became_ready(now_ns);
-                Ok(())
-            }
+            Ok(())
         });
+        let is_nothing_else =
+            parts == 1 && was_between && scene.dialect.is_between(&held) && out.waiting_bytes() == waiting_bytes;
+        self.latest = latest.filter(|_| is_nothing_else);
         self.held[client] = held;
         done
+    }
+
+    fn take_known(&mut self, client: usize, is_deflating: bool, bytes: &[u8], now_ns: u64) -> usize {
+        if client >= self.subscribers.count() || !self.scene.dialect.is_between(&self.held[client]) {
+            return 0;
+        }
+        let taken = self.subscribers.take_known(client, is_deflating, bytes);
+        if taken > 0 {
+            self.moved_ns = now_ns;
+        }
+        taken
+    }
+
+    fn remember(&mut self, is_deflating: bool, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(number) = self.latest.take() {
+            self.subscribers.remember(number, is_deflating, write);
+        }
     }
 }

@@ -1,5 +1,6 @@
-//! Messages that come back: each client has a number of them under way and sends the next one when one came. Every byte that
-//! comes is compared with what was sent, in order.
+//! Messages that come back: in a closed loop each client has a number of them under way and sends the next one when one came; in
+//! an open loop they leave on a schedule, one client after the other, whatever the server does. Every byte that comes is compared
+//! with what was sent, in order.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,10 +11,13 @@ use tidegate::ws::MessageKind;
 use crate::engine::Engine;
 use crate::figures::Figures;
 use crate::link::{Handler, Outgoing, Route};
-use crate::options::{Check, Options};
+use crate::options::{self, Check, Options};
 use crate::payload::{self, Payloads, SIZE_MIN};
 use crate::recorder::Recorder;
 use crate::run::{self, Load, Next, OPENING_MAX, PATIENCE, Team};
+
+/// An open loop's server may be so far behind.
+const BEHIND_NS_MAX: u64 = 10_000_000_000;
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,6 +34,9 @@ pub(crate) struct Arguments {
     /// Messages of each client that are under way
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pipelined: u32,
+    /// Messages a second of all clients together, on schedule, in place of a number under way
+    #[arg(long, conflicts_with = "pipelined", value_parser = options::positive)]
+    rate: Option<f64>,
 }
 
 const EXAMPLES: &str = "\
@@ -39,11 +46,16 @@ Examples:
   Messages of 16 KiB, sixteen under way for each client:
     tidegate-loadtest echo --url ws://127.0.0.1:8080/echo --size 16384 --pipelined 16
 
-Latency is that of a message there and back.";
+  Fifty thousand messages a second over all clients, on schedule:
+    tidegate-loadtest echo --url ws://127.0.0.1:8080/echo --rate 50000
+
+Latency is that of a message there and back, on schedule from the moment for which it was scheduled. A closed loop fills \
+both cores of a server and of its generator, since the kernel costs both sides alike: it tells the server's CPU, a rate \
+tells latencies.";
 
 /// Connects, warms up, measures.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {
-    let Arguments { options, clients, size, pipelined } = arguments;
+    let Arguments { options, clients, size, pipelined, rate } = arguments;
     let plan = options.plan((*clients).into(), u64::from(size + 16) * u64::from(*pipelined))?;
     let team = Team::new(&plan);
     let route = Arc::new(Route::new(options.url.clone(), options.offer())?);
@@ -59,13 +71,16 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {
             payloads: Payloads::new(vec![*size]),
             first: range.start,
             clients: vec![Client::default(); range.len()],
-            pipelined: *pipelined as usize,
+            pace: match rate {
+                None => Pace::UnderWay(*pipelined as usize),
+                Some(rate) => Pace::every(rate * range.len() as f64 / f64::from(*clients), options.gather_us),
+            },
             is_checking: options.check == Check::All,
             payload: Vec::new(),
             begun: 0,
             opened: 0,
             is_ready: false,
-            is_started: false,
+            sent: 0,
             recorder: team.recorder(),
             moved_ns: 0,
             end_ns: u64::MAX,
@@ -73,7 +88,27 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Figures> {
     };
     let (figures, _) = run::run(&plan, &team, make)?;
     let figures = options.describe("echo", figures).with_dialect("echo").with_parameter("clients", *clients);
-    Ok(figures.with_parameter("size", *size).with_parameter("pipelined", *pipelined))
+    let figures = figures.with_parameter("size", *size);
+    Ok(match rate {
+        None => figures.with_parameter("pipelined", *pipelined),
+        Some(rate) => figures.with_parameter("rate", *rate),
+    })
+}
+
+/// When messages leave.
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    /// So many of each client are under way.
+    UnderWay(usize),
+    /// One every so many nanoseconds, of the clients in turn. What is due within `gather_ns` leaves together, since to wake for
+    /// each would cost more than the message; the wait is in its latency.
+    Every { interval_ns: f64, gather_ns: u64 },
+}
+
+impl Pace {
+    fn every(rate: f64, gather_us: u32) -> Pace {
+        Pace::Every { interval_ns: 1e9 / rate, gather_ns: u64::from(gather_us) * 1_000 }
+    }
 }
 
 /// One worker's clients.
@@ -84,13 +119,14 @@ struct Echo<'a> {
     /// Number of the first client over all workers.
     first: usize,
     clients: Vec<Client>,
-    pipelined: usize,
+    pace: Pace,
     is_checking: bool,
     payload: Vec<u8>,
     begun: usize,
     opened: usize,
     is_ready: bool,
-    is_started: bool,
+    /// Messages that were sent.
+    sent: u64,
     recorder: Recorder,
     /// When something came last.
     moved_ns: u64,
@@ -102,7 +138,7 @@ struct Echo<'a> {
 struct Client {
     /// Number of the next message to be sent.
     next: u64,
-    /// When those under way were sent.
+    /// When those under way were sent, or were to be.
     sent_ns: VecDeque<u64>,
 }
 
@@ -121,12 +157,44 @@ impl Echo<'_> {
         Ok(Next::Until(now_ns + 1_000_000_000))
     }
 
-    fn send(&mut self, out: &mut Outgoing<'_>, now_ns: u64) {
+    fn send(&mut self, out: &mut Outgoing<'_>, sent_ns: u64) {
         let client = &mut self.clients[out.client];
         self.payloads.write(client.next, &mut self.payload);
         client.next += 1;
-        client.sent_ns.push_back(now_ns);
+        client.sent_ns.push_back(sent_ns);
+        self.sent += 1;
         out.binary(&self.payload);
+    }
+
+    /// Sends what is due between the start and the end; says when to look again.
+    fn send_due(&mut self, engine: &mut Engine, now_ns: u64, start_ns: u64, end_ns: u64) -> io::Result<u64> {
+        let (interval_ns, gather_ns) = match self.pace {
+            Pace::Every { interval_ns, gather_ns } => (interval_ns, gather_ns),
+            Pace::UnderWay(count) => {
+                if self.sent == 0 {
+                    let all = 0..self.clients.len();
+                    all.for_each(|client| engine.say(client, |out| (0..count).for_each(|_| self.send(out, now_ns))));
+                }
+                return Ok(u64::MAX);
+            }
+        };
+        loop {
+            let due_ns = start_ns + (self.sent as f64 * interval_ns) as u64;
+            if due_ns >= end_ns || self.clients.is_empty() {
+                return Ok(u64::MAX);
+            }
+            if due_ns > now_ns {
+                return Ok(due_ns.max(now_ns + gather_ns));
+            }
+            let client = (self.sent % self.clients.len() as u64) as usize;
+            if self.clients[client].sent_ns.front().is_some_and(|sent_ns| sent_ns + BEHIND_NS_MAX < now_ns) {
+                let seconds = BEHIND_NS_MAX / 1_000_000_000;
+                return Err(io::Error::other(format!(
+                    "the server is {seconds} s behind what was scheduled: choose a lower --rate"
+                )));
+            }
+            engine.say(client, |out| self.send(out, due_ns));
+        }
     }
 
     fn wrong(&self, client: usize, expected: u64, message: &[u8]) -> io::Error {
@@ -152,20 +220,19 @@ impl Load for Echo<'_> {
             self.moved_ns = now_ns;
             return Ok(Next::Until(start_ns.min(now_ns + 1_000_000_000)));
         }
-        if !std::mem::replace(&mut self.is_started, true) {
-            for client in 0..self.clients.len() {
-                engine.say(client, |out| (0..self.pipelined).for_each(|_| self.send(out, now_ns)));
-            }
-        }
+        let next_ns = self.send_due(engine, now_ns, start_ns, end_ns)?;
         let is_idle = self.clients.iter().all(|client| client.sent_ns.is_empty());
         if now_ns >= end_ns && is_idle {
             return Ok(Next::Over);
+        }
+        if is_idle {
+            self.moved_ns = now_ns;
         }
         if now_ns > self.moved_ns + PATIENCE.as_nanos() as u64 {
             return Err(io::Error::other(format!("nothing came back for {} s", PATIENCE.as_secs())));
         }
         let end_ns = if now_ns < end_ns { end_ns } else { u64::MAX };
-        Ok(Next::Until(end_ns.min(now_ns + 1_000_000_000)))
+        Ok(Next::Until(next_ns.min(end_ns).min(now_ns + 1_000_000_000)))
     }
 
     fn recorder(&mut self) -> &mut Recorder {
@@ -192,7 +259,7 @@ impl Handler for Echo<'_> {
         }
         self.moved_ns = now_ns;
         self.recorder.delivery(sent_ns, now_ns, message.len());
-        if now_ns < self.end_ns {
+        if matches!(self.pace, Pace::UnderWay(_)) && now_ns < self.end_ns {
             self.send(out, now_ns);
         }
         Ok(())

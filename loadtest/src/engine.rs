@@ -77,7 +77,7 @@ impl Engine {
             receive_buffers: sizes.buffers,
             receive_buffer_bytes: sizes.receive_bytes,
             direct: capabilities.direct,
-            incremental: false,
+            incremental: capabilities.incremental,
         };
         let mut ring = Uring::new(settings, Vec::new())?;
         let mut completions = Vec::with_capacity(COMPLETIONS_MAX + usize::from(ENTRIES));

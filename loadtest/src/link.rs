@@ -60,6 +60,15 @@ pub(crate) trait Handler {
     /// A whole message came.
     fn message(&mut self, out: &mut Outgoing<'_>, kind: MessageKind, message: &[u8], now_ns: u64) -> io::Result<()>;
 
+    /// Takes of what came, at a border of frames, those at the front that are just what was checked before; how many bytes that
+    /// was. `is_deflating`: permessage-deflate was agreed, each message by itself. Who remembers nothing takes nothing.
+    fn take_known(&mut self, _client: usize, _is_deflating: bool, _bytes: &[u8], _now_ns: u64) -> usize {
+        0
+    }
+
+    /// The latest message was right, and `write` appends a frame that means the same.
+    fn remember(&mut self, _is_deflating: bool, _write: impl FnOnce(&mut Vec<u8>)) {}
+
     /// A ping was answered.
     fn pong(&mut self, _client: usize, _now_ns: u64) {}
 
@@ -119,6 +128,11 @@ impl Outgoing<'_> {
 
     pub(crate) fn ping(&mut self, payload: &[u8]) {
         frame::write(self.bytes, Opcode::Ping, payload, Some(self.keys.next()));
+    }
+
+    /// Bytes that wait to be sent.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     fn message(&mut self, opcode: Opcode, payload: &[u8]) {
@@ -289,27 +303,44 @@ impl Link {
             },
             Stage::Connecting | Stage::Over => return Ok(()),
         }
-        while let Some((kind, header_bytes, frame_bytes)) = self.compressed_by_itself(bytes) {
-            let frame;
+        loop {
+            if let Some(is_deflating) = self.is_between_messages() {
+                let taken = handler.take_known(client, is_deflating, bytes, now_ns);
+                bytes = &mut bytes[taken..];
+            }
+            let Some((kind, header_bytes, frame_bytes)) = self.compressed_by_itself(bytes) else {
+                match self.take_event(client, &mut bytes, None, kit, now_ns, handler)? {
+                    true => continue,
+                    false => return Ok(()),
+                }
+            };
+            let mut frame;
             (frame, bytes) = bytes.split_at_mut(frame_bytes);
             let compressed = &frame[header_bytes..];
             let Some(message) = kit.inflated.get(kind, compressed) else {
                 let compressed = compressed.to_vec();
-                self.take_events(client, frame, Some(&compressed), kit, now_ns, handler)?;
+                while self.take_event(client, &mut frame, Some(&compressed), kit, now_ns, handler)? {}
                 continue;
             };
             let (bytes, keys, compression) = (&mut self.plain, &mut kit.keys, &mut self.compression);
             let mut out = Outgoing { client, bytes, keys, compression };
             handler.message(&mut out, kind, message, now_ns).map_err(Trouble::Verdict)?;
+            handler.remember(true, |frame| frame::write_compressed(frame, opcode(kind), compressed, None));
         }
-        self.take_events(client, bytes, None, kit, now_ns, handler)
+    }
+
+    /// Whether permessage-deflate was agreed, where a frame that begins here means the same as on other such connections: no
+    /// message has begun, and none takes over what was before.
+    fn is_between_messages(&self) -> Option<bool> {
+        let agreed = self.compression.agreed;
+        let takes_over = agreed.is_some_and(|agreed| agreed.takes_over(Role::Server));
+        (!takes_over && !self.websocket.inside_message()).then_some(agreed.is_some())
     }
 
     /// Kind, and bytes of the header and of the whole, of the frame at the front, if it is a whole message that was compressed by
     /// itself.
     fn compressed_by_itself(&self, bytes: &[u8]) -> Option<(MessageKind, usize, usize)> {
-        let agreed = self.compression.agreed.filter(|agreed| !agreed.takes_over(Role::Server));
-        agreed.filter(|_| !self.websocket.inside_message())?;
+        self.is_between_messages().filter(|is_deflating| *is_deflating)?;
         let (header, header_bytes) = frame::decode(Role::Client, true, bytes).ok()??;
         let frame_bytes = header_bytes + usize::try_from(header.length).ok()?;
         let kind = match header.opcode {
@@ -320,37 +351,43 @@ impl Link {
         (header.fin && header.compressed && frame_bytes <= bytes.len()).then_some((kind, header_bytes, frame_bytes))
     }
 
-    /// Lets the protocol core have what came. `compressed`: it is one message with this payload, which is to be remembered.
-    fn take_events<H: Handler>(
+    /// Lets the protocol core have what came, up to its next event; false where it has none left. `compressed`: this is one message
+    /// with this payload, which is to be remembered.
+    fn take_event<H: Handler>(
         &mut self,
         client: usize,
-        mut bytes: &mut [u8],
+        bytes: &mut &mut [u8],
         compressed: Option<&[u8]>,
         kit: &mut Kit,
         now_ns: u64,
         handler: &mut H,
-    ) -> Result<(), Trouble> {
-        while let Some(event) = self.websocket.next(&LIMITS, &mut bytes).map_err(Trouble::lost)? {
-            match event {
-                Event::Data { kind, bytes, first, last } => {
-                    if let Some(whole) = self.assembler.add(kind, bytes, first, last) {
-                        if let Some(compressed) = compressed {
-                            kit.inflated.keep(kind, compressed, &whole.bytes);
-                        }
-                        let (bytes, keys, compression) = (&mut self.plain, &mut kit.keys, &mut self.compression);
-                        let mut out = Outgoing { client, bytes, keys, compression };
-                        handler.message(&mut out, kind, &whole.bytes, now_ns).map_err(Trouble::Verdict)?;
+    ) -> Result<bool, Trouble> {
+        let Some(event) = self.websocket.next(&LIMITS, bytes).map_err(Trouble::lost)? else { return Ok(false) };
+        match event {
+            Event::Data { kind, bytes, first, last } => {
+                if let Some(whole) = self.assembler.add(kind, bytes, first, last) {
+                    if let Some(compressed) = compressed {
+                        kit.inflated.keep(kind, compressed, &whole.bytes);
+                    }
+                    let is_deflating = self.compression.agreed.is_some();
+                    let (bytes, keys, compression) = (&mut self.plain, &mut kit.keys, &mut self.compression);
+                    let mut out = Outgoing { client, bytes, keys, compression };
+                    handler.message(&mut out, kind, &whole.bytes, now_ns).map_err(Trouble::Verdict)?;
+                    match compressed {
+                        Some(bytes) => handler.remember(true, |frame| frame::write_compressed(frame, opcode(kind), bytes, None)),
+                        None if is_deflating => {}
+                        None => handler.remember(false, |frame| frame::write(frame, opcode(kind), &whole.bytes, None)),
                     }
                 }
-                Event::Ping(payload) => frame::write(&mut self.plain, Opcode::Pong, &payload, Some(kit.keys.next())),
-                Event::Pong(_) => handler.pong(client, now_ns),
-                Event::Close(why) => {
-                    let closed = ClosedByServer(why.map(|(code, reason)| (code, reason.to_vec())));
-                    return Err(Trouble::Lost(io::Error::other(closed)));
-                }
+            }
+            Event::Ping(payload) => frame::write(&mut self.plain, Opcode::Pong, &payload, Some(kit.keys.next())),
+            Event::Pong(_) => handler.pong(client, now_ns),
+            Event::Close(why) => {
+                let closed = ClosedByServer(why.map(|(code, reason)| (code, reason.to_vec())));
+                return Err(Trouble::Lost(io::Error::other(closed)));
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The server's answer is whole: is it the right one?
@@ -366,6 +403,14 @@ impl Link {
             self.compression.agreed = Some(*agreed);
         }
         Ok(())
+    }
+}
+
+/// What a message of this kind begins with.
+fn opcode(kind: MessageKind) -> Opcode {
+    match kind {
+        MessageKind::Text => Opcode::Text,
+        MessageKind::Binary => Opcode::Binary,
     }
 }
 

@@ -24,6 +24,7 @@ mod idle;
 mod inflated;
 mod interrupt;
 mod keys;
+mod known;
 mod link;
 mod memory;
 mod options;

@@ -18,6 +18,13 @@ use crate::url::Url;
 /// Descriptors beside the connections: rings, files of /proc, the terminal.
 const DESCRIPTORS_BESIDES: u64 = 64;
 
+/// Receive buffers of a worker, all together: what comes goes through them in turn, so the fewer there are, the more of it is still in
+/// the cache when it is looked at.
+const RECEIVE_BYTES: u32 = 2 << 20;
+
+/// But so many are needed where a receive takes a whole one: as many as a turn takes.
+const RECEIVES_MIN: u32 = 64;
+
 /// What is done with frames that come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Check {
@@ -88,7 +95,7 @@ impl Options {
         let sizes = Sizes {
             connections_max: each as u32 + 1,
             receive_bytes,
-            buffers: 512,
+            buffers: (RECEIVE_BYTES / receive_bytes).max(RECEIVES_MIN) as u16,
             wake_after: WakeAfter { completions: 64, within_us: self.gather_us },
             sources: sources(connections),
         };

@@ -109,13 +109,18 @@ impl Recorder {
 
     /// A message came for which `scheduled_ns` is the moment at which it was to be sent.
     pub(crate) fn delivery(&mut self, scheduled_ns: u64, now_ns: u64, payload_bytes: usize) {
+        self.deliveries(scheduled_ns, now_ns, payload_bytes, 1);
+    }
+
+    /// So many came together, of `payload_bytes` each.
+    pub(crate) fn deliveries(&mut self, scheduled_ns: u64, now_ns: u64, payload_bytes: usize, count: u64) {
         if self.is_inside {
-            self.deliveries += 1;
-            self.piece_deliveries += 1;
-            self.bytes += payload_bytes as u64;
+            self.deliveries += count;
+            self.piece_deliveries += count;
+            self.bytes += payload_bytes as u64 * count;
         }
         if (self.from_ns..self.until_ns).contains(&scheduled_ns) {
-            self.piece_ns.saturating_record(now_ns.saturating_sub(scheduled_ns));
+            self.piece_ns.saturating_record_n(now_ns.saturating_sub(scheduled_ns), count);
         }
     }
 

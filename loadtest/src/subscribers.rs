@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::course::Course;
+use crate::known::Known;
 use crate::payload::{self, Digits, Payloads};
 use crate::recorder::Recorder;
 
@@ -18,9 +19,11 @@ pub(crate) struct Subscribers {
     next: Vec<u64>,
     /// What is under way, as far as this worker is concerned.
     under_way: Vec<UnderWay>,
+    /// Of those that were checked.
+    known: Known,
     is_checking: bool,
-    /// Deliveries that the course does not know of yet.
-    unreported: u64,
+    /// Places of publications of which some came that are not counted yet.
+    fresh: Vec<usize>,
 }
 
 /// A publication that is coming in.
@@ -30,16 +33,10 @@ struct UnderWay {
     scheduled_ns: u64,
     digits: Digits,
     size: u32,
-    /// Subscribers of this worker that lack it.
+    /// Subscribers of this worker that lack it, or have got it since it was counted last:
     missing: u32,
-}
-
-/// What a delivery came to.
-pub(crate) enum Taken {
-    /// Someone still lacks that publication.
-    OnItsWay,
-    /// It has reached everyone.
-    Done,
+    /// these.
+    came: u32,
 }
 
 impl Subscribers {
@@ -48,7 +45,7 @@ impl Subscribers {
         let held = range.clone().flat_map(|subscriber| course.topics_of(subscriber));
         let next = held.map(|topic| first[topic as usize]).collect();
         let under_way = vec![UnderWay::default(); course.places()];
-        Subscribers { course, payloads, range, next, under_way, is_checking, unreported: 0 }
+        Subscribers { course, payloads, range, next, under_way, known: Known::new(), is_checking, fresh: Vec::new() }
     }
 
     /// How many there are.
@@ -61,16 +58,8 @@ impl Subscribers {
         self.course.topics_of(self.range.start + index as u64)
     }
 
-    /// The `index`-th of them got a payload; on which topic, where the server tells.
-    pub(crate) fn take(
-        &mut self,
-        index: usize,
-        topics: &[String],
-        topic: Option<&[u8]>,
-        payload: &[u8],
-        now_ns: u64,
-        recorder: &mut Recorder,
-    ) -> io::Result<Taken> {
+    /// The `index`-th of them got a payload; on which topic, where the server tells. Gives the publication's number.
+    pub(crate) fn take(&mut self, index: usize, topics: &[String], topic: Option<&[u8]>, payload: &[u8]) -> io::Result<u64> {
         let (number, subscription) = match self.course.per_subscriber {
             1 => (self.next[index], index),
             _ => self.look_up(index, payload)?,
@@ -83,30 +72,70 @@ impl Subscribers {
         if self.under_way[place].missing == 0 || self.under_way[place].number != number {
             self.under_way[place] = self.begin(number).ok_or_else(|| self.wrong(index, number, payload))?;
         }
-        let under_way = &mut self.under_way[place];
+        let under_way = &self.under_way[place];
         if self.is_checking && !self.payloads.is(number, &under_way.digits, under_way.size as usize, payload) {
             return Err(self.wrong(index, number, payload));
         }
-        recorder.delivery(under_way.scheduled_ns, now_ns, payload.len());
         self.next[subscription] += self.course.topics;
-        under_way.missing -= 1;
-        self.unreported += 1;
-        if under_way.missing > 0 {
-            return Ok(Taken::OnItsWay);
-        }
-        let scheduled_ns = under_way.scheduled_ns;
-        // Before it is done: who is woken for that looks at the count, and would sleep on.
-        self.report();
-        if !self.course.reached(number) {
-            return Ok(Taken::OnItsWay);
-        }
-        recorder.last_delivery(scheduled_ns, now_ns);
-        Ok(Taken::Done)
+        self.note(place);
+        Ok(number)
     }
 
-    /// Tells the course of the deliveries since it was last told; by many at once, since all workers share the count.
-    pub(crate) fn report(&mut self) {
-        self.course.delivered(std::mem::take(&mut self.unreported));
+    /// The `index`-th of them got these bytes, at a border of frames: takes what is just what others got; gives how many bytes
+    /// that is.
+    pub(crate) fn take_known(&mut self, index: usize, is_deflating: bool, bytes: &[u8]) -> usize {
+        if self.course.per_subscriber > 1 {
+            return 0;
+        }
+        let mut taken = 0;
+        while let Some(frame) = self.known.get(self.next[index], is_deflating)
+            && bytes[taken..].starts_with(frame)
+        {
+            taken += frame.len();
+            let place = self.course.place(self.next[index]);
+            self.next[index] += self.course.topics;
+            self.note(place);
+        }
+        taken
+    }
+
+    /// A publication came in a frame that `write` appends, and was right. Where a subscriber has several topics nobody knows which
+    /// is the next that it gets, so nothing is remembered.
+    pub(crate) fn remember(&mut self, number: u64, is_deflating: bool, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.course.per_subscriber == 1 {
+            self.known.keep(number, is_deflating, write);
+        }
+    }
+
+    fn note(&mut self, place: usize) {
+        let under_way = &mut self.under_way[place];
+        if under_way.came == 0 {
+            self.fresh.push(place);
+        }
+        under_way.came += 1;
+    }
+
+    /// Counts what came since it was last asked, all at this moment; true if a publication has reached everyone with it. All at
+    /// once, since what came together has the same latency, and since all workers share the course's count.
+    pub(crate) fn settle(&mut self, now_ns: u64, recorder: &mut Recorder) -> bool {
+        let mut deliveries = 0;
+        for place in &self.fresh {
+            let UnderWay { scheduled_ns, size, missing, came, .. } = &mut self.under_way[*place];
+            recorder.deliveries(*scheduled_ns, now_ns, *size as usize, u64::from(*came));
+            deliveries += u64::from(*came);
+            *missing -= std::mem::take(came);
+        }
+        // Before any is done: who is woken for that looks at the count, and would sleep on.
+        self.course.delivered(deliveries);
+        let mut is_done = false;
+        for place in self.fresh.drain(..) {
+            let UnderWay { number, scheduled_ns, missing, .. } = self.under_way[place];
+            if missing == 0 && self.course.reached(number) {
+                recorder.last_delivery(scheduled_ns, now_ns);
+                is_done = true;
+            }
+        }
+        is_done
     }
 
     /// The number of a payload and whose it is, where a subscriber has several topics.
@@ -132,7 +161,7 @@ impl Subscribers {
         let scheduled_ns = self.course.scheduled_ns(number)?;
         let missing = self.course.holders(&self.range, self.course.topic(number));
         let size = self.payloads.size(number) as u32;
-        Some(UnderWay { number, scheduled_ns, digits: payload::digits(number), size, missing })
+        Some(UnderWay { number, scheduled_ns, digits: payload::digits(number), size, missing, came: 0 })
     }
 
     fn wrong(&self, index: usize, expected: u64, payload: &[u8]) -> io::Error {
@@ -169,10 +198,44 @@ mod tests {
         let mut payload = Vec::new();
         payloads.write(0, &mut payload);
         let topics = [String::from("a")];
-        let mut take = |index| subscribers.take(index, &topics, None, &payload, 20, &mut recorder);
-        assert!(matches!(take(0), Ok(Taken::OnItsWay)));
-        assert!(matches!(take(1), Ok(Taken::Done)));
+        let mut take = |index| {
+            subscribers.take(index, &topics, None, &payload).expect("it is the one");
+            subscribers.settle(20, &mut recorder)
+        };
+        assert!(!take(0) && take(1));
         assert_eq!((course.deliveries(), course.done()), (2, 1));
+    }
+
+    /// The first one's frames are taken one by one, the second's are compared with them however they are torn, and stop at the
+    /// first that is another: so both have taken the same.
+    #[test]
+    fn frames_that_are_known_count_as_those_that_were_looked_through() {
+        let course = Arc::new(Course::new(1, 1, 8));
+        let payloads = Arc::new(Payloads::new(vec![SIZE, 200]));
+        let mut recorder = Recorder::new(Arc::new(Window::new(1)));
+        let mut subscribers = Subscribers::new(course.clone(), payloads.clone(), 0..2, true);
+        let (mut payload, mut stream, mut borders) = (Vec::new(), Vec::new(), vec![0]);
+        for number in 0..5 {
+            course.publish(number, 10, 1);
+            payloads.write(number, &mut payload);
+            assert_eq!(subscribers.take(0, &[], None, &payload).ok(), Some(number));
+            let write = |out: &mut Vec<u8>| tidegate::ws::frame::write(out, tidegate::ws::Opcode::Text, &payload, None);
+            write(&mut stream);
+            borders.push(stream.len());
+            if number < 4 {
+                subscribers.remember(number, false, write);
+            }
+        }
+        assert!(!subscribers.settle(20, &mut recorder));
+        assert_eq!(subscribers.take_known(1, true, &stream), 0, "compressed, it would be another message");
+        assert_eq!(subscribers.take_known(1, false, &stream[..borders[1] - 1]), 0, "a torn frame is not taken");
+        assert_eq!(subscribers.take_known(1, false, &stream[..borders[2] + 1]), borders[2]);
+        let mut altered = stream[borders[2]..].to_vec();
+        altered[borders[4] - borders[2] - 1] ^= 1;
+        assert_eq!(subscribers.take_known(1, false, &altered), borders[3] - borders[2]);
+        assert_eq!(subscribers.take_known(1, false, &stream[borders[3]..]), borders[4] - borders[3], "the last is not known");
+        assert!(subscribers.settle(30, &mut recorder));
+        assert_eq!((course.deliveries(), course.done(), &subscribers.next[..]), (9, 4, &[5, 4][..]));
     }
 
     const SIZE: u32 = 64;

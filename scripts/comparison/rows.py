@@ -29,6 +29,7 @@ OTHER = "tidegate-other"  # another build of it, given by the user
 BUN = "bun"
 FLOOR_SEND = "floor-send"
 FLOOR_URING = "floor-uring"
+BEST_PEER = "the best peer"  # by the same figure
 LIBRARIES = ("fastwebsockets", "tokio-websockets", "sockudo-ws", "sockudo-ws-uring", "tokio-uring", "ws")
 BROKERS = ("nchan", "nats")
 
@@ -77,6 +78,10 @@ class Column:
     scale: float = 1
     digits: int = 0
     ratio: bool = False  # to Bun, beside it
+    inverse: bool = False  # scale / figure in place of scale * figure
+
+    def of(self, value):
+        return self.scale / value if self.inverse else self.scale * value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +110,8 @@ DELIVERY = (
 )
 ECHO = (
     Column("CPU ns/message", CPU, ratio=True),
+    # What a closed loop of client and server cannot show, since the client's core is as full as the server's.
+    Column("messages/s that a core would do", CPU, scale=1e9, inverse=True),
     Column("messages/s", RATE, ratio=True),
     Column("p50 us", P50),
     Column("p99 us", P99, ratio=True),
@@ -221,15 +228,21 @@ def secure(in_flight):
     )
 
 
-def echo(size, cpu, pipelined=1):
-    suffix = f"-p{pipelined}" if pipelined > 1 else ""
+def echo(size, cpu=None, pipelined=1, rate=None):
+    """In a closed loop, or at a rate of about half of what one does: the first tells CPU, the second latencies too."""
+    name, title, flags = f"echo-{size}", f"echo, 64 clients, {size:,} bytes", {"clients": 64, "size": size}
+    if rate:
+        name, title, flags = f"{name}-fixed", f"{title}, {rate:,} messages a second", {**flags, "rate": rate}
+    elif pipelined > 1:
+        name, title, flags = f"{name}-p{pipelined}", f"{title}, {pipelined} pipelined", {**flags, "pipelined": pipelined}
+    ahead = (CPU, P99) if rate else (CPU,)
     return Row(
-        name=f"echo-{size}{suffix}",
-        title=f"echo, 64 clients, {size:,} bytes" + (f", {pipelined} pipelined" if pipelined > 1 else ""),
+        name=name,
+        title=title,
         scenario="echo",
-        flags={"clients": 64, "size": size, "pipelined": pipelined},
+        flags=flags,
         contenders=each(TIDEGATE, BUN, *LIBRARIES),
-        targets=((Target(CPU, at_most=cpu, to=BUN),) if cpu else ()) + (Target(RATE, at_least=1.0, to="the best peer"),),
+        targets=((Target(CPU, at_most=cpu, to=BUN),) if cpu else ()) + tuple(Target(it, at_most=1.0, to=BEST_PEER) for it in ahead),
         columns=ECHO,
         path="/echo",
     )
@@ -316,7 +329,10 @@ ROWS = (
     echo(125, 0.97),
     echo(1024, 0.85),
     echo(16384, 0.5),
-    echo(125, None, pipelined=16),
+    echo(125, pipelined=16),
+    echo(125, rate=50000),
+    echo(1024, rate=50000),
+    echo(16384, rate=25000),
     idle(10000, *each(TIDEGATE, BUN, *LIBRARIES, *BROKERS), Contender(TIDEGATE, "tidegate, TLS", tls=True), Contender(BUN, "bun, TLS", tls=True)),
     idle(100000, Contender(TIDEGATE, tidegate=CROWD)),
     Row(

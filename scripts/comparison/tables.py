@@ -5,13 +5,12 @@ and targets beside what was reached; into the document between markers, with the
 import re
 import statistics
 
-from .rows import FLOOR_SEND, FLOOR_URING, ROOT, TIDEGATE, is_of_the_server_alone
+from .rows import BEST_PEER, FLOOR_SEND, FLOOR_URING, ROOT, TIDEGATE, is_of_the_server_alone
 from .servers import SERVERS
 
 DOCUMENT = ROOT / "docs/benchmarks.md"
 # Above this its own delay is in the latencies, and its own limit in the rates.
 GENERATOR_BUSY_MAX = 0.8
-BEST_PEER = "the best peer"
 
 
 def void(runs, label):
@@ -72,7 +71,7 @@ def cells(runs, label, width):
         values = runs.of(label, column.figure).values()
         is_bound = not is_of_the_server_alone(column.figure)
         is_void = is_bound and void(runs, label)
-        told.append("" if not values else "void" if is_void else f"{statistics.median(values) * column.scale:,.{column.digits}f}")
+        told.append("" if not values else "void" if is_void else f"{column.of(statistics.median(values)):,.{column.digits}f}")
         if column.ratio:
             found = ratios(runs, column.figure, label, row.base)
             hidden = not found or is_bound and (is_void or void(runs, row.base))

@@ -20,7 +20,7 @@ def made_up(row, figures):
 
 
 ROW = rows.fan_out(
-    10, 1, rows.each("tidegate", "bun"), (rows.Target(rows.CPU, at_most=0.95, to="bun"), rows.Target(rows.RATE, at_least=1, to=tables.BEST_PEER))
+    10, 1, rows.each("tidegate", "bun"), (rows.Target(rows.CPU, at_most=0.95, to="bun"), rows.Target(rows.RATE, at_least=1, to=rows.BEST_PEER))
 )
 
 
@@ -42,6 +42,15 @@ class Tables(unittest.TestCase):
         cpu, rate = tables.targets(runs)
         self.assertIn("missed: 1.20", cpu)
         self.assertIn("void or not measured", rate)
+
+    def test_an_echo_is_held_against_whom_it_costs_least(self):
+        row = rows.echo(125, 0.97)
+        runs = made_up(row, {"tidegate": ([90, 90], 0.95), "bun": ([100, 100], 0.95), "ws": ([200, 200], 0.5), "tokio-uring": ([80, 100], 0.9)})
+        bun, best = tables.targets(runs)
+        self.assertIn("**reached**: 0.90", bun)
+        # Its median is the least of all peers', and a busy generator takes nothing from CPU.
+        self.assertIn("| at most 1x the best peer | missed: 1.01", best)
+        self.assertIn("| tidegate | 90 | 0.90 (0.90 to 0.90) | 11,111,111 | void |", tables.table(runs))
 
     def test_who_gave_no_figures_is_in_the_table_with_the_reason(self):
         runs = made_up(ROW, {"bun": ([100], 0.5)})
@@ -70,7 +79,7 @@ class Rows(unittest.TestCase):
             self.assertLessEqual({contender.server for contender in row.contenders}, set(servers.SERVERS), row.name)
             for target in row.targets:
                 self.assertIn(target.who, labels, row.name)
-                self.assertIn(target.to.lstrip("-"), [*labels, "", tables.BEST_PEER], row.name)
+                self.assertIn(target.to.lstrip("-"), [*labels, "", rows.BEST_PEER], row.name)
                 self.assertNotEqual(target.at_most is None, target.at_least is None, row.name)
 
     def test_each_round_begins_with_another_contender(self):

@@ -68,6 +68,12 @@ pub(crate) trait Dialect: Send + Sync {
     /// Publishes. `is_only`: there is no other topic.
     fn publish(&self, topic: &str, is_only: bool, payload: &[u8], out: &mut Outgoing<'_>);
 
+    /// Whether a message means the same on every connection that is at such a point, as `held` tells it: the server has let it in,
+    /// and nothing is left over of a message before.
+    fn is_between(&self, held: &[u8]) -> bool {
+        held.is_empty()
+    }
+
     /// What a message is, part by part; `held` is the connection's own, for what a message leaves over. Unless the dialect says
     /// otherwise it is a publication as it was published.
     ///

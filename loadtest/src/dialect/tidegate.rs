@@ -38,6 +38,11 @@ impl Dialect for Tidegate {
         }
     }
 
+    /// The reply to SUBSCRIBE came.
+    fn is_between(&self, held: &[u8]) -> bool {
+        !held.is_empty()
+    }
+
     fn hear(
         &self,
         message: &[u8],

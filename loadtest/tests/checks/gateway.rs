@@ -51,6 +51,16 @@ fn echoes_plain_and_compressed() {
 }
 
 #[test]
+fn echoes_on_a_schedule() {
+    let url = format!("ws://{}/echo", gateway(ECHO));
+    let figures = figures("echo", &url, &["--clients", "8", "--rate", "1000", "--workers", "2"]);
+    assert_eq!(figures["parameters"]["rate"], 1000.0);
+    let messages = figures["deliveries"].as_u64().expect("a number");
+    // 0.3 seconds of the schedule, however fast the server is.
+    assert!((1..=300).contains(&messages), "{figures}");
+}
+
+#[test]
 fn a_fan_out_that_is_compressed() {
     let url = format!("ws://{}/ws/demo.load0", gateway_with("permessage_deflate = true\n", ""));
     figures("fanout", &url, &["--deflate", "--clients", "10", "--sizes", "200..2000", "--in-flight", "8"]);

@@ -66,26 +66,24 @@ fn serve(mut stream: TcpStream, subscribers: &Mutex<Vec<TcpStream>>, lie: Lie) {
             let is_lied_about = publication == LIED_ABOUT;
             publication += 1;
             let mut payload = message.bytes.into_owned();
-            let mut out = Vec::new();
+            let truth = framed(&path, &payload);
             let lied = if is_lied_about { lie } else { Lie::None };
-            match lied {
-                Lie::Loses => continue,
-                Lie::Alters => payload[30] ^= 1,
-                Lie::Shortens => drop(payload.pop()),
+            let mut told = match lied {
+                Lie::Loses | Lie::Reorders => Vec::new(),
+                Lie::Repeats => truth.repeat(2),
+                Lie::Alters => {
+                    payload[30] ^= 1;
+                    framed(&path, &payload)
+                }
+                Lie::Shortens => framed(&path, &payload[..payload.len() - 1]),
                 Lie::Dies => return die(&stream, subscribers),
-                Lie::None | Lie::Repeats | Lie::Reorders => {}
-            }
-            let opcode = if path.starts_with("/echo") { Opcode::Binary } else { Opcode::Text };
-            frame::write(&mut out, opcode, &payload, None);
+                Lie::None => truth.clone(),
+            };
+            told.extend(kept_back.take().unwrap_or_default());
             if lied == Lie::Reorders {
-                kept_back = Some(out);
-                continue;
+                kept_back = Some(truth.clone());
             }
-            if lied == Lie::Repeats {
-                out = out.repeat(2);
-            }
-            out.extend(kept_back.take().unwrap_or_default());
-            send(&path, &mut stream, subscribers, &out);
+            send(&path, &mut stream, subscribers, &truth, &told);
         }
         input = vec![0; 64 << 10];
         match stream.read(&mut input) {
@@ -95,14 +93,24 @@ fn serve(mut stream: TcpStream, subscribers: &Mutex<Vec<TcpStream>>, lie: Lie) {
     }
 }
 
-fn send(path: &str, stream: &mut TcpStream, subscribers: &Mutex<Vec<TcpStream>>, bytes: &[u8]) {
+fn framed(path: &str, payload: &[u8]) -> Vec<u8> {
+    let opcode = if path.starts_with("/echo") { Opcode::Binary } else { Opcode::Text };
+    let mut out = Vec::new();
+    frame::write(&mut out, opcode, payload, None);
+    out
+}
+
+/// What is told goes to all; of the topic `last` to the last subscriber, and the others get the truth.
+fn send(path: &str, stream: &mut TcpStream, subscribers: &Mutex<Vec<TcpStream>>, truth: &[u8], told: &[u8]) {
     // Who has left is nobody's concern here: the generator has found out.
     if path.starts_with("/echo") {
-        stream.write_all(bytes).ok();
+        stream.write_all(told).ok();
         return;
     }
-    for subscriber in subscribers.lock().expect("nobody panics with it").iter_mut() {
-        subscriber.write_all(bytes).ok();
+    let mut subscribers = subscribers.lock().expect("nobody panics with it");
+    let first_lied_to = if path.ends_with("/last") { subscribers.len() - 1 } else { 0 };
+    for (index, subscriber) in subscribers.iter_mut().enumerate() {
+        subscriber.write_all(if index < first_lied_to { truth } else { told }).ok();
     }
 }
 

@@ -23,8 +23,11 @@ fn every_lie_of_a_fan_out_is_found_out() {
         (Lie::Alters, "its bytes are not those that were sent"),
         (Lie::Shortens, "its bytes are not those that were sent"),
     ] {
-        let said = trouble("fanout", &format!("ws://{}/ws/x", liar::start(lie)), FANOUT);
-        assert!(said.contains(&lied_about) && said.contains(what), "{lie:?}: {said}");
+        // The frames of who is lied to alone are compared with those that others got.
+        for topic in ["all", "last"] {
+            let said = trouble("fanout", &format!("ws://{}/ws/{topic}", liar::start(lie)), FANOUT);
+            assert!(said.contains(&lied_about) && said.contains(what), "{lie:?} to {topic}: {said}");
+        }
     }
     // The repeated one is taken for the next.
     let said = trouble("fanout", &format!("ws://{}/ws/x", liar::start(Lie::Repeats)), FANOUT);
