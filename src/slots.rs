@@ -7,19 +7,19 @@
 
 use std::ops::{Index, IndexMut};
 
-/// Rows of a chunk: some kilobytes of those that are kept for clients.
+/// Rows of a chunk, where nothing else is said: some kilobytes of those that are kept for clients.
 const CHUNK_ROWS: usize = 128;
 
 /// Rows that are made when they are first wanted and stay until all go.
 #[derive(Debug)]
-pub struct Slots<T> {
-    chunks: Vec<Box<[T; CHUNK_ROWS]>>,
+pub struct Slots<T, const ROWS: usize = CHUNK_ROWS> {
+    chunks: Vec<Box<[T; ROWS]>>,
 }
 
-impl<T> Slots<T> {
+impl<T, const ROWS: usize> Slots<T, ROWS> {
     /// No rows.
     #[must_use]
-    pub const fn new() -> Slots<T> {
+    pub const fn new() -> Self {
         Slots { chunks: Vec::new() }
     }
 
@@ -27,7 +27,7 @@ impl<T> Slots<T> {
     pub fn reserve_with(&mut self, slot: u32, mut row: impl FnMut(u32) -> T) {
         while self.len() <= slot {
             let first = self.len();
-            let rows: Box<[T]> = (first..first + CHUNK_ROWS as u32).map(&mut row).collect();
+            let rows: Box<[T]> = (first..first + ROWS as u32).map(&mut row).collect();
             self.chunks.push(rows.try_into().ok().expect("as many rows as a chunk has"));
         }
     }
@@ -35,7 +35,7 @@ impl<T> Slots<T> {
     /// One more than the last row's number.
     #[must_use]
     pub fn len(&self) -> u32 {
-        (self.chunks.len() * CHUNK_ROWS) as u32
+        (self.chunks.len() * ROWS) as u32
     }
 
     /// Whether there are no rows.
@@ -47,34 +47,34 @@ impl<T> Slots<T> {
     /// The row, where it is there.
     #[must_use]
     pub fn get(&self, slot: u32) -> Option<&T> {
-        self.chunks.get(slot as usize / CHUNK_ROWS).map(|chunk| &chunk[slot as usize % CHUNK_ROWS])
+        self.chunks.get(slot as usize / ROWS).map(|chunk| &chunk[slot as usize % ROWS])
     }
 
     /// The row, where it is there.
     pub fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        self.chunks.get_mut(slot as usize / CHUNK_ROWS).map(|chunk| &mut chunk[slot as usize % CHUNK_ROWS])
+        self.chunks.get_mut(slot as usize / ROWS).map(|chunk| &mut chunk[slot as usize % ROWS])
     }
 }
 
-impl<T> Default for Slots<T> {
-    fn default() -> Slots<T> {
-        Slots::new()
+impl<T, const ROWS: usize> Default for Slots<T, ROWS> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
-impl<T> Index<u32> for Slots<T> {
+impl<T, const ROWS: usize> Index<u32> for Slots<T, ROWS> {
     type Output = T;
 
     /// # Panics
     /// Where the row is not there.
     fn index(&self, slot: u32) -> &T {
-        &self.chunks[slot as usize / CHUNK_ROWS][slot as usize % CHUNK_ROWS]
+        &self.chunks[slot as usize / ROWS][slot as usize % ROWS]
     }
 }
 
-impl<T> IndexMut<u32> for Slots<T> {
+impl<T, const ROWS: usize> IndexMut<u32> for Slots<T, ROWS> {
     fn index_mut(&mut self, slot: u32) -> &mut T {
-        &mut self.chunks[slot as usize / CHUNK_ROWS][slot as usize % CHUNK_ROWS]
+        &mut self.chunks[slot as usize / ROWS][slot as usize % ROWS]
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn rows_are_made_once_and_stay_where_they_are() {
-        let mut slots = Slots::new();
+        let mut slots: Slots<u32> = Slots::new();
         assert!(slots.is_empty() && slots.get(0).is_none());
         slots.reserve_with(CHUNK_ROWS as u32, |slot| slot);
         assert_eq!(slots.len(), 2 * CHUNK_ROWS as u32);

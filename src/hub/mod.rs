@@ -33,7 +33,7 @@ pub use topic::{Pattern, TopicName, TopicNameError};
 pub use visit::{Fallen, Span, TornPlace, TornRest};
 
 use registry::Registry;
-use store::{TopicMember, Topics, encode};
+use store::{Topics, encode};
 use visit::Rests;
 
 /// What changes a publication's bytes on the wire: dialect and compression. The key of encode-once.

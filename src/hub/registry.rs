@@ -7,10 +7,13 @@
 //!
 //! Without: rings, what a cursor points at, sends.
 
+use super::Encoding;
 use super::due::DueSet;
 use super::store::TopicId;
-use super::{Encoding, TopicMember};
 use crate::slots::Slots;
+
+/// Heads of chains that are made at once: a page of them.
+const HEADS: usize = 1024;
 
 /// No subscription: the end of a chain.
 pub(super) const NONE: u32 = u32::MAX;
@@ -23,6 +26,8 @@ pub(super) struct Subscription {
     /// Offset of the first publication that is not wholly sent.
     pub(super) cursor: u64,
     pub(super) topic: TopicId,
+    /// The client's.
+    pub(super) slot: u32,
     pub(super) encoding: Encoding,
     next_due: u32,
     /// Chain of the client's subscriptions, in the order subscribed; the free list uses `next`.
@@ -85,29 +90,27 @@ pub(super) struct Registry {
     /// The first row that is free.
     free: u32,
     /// By slot: noted subscriptions, the one noted last first.
-    fresh: Vec<u32>,
+    fresh: Slots<u32, HEADS>,
     clients: Slots<Client>,
     pub(super) due: DueSet,
 }
 
 impl Registry {
     pub(super) fn new() -> Registry {
-        Registry { subscriptions: Slots::new(), free: NONE, fresh: Vec::new(), clients: Slots::new(), due: DueSet::default() }
+        Registry { subscriptions: Slots::new(), free: NONE, fresh: Slots::new(), clients: Slots::new(), due: DueSet::default() }
     }
 
     /// Appends a subscription to the client's; it is not noted.
     pub(super) fn add(&mut self, slot: u32, topic: TopicId, encoding: Encoding, cursor: u64) -> u32 {
         self.clients.reserve_with(slot, |_| Client::NEW);
-        if self.fresh.len() < self.clients.len() as usize {
-            self.fresh.resize(self.clients.len() as usize, NONE);
-            self.due.reserve(self.clients.len() - 1);
-        }
+        self.fresh.reserve_with(slot, |_| NONE);
+        self.due.reserve(slot);
         if self.free == NONE {
             self.make_free();
         }
         let (id, client) = (self.free, &mut self.clients[slot]);
         let previous = std::mem::replace(&mut client.last, id);
-        let subscription = Subscription { cursor, topic, encoding, next_due: NOT_NOTED, next: NONE, previous };
+        let subscription = Subscription { cursor, topic, slot, encoding, next_due: NOT_NOTED, next: NONE, previous };
         self.free = std::mem::replace(&mut self.subscriptions[id], subscription).next;
         match previous {
             NONE => client.first = id,
@@ -122,6 +125,7 @@ impl Registry {
         let free = |id| Subscription {
             cursor: 0,
             topic: TopicId::NONE,
+            slot: NONE,
             encoding: Encoding::Raw,
             next_due: NOT_NOTED,
             next: id + 1,
@@ -135,9 +139,9 @@ impl Registry {
     }
 
     /// Takes a subscription out of its client's chains and frees it; gives whether it was noted.
-    pub(super) fn remove(&mut self, slot: u32, id: u32) -> bool {
-        let was_noted = self.unlink_due(slot, id);
-        let Subscription { next, previous, .. } = self.subscriptions[id];
+    pub(super) fn remove(&mut self, id: u32) -> bool {
+        let was_noted = self.unlink_due(id);
+        let Subscription { slot, next, previous, .. } = self.subscriptions[id];
         match previous {
             NONE => self.clients[slot].first = next,
             previous => self.subscriptions[previous].next = next,
@@ -149,6 +153,11 @@ impl Registry {
         self.subscriptions[id].next = self.free;
         self.free = id;
         was_noted
+    }
+
+    /// Where the client's subscription stands among a topic's members, or where it would stand.
+    pub(super) fn place_among(&self, members: &[u32], slot: u32) -> Result<usize, usize> {
+        members.binary_search_by_key(&slot, |member| self.subscriptions[*member].slot)
     }
 
     pub(super) fn get(&self, id: u32) -> &Subscription {
@@ -179,29 +188,29 @@ impl Registry {
 
     /// The client's noted subscriptions.
     pub(super) fn noted(&self, slot: u32) -> impl Iterator<Item = u32> {
-        let (oldest, fresh) = self.client(slot).map_or((NONE, NONE), |client| (client.oldest, self.fresh[slot as usize]));
+        let (oldest, fresh) = self.client(slot).map_or((NONE, NONE), |client| (client.oldest, self.fresh[slot]));
         self.chain(oldest, |subscription| subscription.next_due).chain(self.chain(fresh, |subscription| subscription.next_due))
     }
 
     /// Notes all of a topic's members that are not yet noted; gives how many those were. This is the loop that every
     /// publication pays for each subscriber: members come in slot order, so marks are gathered to one OR for 64 slots.
-    pub(super) fn note_all(&mut self, members: &[TopicMember]) -> u32 {
-        let (subscriptions, fresh) = (&mut self.subscriptions, &mut self.fresh[..]);
+    pub(super) fn note_all(&mut self, members: &[u32]) -> u32 {
+        let (subscriptions, fresh) = (&mut self.subscriptions, &mut self.fresh);
         let (mut noted, mut word, mut bits) = (0, 0, 0);
-        for member in members {
-            let subscription = &mut subscriptions[member.subscription];
+        for &member in members {
+            let subscription = &mut subscriptions[member];
             if subscription.next_due != NOT_NOTED {
                 continue;
             }
             noted += 1;
-            let before = std::mem::replace(&mut fresh[member.slot as usize], member.subscription);
+            let (slot, before) = (subscription.slot, std::mem::replace(&mut fresh[subscription.slot], member));
             subscription.next_due = before;
             if before == NONE {
-                if word != member.slot / 64 {
+                if word != slot / 64 {
                     self.due.mark_word(word, bits);
-                    (word, bits) = (member.slot / 64, 0);
+                    (word, bits) = (slot / 64, 0);
                 }
-                bits |= 1 << (member.slot % 64);
+                bits |= 1 << (slot % 64);
             }
         }
         self.due.mark_word(word, bits);
@@ -209,14 +218,14 @@ impl Registry {
     }
 
     /// Notes a subscription and marks its client; false where it was noted already.
-    pub(super) fn note(&mut self, slot: u32, id: u32) -> bool {
-        self.note_all(&[TopicMember { slot, subscription: id }]) == 1
+    pub(super) fn note(&mut self, id: u32) -> bool {
+        self.note_all(&[id]) == 1
     }
 
     /// The subscription that was noted longest ago.
     pub(super) fn oldest_noted(&mut self, slot: u32) -> Option<u32> {
         let client = self.clients.get_mut(slot)?;
-        let mut fresh = if client.oldest == NONE { std::mem::replace(&mut self.fresh[slot as usize], NONE) } else { NONE };
+        let mut fresh = if client.oldest == NONE { std::mem::replace(&mut self.fresh[slot], NONE) } else { NONE };
         while fresh != NONE {
             let subscription = &mut self.subscriptions[fresh];
             let newer = client.oldest;
@@ -235,7 +244,7 @@ impl Registry {
 
     /// Whether none of the client's subscriptions is noted.
     pub(super) fn is_quiet(&self, slot: u32) -> bool {
-        self.fresh[slot as usize] == NONE && self.clients[slot].oldest == NONE
+        self.fresh[slot] == NONE && self.clients[slot].oldest == NONE
     }
 
     /// Empties the client's due chain; `noted` is told each topic whose subscription stood in it.
@@ -246,15 +255,15 @@ impl Registry {
         }
     }
 
-    fn unlink_due(&mut self, slot: u32, id: u32) -> bool {
-        let next = self.subscriptions[id].next_due;
+    fn unlink_due(&mut self, id: u32) -> bool {
+        let Subscription { slot, next_due: next, .. } = self.subscriptions[id];
         if next == NOT_NOTED {
             return false;
         }
         let follower = self.noted(slot).find(|other| self.subscriptions[*other].next_due == id);
         match follower {
             Some(before) => self.subscriptions[before].next_due = next,
-            None if self.fresh[slot as usize] == id => self.fresh[slot as usize] = next,
+            None if self.fresh[slot] == id => self.fresh[slot] = next,
             None => self.clients[slot].oldest = next,
         }
         self.subscriptions[id].next_due = NOT_NOTED;

@@ -29,13 +29,6 @@ impl TopicId {
     }
 }
 
-/// A subscriber in its topic's list.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TopicMember {
-    pub(super) slot: u32,
-    pub(super) subscription: u32,
-}
-
 /// A topic's frames in one encoding, and who is inside one of them.
 #[derive(Debug)]
 pub(super) struct Encoded {
@@ -92,8 +85,8 @@ pub(super) struct Topic {
     pub(super) epoch: Epoch,
     /// How many members are noted: where it is all of them, publishing walks nobody.
     pub(super) noted: u32,
-    /// Who is subscribed, in slot order.
-    pub(super) members: Vec<TopicMember>,
+    /// The subscriptions, in the order of their clients' slots.
+    pub(super) members: Vec<u32>,
     /// [`Encoding::Raw`].
     log: Encoded,
     ingests: VecDeque<Ingest>,

@@ -3,7 +3,7 @@
 //! Without: requests and replies, rights, limits on how many.
 
 use super::registry::Rest;
-use super::store::{TopicId, TopicMember};
+use super::store::TopicId;
 use super::{Encoder, Encoding, Hub};
 
 /// Where a subscription begins.
@@ -56,7 +56,7 @@ impl Hub {
     ) -> Result<(), HubError> {
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
         let topic = self.topics.get_mut(id);
-        let Err(place) = topic.members.binary_search_by_key(&slot, |member| member.slot) else {
+        let Err(place) = self.registry.place_among(&topic.members, slot) else {
             return Err(HubError::Subscribed);
         };
         let (head, next) = (topic.log().head(), topic.log().next());
@@ -73,9 +73,9 @@ impl Hub {
             return Err(HubError::NotHeld { after: cursor - 1, oldest });
         }
         let subscription = self.registry.add(slot, id, encoding, cursor);
-        topic.members.insert(place, TopicMember { slot, subscription });
+        topic.members.insert(place, subscription);
         if cursor < next {
-            topic.noted += u32::from(self.registry.note(slot, subscription));
+            topic.noted += u32::from(self.registry.note(subscription));
         }
         Ok(())
     }
@@ -83,7 +83,7 @@ impl Hub {
     /// Whether the client is subscribed to the topic.
     #[must_use]
     pub fn is_subscribed(&self, slot: u32, topic: TopicId) -> bool {
-        self.topics.get(topic).members.binary_search_by_key(&slot, |member| member.slot).is_ok()
+        self.registry.place_among(&self.topics.get(topic).members, slot).is_ok()
     }
 
     /// Ends a subscription; false where there is none. A frame that the client is inside of is still owed to it
@@ -91,12 +91,12 @@ impl Hub {
     pub fn unsubscribe(&mut self, slot: u32, topic: TopicId) -> bool {
         self.assert_nothing_taken_by(slot);
         let members = &self.topics.get(topic).members;
-        let Ok(place) = members.binary_search_by_key(&slot, |member| member.slot) else {
+        let Ok(place) = self.registry.place_among(members, slot) else {
             return false;
         };
-        let subscription = members[place].subscription;
+        let subscription = members[place];
         self.copy_rest_of(slot, Some(subscription));
-        self.drop_subscription(slot, subscription);
+        self.drop_subscription(subscription);
         true
     }
 
@@ -175,17 +175,17 @@ impl Hub {
         let topics = &mut self.topics;
         self.registry.clear_noted(slot, |topic| topics.get_mut(topic).noted -= 1);
         while let Some(subscription) = self.registry.first_of_client(slot) {
-            self.drop_subscription(slot, subscription);
+            self.drop_subscription(subscription);
         }
     }
 
     /// Drops one subscription. The client is not inside a frame of it.
-    fn drop_subscription(&mut self, slot: u32, id: u32) {
+    fn drop_subscription(&mut self, id: u32) {
         let subscription = self.registry.get(id);
         let topic = self.topics.get_mut(subscription.topic);
-        let place = topic.members.binary_search_by_key(&slot, |member| member.slot);
+        let place = self.registry.place_among(&topic.members, subscription.slot);
         topic.members.remove(place.expect("a subscription's client is a member of its topic"));
         topic.release(subscription.encoding);
-        topic.noted -= u32::from(self.registry.remove(slot, id));
+        topic.noted -= u32::from(self.registry.remove(id));
     }
 }

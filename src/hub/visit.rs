@@ -278,7 +278,7 @@ impl Hub {
             };
         }
         if cursor < next {
-            topic.noted += u32::from(self.registry.note(slot, span.subscription));
+            topic.noted += u32::from(self.registry.note(span.subscription));
         }
         cursor - span.from
     }
@@ -374,7 +374,7 @@ impl Hub {
     fn give_back(&mut self, visit: &Visit, spans: &mut Vec<Span>) {
         for span in spans.drain(visit.spans_before..).filter(|span| span.subscription != NONE) {
             let topic = self.topics.get_mut(self.registry.get(span.subscription).topic);
-            topic.noted += u32::from(self.registry.note(visit.slot, span.subscription));
+            topic.noted += u32::from(self.registry.note(span.subscription));
         }
     }
 

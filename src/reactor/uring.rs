@@ -69,7 +69,7 @@ pub struct Uring {
     /// The kernel writes the eventfd's count here.
     wakes: Box<UnsafeCell<u64>>,
     /// Operations for the next turn.
-    queued: VecDeque<squeue::Entry>,
+    queued: Vec<squeue::Entry>,
     /// Completions that the shard had no room for. Bounded, since each armed request has at most one without a buffer.
     backlog: VecDeque<Event>,
     /// One for each send of the turn.
@@ -77,7 +77,6 @@ pub struct Uring {
     undecided: usize,
     /// Headers of this turn's vectored sends. Never grows beyond its capacity: the kernel has their addresses.
     messages: Vec<libc::msghdr>,
-    turns: u64,
     /// The ring failed: entries that were not handed over point to bytes that may be gone.
     broken: bool,
     /// Completions but for sends that the latest call brought.
@@ -121,12 +120,11 @@ impl Uring {
             clients,
             waker: Arc::new(EventWaker::new()?),
             wakes: Box::new(UnsafeCell::new(0)),
-            queued: VecDeque::with_capacity(entries),
+            queued: Vec::with_capacity(entries),
             backlog: VecDeque::with_capacity(entries),
             results: Vec::with_capacity(entries),
             undecided: 0,
             messages: Vec::with_capacity(entries),
-            turns: 0,
             broken: false,
             brought: 0,
             overflows: 0,
@@ -173,7 +171,7 @@ impl Uring {
 
     fn arm_wake(&mut self) {
         let entry = opcode::Read::new(Fd(self.waker.0.as_raw_fd()), self.wakes.get().cast(), size_of::<u64>() as u32).build();
-        self.queued.push_back(entry.user_data(Tag { kind: Kind::Wake, generation: 0, slot: 0 }.encode()));
+        self.queued.push(entry.user_data(Tag { kind: Kind::Wake, generation: 0, slot: 0 }.encode()));
     }
 
     /// Puts the turn's sends into the (empty) submission queue.
@@ -184,7 +182,7 @@ impl Uring {
         self.undecided = sends.len();
         self.messages.clear();
         for (index, send) in sends.iter().enumerate() {
-            let target = self.clients.send_to(send.client, self.turns);
+            let target = self.clients.send_to(send.client);
             let tag = Tag { kind: Kind::Send, generation: index as u32, slot: send.client.slot };
             let entry = send_entry(send, target, &mut self.messages).user_data(tag.encode());
             // SAFETY: the bytes, the pieces and the header live until `turn` returns, and the send is decided by then.
@@ -228,7 +226,9 @@ impl Uring {
 
     /// Puts what is queued into the submission queue behind the sends.
     fn hand_over(&mut self) -> io::Result<()> {
-        while let Some(entry) = self.queued.pop_front() {
+        // All of them, so that the next turn's begin where these did, in memory that is warm.
+        let mut queued = std::mem::take(&mut self.queued);
+        for entry in queued.drain(..) {
             if self.ring.submission().is_full() {
                 self.call(Sleep::default(), 0)?;
                 self.drain();
@@ -236,6 +236,7 @@ impl Uring {
             // SAFETY: what an entry points to is owned by `self` (addresses, the wake count) or static, and outlives the ring.
             unsafe { self.ring.submission().push(&entry) }.expect("there is room after a submission");
         }
+        self.queued = queued;
         Ok(())
     }
 
@@ -298,7 +299,11 @@ impl Uring {
     fn deliver(&mut self, completions_max: usize, now: Now, out: &mut Vec<Completion>) {
         let end = out.len() + completions_max;
         while out.len() < end {
-            let Some(event) = self.backlog.pop_front() else { return };
+            let Some(event) = self.backlog.pop_front() else {
+                // It begins anew where it began, and does not go through all of its memory.
+                self.backlog.clear();
+                return;
+            };
             out.extend(self.settle(event, now));
         }
     }
@@ -374,6 +379,7 @@ impl Uring {
         }
         assert_eq!(self.undecided, 0, "a send with MSG_DONTWAIT is decided when io_uring_enter returns");
         for (send, result) in sends.iter().zip(&self.results) {
+            self.clients.sent(send.client);
             let outcome = match *result {
                 0.. => SendOutcome::Sent(*result as u32),
                 _ if matches!(-result, libc::EAGAIN | libc::EINTR) => SendOutcome::Full,
@@ -392,10 +398,10 @@ impl Reactor for Uring {
         }
         match op {
             Op::Accept { armed } => self.accepts.want(armed, &mut self.queued),
-            Op::Receive(client) => self.queued.push_back(self.clients.receive(client)),
+            Op::Receive(client) => self.queued.push(self.clients.receive(client)),
             Op::CancelReceive(client) => self.queued.extend(self.clients.cancel_receive(client)),
-            Op::PollOut(client) => self.queued.push_back(self.clients.poll_out(client)),
-            Op::ShutdownSend(client) => self.queued.push_back(self.clients.shutdown_send(client)),
+            Op::PollOut(client) => self.queued.push(self.clients.poll_out(client)),
+            Op::ShutdownSend(client) => self.queued.push(self.clients.shutdown_send(client)),
             Op::Close { client, reset } => self.clients.close(client, reset, &mut self.queued),
         }
         Ok(())
@@ -406,7 +412,6 @@ impl Reactor for Uring {
         if self.broken {
             return Err(io::Error::other("the ring failed in an earlier turn"));
         }
-        self.turns += 1;
         self.push_sends(sends);
         let before = out.len();
         loop {

@@ -28,7 +28,7 @@ impl Session {
     /// Sends a close frame after what is owed, and ends. Where the handshake is not done, just ends.
     pub fn close(&mut self, code: CloseCode, reason: &str, class: CloseClass, now_us: u64) {
         if matches!(self.phase, Phase::Open(_) | Phase::Receiving) {
-            frame::write_close(&mut self.owed, code, reason, None);
+            frame::write_close(self.owe(), code, reason, None);
         }
         self.end(class, now_us);
     }
@@ -39,7 +39,9 @@ impl Session {
             return;
         }
         self.phase = Phase::Ending;
-        self.pong = None;
+        if let Some(owed) = &mut self.owed {
+            owed.pong = None;
+        }
         self.began_us = now_us;
         self.close_class = Some(class);
     }
@@ -112,7 +114,7 @@ impl Session {
             // RFC 6455 5.5.2: a Ping "may serve either as a keepalive or as a means to verify that the remote endpoint
             // is still responsive".
             Phase::Open(_) => {
-                frame::write(&mut self.owed, frame::Opcode::Ping, &[], None);
+                frame::write(self.owe(), frame::Opcode::Ping, &[], None);
                 self.pinged = true;
                 self.began_us = moment.now_us;
             }
@@ -123,15 +125,14 @@ impl Session {
     /// The client's socket is full, so the ping may not have reached it: the pong's time begins anew. A client that takes
     /// nothing at all is ended by `TCP_USER_TIMEOUT`.
     pub fn postpone_pong(&mut self, now_us: u64) {
-        if self.pinged {
+        if self.pinged && self.is_open() {
             self.began_us = now_us;
         }
     }
 
     /// The client's TCP took bytes of a backlog: it lives, whatever it says.
     pub fn took_bytes(&mut self, now_us: u64) {
-        self.received_us = now_us;
-        if self.pinged {
+        if self.is_open() {
             self.began_us = now_us;
         }
     }
@@ -139,9 +140,9 @@ impl Session {
     /// A fifth of the idle time either way, so that a thousand clients that came at once are not pinged at once. Taken
     /// from the moment of the last byte: as good as random, and the same whenever it is asked.
     fn idle_due_us(&self, idle_ping_ms: u32) -> u64 {
-        let mixed = self.received_us.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let mixed = self.began_us.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         let least_us = u64::from(idle_ping_ms) * 800;
-        self.received_us + least_us + mixed % (least_us / 2).max(1)
+        self.began_us + least_us + mixed % (least_us / 2).max(1)
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Entering {
     pub(super) role: Role,
     upgrade: Option<Upgraded>,
     keep_alive: bool,
+    /// When the head came whole.
+    came_us: u64,
 }
 
 #[derive(Debug)]
@@ -110,7 +112,7 @@ impl Session {
     }
 
     fn enter(&mut self, request: &Request<'_>, rules: &Rules, moment: Moment) -> Option<Effect> {
-        let keep_alive = request.keep_alive();
+        let (keep_alive, came_us) = (request.keep_alive(), moment.now_us);
         self.bodiless = request.method == "HEAD";
         let door = Door { request, rules, listener: &rules.listeners[usize::from(self.listener)], session: self };
         match door.decide(moment) {
@@ -123,12 +125,12 @@ impl Session {
                 None
             }
             Outcome::Topics => {
-                self.phase = Phase::Entering(Box::new(Entering { role: Role::Echo, upgrade: None, keep_alive }));
+                self.phase = Phase::Entering(Box::new(Entering { role: Role::Echo, upgrade: None, keep_alive, came_us }));
                 Some(Effect::Topics)
             }
             Outcome::Upgrade { role, upgraded, streams } => {
                 let subscriber = matches!(role, Role::Subscriber { .. });
-                self.phase = Phase::Entering(Box::new(Entering { role, upgrade: Some(upgraded), keep_alive: false }));
+                self.phase = Phase::Entering(Box::new(Entering { role, upgrade: Some(upgraded), keep_alive: false, came_us }));
                 if subscriber && !streams.is_empty() {
                     return Some(Effect::Admit { streams });
                 }
@@ -147,9 +149,10 @@ impl Session {
         let subprotocol = upgraded.subprotocol.then_some(SUBPROTOCOL);
         let answer = upgraded.deflate.map(|agreed| agreed.to_string());
         let headers: Vec<_> = answer.iter().map(|answer| ("Sec-WebSocket-Extensions", answer.as_str())).collect();
-        handshake::write_accept(&mut self.owed, &upgraded.accept, subprotocol, &headers);
+        handshake::write_accept(self.owe(), &upgraded.accept, subprotocol, &headers);
         let combined = matches!(entering.role, Role::Subscriber { combined: true, .. });
         self.phase = Phase::Open(Open { role: entering.role, deflate: upgraded.deflate, unfinished: None });
+        self.began_us = entering.came_us;
         // The reply comes "with the handshake": before the first publication, with a null id.
         if combined && upgraded.reply {
             self.subscribed(&RequestId::NULL, Some(positions));
@@ -209,11 +212,13 @@ impl Session {
     }
 
     fn respond(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8], keep_alive: bool) {
-        http::write_response(&mut self.owed, status, headers, body, keep_alive);
-        if self.bodiless {
+        let bodiless = self.bodiless;
+        let owed = self.owe();
+        http::write_response(owed, status, headers, body, keep_alive);
+        if bodiless {
             // RFC 9110 9.3.2: "The HEAD method is identical to GET except that the server MUST NOT send content in the
             // response." 8.6: its Content-Length is that of the answer to GET.
-            self.owed.truncate(self.owed.len() - body.len());
+            owed.truncate(owed.len() - body.len());
         }
     }
 

@@ -80,8 +80,8 @@ impl Session {
                 // endpoint MUST send a Close frame in response. [...] the endpoint typically echos the status code it
                 // received."
                 match body {
-                    Some((code, _)) => frame::write_close(&mut self.owed, code, "", None),
-                    None => frame::write(&mut self.owed, frame::Opcode::Close, &[], None),
+                    Some((code, _)) => frame::write_close(self.owe(), code, "", None),
+                    None => frame::write(self.owe(), frame::Opcode::Close, &[], None),
                 }
                 self.end(CloseClass::Normal, moment.now_us);
             }
@@ -127,9 +127,9 @@ impl Session {
             Some(mut deflate) => {
                 let mut payload = Vec::new();
                 deflate.compress(&message.bytes, &mut payload);
-                frame::write_compressed(&mut self.owed, opcode, &payload, None);
+                frame::write_compressed(self.owe(), opcode, &payload, None);
             }
-            None => frame::write(&mut self.owed, opcode, &message.bytes, None),
+            None => frame::write(self.owe(), opcode, &message.bytes, None),
         }
         self.messages_out += 1;
     }

@@ -76,9 +76,8 @@ pub enum Request {
 #[derive(Debug)]
 pub struct Session {
     phase: Phase,
-    owed: Vec<u8>,
-    /// Bytes of `owed`'s front that are sent already.
-    owed_sent: u32,
+    /// None where nothing is owed.
+    owed: Option<Box<Owed>>,
     listener: u16,
     from_loopback: bool,
     /// It may publish, on the topics that the rules allow.
@@ -90,12 +89,9 @@ pub struct Session {
     /// How many errors came in a row.
     errors_in_a_row: u16,
     bucket: Bucket,
-    /// When the last byte came, or the connection.
-    received_us: u64,
-    /// When what is now under way began: the handshake, the message, the ping, the close.
+    /// When what is now under way began: the handshake, the ping, the close; of an open connection without a ping the quiet,
+    /// with its last byte.
     began_us: u64,
-    /// The newest pong that could not be owed at once.
-    pong: Option<Box<pongs::LatePong>>,
     /// How it ended or is ending, for the counters.
     close_class: Option<CloseClass>,
     /// Whole messages that came and are not yet counted.
@@ -104,6 +100,16 @@ pub struct Session {
     messages_out: u32,
     /// The refusal to be counted.
     refusal: Option<RefusalReason>,
+}
+
+/// What is to be sent to a client besides publications.
+#[derive(Debug, Default)]
+struct Owed {
+    bytes: Vec<u8>,
+    /// Bytes of the front that are sent already.
+    sent: u32,
+    /// The newest pong that could not be owed at once.
+    pong: Option<Box<pongs::LatePong>>,
 }
 
 #[derive(Debug)]
@@ -155,7 +161,7 @@ enum Role {
 }
 
 // A gateway holds a quarter of a million of them idle.
-const _: () = assert!(size_of::<Session>() <= 112);
+const _: () = assert!(size_of::<Session>() <= 80);
 
 impl Session {
     /// A client that was just accepted.
@@ -164,8 +170,7 @@ impl Session {
         let reader = Box::new(HeadReader::new(rules.limits.head_bytes_max, rules.limits.headers_max));
         Session {
             phase: Phase::Head { reader, served: false },
-            owed: Vec::new(),
-            owed_sent: 0,
+            owed: None,
             listener,
             from_loopback,
             publishes: false,
@@ -173,9 +178,7 @@ impl Session {
             bodiless: false,
             errors_in_a_row: 0,
             bucket: Bucket::new(rules.limits.requests_burst, now_us),
-            received_us: now_us,
             began_us: now_us,
-            pong: None,
             close_class: None,
             messages_in: 0,
             messages_out: 0,
@@ -186,8 +189,8 @@ impl Session {
     /// Takes input, as far as it can: to the input's end, to the first effect, or until it [is
     /// congested](Session::is_congested). Bytes are unmasked in place.
     pub fn receive(&mut self, input: &mut &mut [u8], rules: &Rules, moment: Moment) -> Option<Effect> {
-        if !input.is_empty() {
-            self.received_us = moment.now_us;
+        if !input.is_empty() && self.is_open() {
+            self.began_us = moment.now_us;
             self.pinged = false;
         }
         while !input.is_empty() {
@@ -296,18 +299,23 @@ impl Session {
     /// What is owed and not yet sent.
     #[must_use]
     pub fn owed(&self) -> &[u8] {
-        &self.owed[self.owed_sent as usize..]
+        self.owed.as_ref().map_or(&[], |owed| &owed.bytes[owed.sent as usize..])
     }
 
     /// So many of the owed bytes went.
     pub fn owed_went(&mut self, bytes: usize) {
-        self.owed_sent += u32::try_from(bytes).expect("owed bytes are bounded by reply_bytes_max");
-        if self.owed_sent as usize == self.owed.len() {
+        let Some(owed) = &mut self.owed else { return assert_eq!(bytes, 0, "only what is owed goes") };
+        owed.sent += u32::try_from(bytes).expect("owed bytes are bounded by reply_bytes_max");
+        if owed.sent as usize == owed.bytes.len() {
             // An idle client holds no buffer.
-            self.owed = Vec::new();
-            self.owed_sent = 0;
+            self.owed = owed.pong.take().map(|pong| Box::new(Owed { pong: Some(pong), ..Owed::default() }));
             self.owe_pong_into_room();
         }
+    }
+
+    /// Where owed bytes are put.
+    fn owe(&mut self) -> &mut Vec<u8> {
+        &mut self.owed.get_or_insert_default().bytes
     }
 
     /// Whether so much is owed that no more requests may be read.
@@ -345,7 +353,7 @@ impl Session {
         }
         let mut json = Vec::with_capacity(64);
         write(&mut json);
-        frame::write(&mut self.owed, frame::Opcode::Text, &json, None);
+        frame::write(self.owe(), frame::Opcode::Text, &json, None);
         self.messages_out += 1;
     }
 }

@@ -27,31 +27,39 @@ impl Session {
     pub(super) fn receive_ping(&mut self, payload: ws::Control, rules: &Rules, now_us: u64) {
         let limits = &rules.limits;
         if self.bucket.take(limits.requests_per_second, limits.requests_burst, now_us) {
-            self.pong.take_if(|late| late.token_due_us.is_some());
+            if let Some(owed) = &mut self.owed {
+                owed.pong.take_if(|late| late.token_due_us.is_some());
+            }
             self.owe_pong(payload);
             return;
         }
-        let (pings, due_us) = self.pong.as_ref().map_or((0, None), |late| (late.pings, late.token_due_us));
+        let (pings, due_us) = self.late_pong().map_or((0, None), |late| (late.pings, late.token_due_us));
         if pings >= limits.errors_in_a_row_max {
             self.close(CloseCode::POLICY, "too many pings a second", CloseClass::Policy, now_us);
             return;
         }
         let token_due_us = due_us.or(Some(next_token_us(rules, now_us)));
-        self.pong = Some(Box::new(LatePong { payload, token_due_us, pings: pings + 1 }));
+        let late = LatePong { payload, token_due_us, pings: pings + 1 };
+        self.owed.get_or_insert_default().pong = Some(Box::new(late));
     }
 
     /// When a late pong is to be looked at.
     pub(super) fn pong_due_us(&self) -> Option<u64> {
-        self.pong.as_ref().and_then(|late| late.token_due_us)
+        self.late_pong().and_then(|late| late.token_due_us)
+    }
+
+    fn late_pong(&self) -> Option<&LatePong> {
+        self.owed.as_ref()?.pong.as_deref()
     }
 
     /// A late pong's time has come: it is owed, if there is a token for it.
     pub(super) fn owe_late_pong(&mut self, rules: &Rules, now_us: u64) {
         let limits = &rules.limits;
-        let Some(late) = &mut self.pong else { return };
+        let Some(pong) = self.owed.as_mut().map(|owed| &mut owed.pong) else { return };
+        let Some(late) = pong else { return };
         if self.bucket.take(limits.requests_per_second, limits.requests_burst, now_us) {
             let payload = late.payload;
-            self.pong = None;
+            *pong = None;
             self.owe_pong(payload);
         } else {
             late.token_due_us = Some(next_token_us(rules, now_us));
@@ -60,17 +68,20 @@ impl Session {
 
     /// All that was owed is sent: there is room for a pong that waited for some.
     pub(super) fn owe_pong_into_room(&mut self) {
-        if let Some(late) = self.pong.take_if(|late| late.token_due_us.is_none()) {
-            frame::write(&mut self.owed, frame::Opcode::Pong, &late.payload, None);
+        if let Some(owed) = &mut self.owed
+            && let Some(late) = owed.pong.take_if(|late| late.token_due_us.is_none())
+        {
+            frame::write(&mut owed.bytes, frame::Opcode::Pong, &late.payload, None);
         }
     }
 
     fn owe_pong(&mut self, payload: ws::Control) {
         debug_assert!(!matches!(self.phase, Phase::Ending), "after a close frame nothing is owed");
-        if self.pong.is_none() && self.owed.len() <= PONGS_BYTES_MAX {
-            frame::write(&mut self.owed, frame::Opcode::Pong, &payload, None);
+        let owed = self.owed.get_or_insert_default();
+        if owed.pong.is_none() && owed.bytes.len() <= PONGS_BYTES_MAX {
+            frame::write(&mut owed.bytes, frame::Opcode::Pong, &payload, None);
         } else {
-            self.pong = Some(Box::new(LatePong { payload, token_due_us: None, pings: 0 }));
+            owed.pong = Some(Box::new(LatePong { payload, token_due_us: None, pings: 0 }));
         }
     }
 }

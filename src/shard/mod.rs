@@ -82,9 +82,9 @@ impl<R: Reactor> Shard<R> {
     /// Where the reactor fails.
     pub fn new(mut reactor: R, context: ShardContext) -> io::Result<Shard<R>> {
         context.post.mailbox(context.place).set_waker(reactor.waker());
-        let mut completions = Vec::new();
-        let now = reactor.turn(&[], Wait::Poll, 1, &mut completions)?;
         let completions_max = usize::from(context.config.shards.completions_max);
+        let mut completions = Vec::with_capacity(completions_max + usize::from(context.config.shards.sends_per_turn));
+        let now = reactor.turn(&[], Wait::Poll, 1, &mut completions)?;
         Ok(Shard { reactor, core: Core::new(context, now), completions, now, completions_max })
     }
 

@@ -100,8 +100,13 @@ pub fn check_request<'r>(request: &'r Request<'r>) -> Result<Upgrade<'r>, Refusa
     Ok(Upgrade { accept: accept(key), request, extensions })
 }
 
+/// About what a 101 has without what it names.
+const ACCEPT_BYTES: usize = 256;
+
 /// Appends the 101. `protocol` is one that the client offered; `headers` come behind.
 pub fn write_accept(out: &mut Vec<u8>, accept: &Accept, protocol: Option<&str>, headers: &[(&str, &str)]) {
+    let fields = protocol.map_or(0, str::len) + headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    out.reserve(ACCEPT_BYTES + fields);
     out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
     out.extend_from_slice(b"Sec-WebSocket-Accept: ");
     out.extend_from_slice(accept);

@@ -32,14 +32,14 @@ struct Slot {
     receiving: bool,
     polling: bool,
     shutting: bool,
+    /// The turn under way has a send to it.
+    sending: bool,
     closing: Option<Closing>,
-    /// The turn of its latest send.
-    sent_in_turn: u64,
     /// None with direct descriptors.
     descriptor: Option<OwnedFd>,
 }
 
-const _: () = assert!(size_of::<Slot>() <= 24);
+const _: () = assert!(size_of::<Slot>() <= 16);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
@@ -97,11 +97,16 @@ impl Clients {
     }
 
     /// Where a send of this turn goes to.
-    pub(super) fn send_to(&mut self, client: ClientKey, turn: u64) -> Target {
+    pub(super) fn send_to(&mut self, client: ClientKey) -> Target {
         let slot = self.active(client, "a send");
-        assert!(slot.sent_in_turn != turn, "a second send of {client:?} in one turn could overtake the first");
-        slot.sent_in_turn = turn;
+        assert!(!slot.sending, "a second send of {client:?} in one turn could overtake the first");
+        slot.sending = true;
         self.target(client.slot)
+    }
+
+    /// The send of this turn is decided.
+    pub(super) fn sent(&mut self, client: ClientKey) {
+        self.slots[client.slot].sending = false;
     }
 
     pub(super) fn receive(&mut self, client: ClientKey) -> squeue::Entry {
