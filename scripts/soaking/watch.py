@@ -21,15 +21,29 @@ def sample(gateway, at_s):
 def process(pid):
     root = pathlib.Path("/proc") / str(pid)
     status = dict(re.findall(r"^(\w+):\s+(\d+)", (root / "status").read_text(), re.MULTILINE))
-    ran_ns = sum(int((task / "schedstat").read_text().split()[0]) for task in (root / "task").iterdir())
+    tasks = threads(root)
     return {
         "resident_bytes": int(status["VmRSS"]) * 1024,
         "anonymous_bytes": int(status["RssAnon"]) * 1024,
-        "threads": int(status["Threads"]),
+        # The kernel's own workers of a ring come and go as it likes.
+        "threads": sum(not name.startswith("iou-") for name, _ in tasks),
+        "thread_names": sorted({name for name, _ in tasks}),
         "descriptors": len(os.listdir(root / "fd")),
         "ring_descriptors": ring_descriptors(root),
-        "cpu_s": ran_ns / 1e9,
+        "cpu_s": sum(ran_ns for _, ran_ns in tasks) / 1e9,
     }
+
+
+def threads(root):
+    """Name and run time of each."""
+    found = []
+    for task in (root / "task").iterdir():
+        try:
+            found.append(((task / "comm").read_text().strip(), int((task / "schedstat").read_text().split()[0])))
+        except (FileNotFoundError, ProcessLookupError):
+            # It ended in between.
+            continue
+    return found
 
 
 def ring_descriptors(root):
@@ -42,7 +56,7 @@ def ring_descriptors(root):
                 if files is None:
                     return None
                 count += files
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             # It was closed in between.
             continue
     return count

@@ -31,7 +31,7 @@ use self::accepts::{Accepted, Accepts};
 use self::clients::{Clients, Target};
 pub use self::setup::UringSettings;
 pub(super) use self::setup::make_ring;
-use self::setup::{check, explain, table_error};
+use self::setup::{check, choose_from_first, explain, table_error};
 use self::sleep::Sleep;
 pub use self::sleep::WakeAfter;
 use self::tag::{Kind, Tag};
@@ -75,6 +75,8 @@ pub struct Uring {
     /// One for each send of the turn.
     results: Vec<i32>,
     undecided: usize,
+    /// Slots were freed since the kernel was told to choose from the first one on.
+    freed: bool,
     /// Headers of this turn's vectored sends. Never grows beyond its capacity: the kernel has their addresses.
     messages: Vec<libc::msghdr>,
     /// The ring failed: entries that were not handed over point to bytes that may be gone.
@@ -124,6 +126,7 @@ impl Uring {
             backlog: VecDeque::with_capacity(entries),
             results: Vec::with_capacity(entries),
             undecided: 0,
+            freed: false,
             messages: Vec::with_capacity(entries),
             broken: false,
             brought: 0,
@@ -337,6 +340,7 @@ impl Uring {
             Kind::Linger => assert_eq!(result, 0, "SO_LINGER can be set on every socket; the kernel was probed for it"),
             Kind::Close => {
                 self.clients.closed(client, result);
+                self.freed = true;
                 return Some(Completion::Closed(client));
             }
             Kind::Wake => {
@@ -411,6 +415,11 @@ impl Reactor for Uring {
         assert!(completions_max > 0, "a turn that takes nothing in never ends");
         if self.broken {
             return Err(io::Error::other("the ring failed in an earlier turn"));
+        }
+        if std::mem::take(&mut self.freed) && self.clients.kernel_chooses() {
+            // Low slots, so that what is kept for every slot that was ever taken is as much as the most clients need, and not
+            // as much as the table has after enough of them came and left.
+            choose_from_first(&self.ring, self.clients.len())?;
         }
         self.push_sends(sends);
         let before = out.len();

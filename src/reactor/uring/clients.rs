@@ -23,6 +23,8 @@ pub(super) struct Clients {
     direct: bool,
     /// The kernel chooses the slot: that of an accepted direct descriptor.
     kernel_chooses: bool,
+    /// Of the table.
+    len: u32,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +58,16 @@ impl Clients {
     pub(super) fn new(slots: u32, direct: bool, accepts: bool) -> Self {
         let kernel_chooses = direct && accepts;
         let free = if kernel_chooses { Vec::new() } else { (0..slots).rev().collect() };
-        Self { slots: Slots::new(), free, direct, kernel_chooses }
+        Self { slots: Slots::new(), free, direct, kernel_chooses, len: slots }
+    }
+
+    pub(super) fn kernel_chooses(&self) -> bool {
+        self.kernel_chooses
+    }
+
+    /// How many slots there are, taken or not.
+    pub(super) fn len(&self) -> u32 {
+        self.len
     }
 
     pub(super) fn are_direct(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Making the ring: sizes, checked, and errors that name the limit.
 
 use std::io;
+use std::os::fd::AsRawFd;
 
 use io_uring::IoUring;
 use rustix::process::{Resource, getrlimit};
@@ -67,6 +68,27 @@ pub(in crate::reactor) fn make_ring(settings: &UringSettings) -> io::Result<IoUr
         .build(settings.entries.into())?;
     assert!(ring.params().is_feature_nodrop() && ring.params().is_feature_ext_arg(), "both are older than deferred task work");
     Ok(ring)
+}
+
+/// `IORING_REGISTER_FILE_ALLOC_RANGE` of `io_uring_register(2)`, from Linux 6.0; the crate keeps it to itself.
+const REGISTER_FILE_ALLOC_RANGE: libc::c_uint = 25;
+
+/// `struct io_uring_file_index_range`.
+#[repr(C)]
+struct FileIndexRange {
+    offset: u32,
+    len: u32,
+    reserved: u64,
+}
+
+/// Has the kernel look for the next free slot of a table of so many from the first one on. Left alone it goes on from the slot that
+/// was taken or freed last, and with clients that come and go from there through the whole table.
+pub(super) fn choose_from_first(ring: &IoUring, slots: u32) -> io::Result<()> {
+    let range = FileIndexRange { offset: 0, len: slots, reserved: 0 };
+    let of = ring.as_raw_fd();
+    // SAFETY: the kernel reads the range, which has the layout that it expects, during the call and not later.
+    let result = unsafe { libc::syscall(libc::SYS_io_uring_register, of, REGISTER_FILE_ALLOC_RANGE, &raw const range, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The table of direct descriptors was refused.

@@ -26,6 +26,21 @@ fn each_client_comes_with_its_own_address() {
     }
 }
 
+/// However many come and leave: what is kept for each slot that was ever taken stays as much as the most at once need.
+#[test]
+fn clients_that_come_and_leave_have_low_slots() {
+    both(SETTINGS, |mut host| {
+        for round in 0..40 {
+            let clients: Vec<_> = (0..3).map(|_| host.connect()).collect();
+            for (client, _stream) in clients {
+                assert!(client.slot < 6, "slot {} in round {round}, with three clients at a time", client.slot);
+                host.submit(Op::Close { client, reset: true });
+                assert_eq!(host.next(), Completion::Closed(client));
+            }
+        }
+    });
+}
+
 #[test]
 fn internet_addresses_of_both_kinds_are_told() {
     for direct in [true, false] {
