@@ -134,7 +134,7 @@ impl Default for Shards {
             turn_us: 500,
             completions_max: 256,
             ring_entries: 1024,
-            receive_buffers: 128,
+            receive_buffers: 256,
             receive_buffer_bytes: 4096,
             accepts_armed: 64,
             mail_max: 256,

@@ -174,8 +174,8 @@ pub(super) const KEYS: &[Key] = &[
     optional("shards", "ring_entries", Form::PowerOfTwo(64, 4096, "entries"),
         "Entries of the submission queue: a turn's sends, and room for receives, accepts, polls and closes."),
     optional("shards", "receive_buffers", Form::PowerOfTwo(16, 32_768, "buffers"),
-        "Receive buffers of a shard, shared by its clients; an idle client holds none. 128 of 4 KiB are 512 KiB a shard, \
-         which stay in the processor's cache; a burst that finds none free waits in its sockets."),
+        "Receive buffers of a shard, shared by its clients; an idle client holds none. 256 of 4 KiB are 1 MiB a shard, as \
+         many as completions_max, and stay in the processor's cache; a burst that finds none free waits in its sockets."),
     optional("shards", "receive_buffer_bytes", Form::Whole(512, 1 << 20, "bytes"),
         "Size of each receive buffer: one page holds any ordinary request. From Linux 6.12 on neighbours are joined to 128 KiB \
          and a receive takes of them what came; before, it takes a whole one, and longer messages take several."),
