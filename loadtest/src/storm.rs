@@ -182,7 +182,7 @@ impl<'t> Storm<'t> {
         let (start_ns, _, until_ns) = self.team.bounds_ns();
         let moment_ns = |number: u64| start_ns + (number as f64 / per_second * 1e9) as u64;
         for _ in 0..CONNECTS_PER_TURN {
-            if moment_ns(number) > now_ns || moment_ns(number) >= until_ns || !engine.has_place() {
+            if moment_ns(number) > now_ns || moment_ns(number) >= until_ns || !self.makes_room(engine) {
                 break;
             }
             self.connect(engine, moment_ns(number))?;
@@ -208,7 +208,7 @@ impl<'t> Storm<'t> {
     ) -> io::Result<Next> {
         let Some(wave) = own else { return Ok(self.await_wave(engine, now_ns, waves)) };
         for _ in 0..to_come.min(CONNECTS_PER_TURN) {
-            if !engine.has_place() {
+            if !self.makes_room(engine) {
                 break;
             }
             self.connect(engine, wave.scheduled_ns)?;
@@ -253,13 +253,19 @@ impl<'t> Storm<'t> {
         Next::Until(now_ns)
     }
 
-    /// One connect that was scheduled for a moment.
-    fn connect(&mut self, engine: &mut Engine, scheduled_ns: u64) -> io::Result<()> {
-        if engine.connected() >= self.clients
+    /// Whether there is a place for one more connect, for which the oldest are reset that are open beyond what is allowed: many may
+    /// have become so at once, and have taken every place.
+    fn makes_room(&mut self, engine: &mut Engine) -> bool {
+        while engine.connected() >= self.clients
             && let Some(oldest) = self.open.pop_front()
         {
             engine.close(oldest, true);
         }
+        engine.has_place()
+    }
+
+    /// One connect that was scheduled for a moment.
+    fn connect(&mut self, engine: &mut Engine, scheduled_ns: u64) -> io::Result<()> {
         let begun_ns = engine.now_ns();
         // Workers take the source addresses in turn.
         let client = engine.connect(&self.route, self.attempts.len() * self.team.workers() + self.worker)?;
