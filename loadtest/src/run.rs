@@ -276,10 +276,15 @@ fn observe(plan: &Plan, team: &Team) -> Vec<Sample> {
     let mut next_ns = from_ns;
     loop {
         let now_ns = now_ns();
-        if interrupt::is_caught() && !team.is_over() {
+        let is_interrupted = interrupt::is_caught() && !team.is_over();
+        if is_interrupted {
             let seconds = now_ns.saturating_sub(from_ns) as f64 / 1e9;
             team.fail(io::Error::other(format!("interrupted after {seconds:.1} s of measuring")));
-            samples.extend(samples.is_empty().then_some(first.take()).flatten());
+        }
+        // Through before the first look, as a small wave may be: it is measured from the beginning.
+        let is_through = team.is_over() && team.trouble.lock().expect("nobody panics with it").is_none();
+        if samples.is_empty() && (is_interrupted || is_through) {
+            samples.extend(first.take());
         }
         if now_ns >= next_ns || team.is_over() {
             if !(team.is_over() && samples.is_empty()) {
