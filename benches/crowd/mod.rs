@@ -6,14 +6,16 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use tidegate::hub::{
-    Encoder, Encoding, Epoch, Hub, Payload, PayloadKind, Position, Publication, RingLimits, Span, Start, TopicId, TopicName,
+    Encoder, Encoding, Epoch, Hub, Marks, Payload, PayloadKind, Position, Publication, RingLimits, Span, Start, TopicId,
+    TopicName,
 };
 
 /// Header and payload in every encoding: what the envelope costs is the dialect's to measure.
 struct HeaderOnly;
 
 impl Encoder for HeaderOnly {
-    fn encode(&mut self, _: Encoding, _: &str, _: u64, _: u64, _: PayloadKind, payload: &[u8], out: &mut Vec<u8>) {
+    fn encode(&mut self, _: Encoding, _: &str, _: Epoch, publication: &Publication, out: &mut Vec<u8>) {
+        let payload = &publication.payload.bytes;
         out.extend_from_slice(&[0x81, 126]);
         out.extend_from_slice(&(payload.len() as u16).to_be_bytes());
         out.extend_from_slice(payload);
@@ -44,7 +46,12 @@ impl Crowd {
             }
         }
         let payload = Payload { bytes: Bytes::from_static(&[b'x'; 128]), kind: PayloadKind::Text };
-        Crowd { hub, topics, publication: Publication { offset: 0, unix_us: 1, payload }, spans: Vec::new() }
+        Crowd {
+            hub,
+            topics,
+            publication: Publication { offset: 0, unix_us: 1, payload, marks: Marks::default() },
+            spans: Vec::new(),
+        }
     }
 
     /// Publishes 128 bytes on the topic of this number.

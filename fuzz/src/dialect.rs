@@ -6,7 +6,7 @@ use tidegate::dialect::ClientError;
 use tidegate::dialect::stream::{
     Command, PublisherMessage, StreamEncoder, Target, payload_kind, publication, reply, request, target,
 };
-use tidegate::hub::{Encoder, Encoding, PayloadKind, TopicName};
+use tidegate::hub::{Encoder, Encoding, Epoch, Marks, Payload, PayloadKind, Publication, TopicName};
 use tidegate::ws::Role;
 use tidegate::ws::frame::{Opcode, decode};
 
@@ -136,7 +136,9 @@ fn check_round(bytes: &[u8]) {
         _ => PayloadKind::Binary,
     };
     let mut frame = Vec::new();
-    StreamEncoder::new(0).encode(Encoding::Combined, topic, offset, 0, kind, payload, &mut frame);
+    let payload_whole = Payload { bytes: payload.to_vec().into(), kind };
+    let whole = Publication { offset, unix_us: 0, payload: payload_whole, marks: Marks::default() };
+    StreamEncoder::new(0).encode(Encoding::Combined, topic, Epoch::from_number(36), &whole, &mut frame);
     let (header, used) = decode(Role::Client, false, &frame).expect("a frame").expect("a whole one");
     assert!(header.fin && used + header.length as usize == frame.len(), "one frame, and nothing else");
     let message = match header.opcode {

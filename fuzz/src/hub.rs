@@ -2,8 +2,8 @@
 
 use arbitrary::{Result, Unstructured};
 use tidegate::hub::{
-    ENCODINGS, Encoder, Encoding, Epoch, Fallen, Hub, HubError, Payload, PayloadKind, Position, Publication, RingLimits, Span,
-    Start, TopicId, TopicName, TornPlace, TornRest,
+    ENCODINGS, Encoder, Encoding, Epoch, Fallen, Hub, HubError, Marks, Payload, PayloadKind, Position, Publication, RingLimits,
+    Span, Start, TopicId, TopicName, TornPlace, TornRest,
 };
 
 #[path = "../../src/hub/tests/twin.rs"]

@@ -136,7 +136,7 @@ fn read_publication(body: &Bytes, value: &RawValue, publication_bytes_max: u32) 
     if data.len() > publication_bytes_max as usize {
         return Err(Refused::too_large(data.len(), publication_bytes_max));
     }
-    Ok(NewPublication { topic, payload: Payload { bytes: body.slice_ref(data), kind: PayloadKind::Json } })
+    Ok(NewPublication::new(topic, Payload { bytes: body.slice_ref(data), kind: PayloadKind::Json }))
 }
 
 fn read_topic(name: &str) -> Result<TopicName, Refused> {
@@ -170,7 +170,7 @@ pub(super) fn whole_body(
             return Err(Refused::bad_request(ErrorCode::BadRequest, msg));
         }
     };
-    Ok(NewPublication { topic, payload: Payload { bytes: body, kind } })
+    Ok(NewPublication::new(topic, Payload { bytes: body, kind }))
 }
 
 /// `serde_json` counts lines from 1 and columns in bytes, from 1.

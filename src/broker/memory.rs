@@ -406,10 +406,10 @@ mod tests {
             let post = Post::new(2, 64);
             let (mut memory, _handle) = Memory::new(post.clone(), &Limits::default()).expect("a bell can be made");
             memory.begin_stop(None);
-            let publication = NewPublication {
-                topic: TopicName::parse("late").expect("it is a name"),
-                payload: Payload { bytes: Bytes::new(), kind: PayloadKind::Binary },
-            };
+            let publication = NewPublication::new(
+                TopicName::parse("late").expect("it is a name"),
+                Payload { bytes: Bytes::new(), kind: PayloadKind::Binary },
+            );
             let late = Mail::Publish { from: 0, ticket: Ticket::Control(1), answer: false, publication };
             post.mailbox(1).send(late).expect("it has room");
             let first = memory.tokens_given;

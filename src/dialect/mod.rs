@@ -10,6 +10,7 @@ use std::fmt;
 
 pub mod json;
 pub mod percent;
+pub mod pointer;
 pub mod stream;
 
 /// What a client got wrong, as the number that it is told (see docs/protocol.md).

@@ -25,7 +25,7 @@ mod visit;
 mod tests;
 
 pub use due::DueSet;
-pub use publication::{Epoch, NewPublication, Payload, PayloadKind, Position, Publication};
+pub use publication::{Epoch, Key, KeyError, Marks, NewPublication, Payload, PayloadKind, Position, Publication, SourceGap};
 pub use ring::RingLimits;
 pub use store::TopicId;
 pub use subscribe::{HubError, Start};
@@ -33,7 +33,7 @@ pub use topic::{Pattern, TopicName, TopicNameError};
 pub use visit::{Fallen, Span, TornPlace, TornRest};
 
 use registry::Registry;
-use store::{Topics, encode};
+use store::Topics;
 use visit::Rests;
 
 /// What changes a publication's bytes on the wire: dialect and compression. The key of encode-once.
@@ -59,17 +59,7 @@ const ALL_ENCODINGS: [Encoding; ENCODINGS] = [Encoding::Raw, Encoding::Combined,
 /// Makes whole WebSocket frames (unmasked, FIN) of publications.
 pub trait Encoder {
     /// Appends the one frame of the publication in `encoding` to `out`.
-    #[expect(clippy::too_many_arguments, reason = "a publication's parts, borrowed from wherever they lie")]
-    fn encode(
-        &mut self,
-        encoding: Encoding,
-        topic: &str,
-        offset: u64,
-        unix_us: u64,
-        kind: PayloadKind,
-        payload: &[u8],
-        out: &mut Vec<u8>,
-    );
+    fn encode(&mut self, encoding: Encoding, topic: &str, epoch: Epoch, publication: &Publication, out: &mut Vec<u8>);
 }
 
 /// A shard's topics and subscriptions.
@@ -112,7 +102,7 @@ impl Hub {
     pub fn seed(&mut self, topic: TopicId, publication: &Publication, encoder: &mut dyn Encoder) {
         let topic = self.topics.get_mut(topic);
         self.frame.clear();
-        encode(encoder, Encoding::Raw, &topic.name, publication, &mut self.frame);
+        encoder.encode(Encoding::Raw, topic.name.as_str(), topic.epoch, publication, &mut self.frame);
         topic.seed(publication, &self.frame);
     }
 
@@ -195,7 +185,7 @@ impl Hub {
                 continue;
             }
             self.frame.clear();
-            encode(encoder, encoding, &topic.name, publication, &mut self.frame);
+            encoder.encode(encoding, topic.name.as_str(), topic.epoch, publication, &mut self.frame);
             let encoded = topic.encoded_mut(encoding).expect("it is there");
             self.rests.make_room(&mut self.registry, encoded, self.frame.len());
             topic.append(encoding, publication, &self.frame);

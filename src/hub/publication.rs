@@ -3,6 +3,7 @@
 //! Without: topics' rings, encodings, clients.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -28,6 +29,56 @@ pub enum PayloadKind {
     Binary,
 }
 
+/// Longest key in bytes.
+pub const KEY_BYTES_MAX: usize = 255;
+
+/// Which of its topic's things a publication tells of: in a `state` topic it replaces the one before with the same key. Cheap to
+/// clone, shared between threads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(Arc<str>);
+
+/// A text of more than [`KEY_BYTES_MAX`] bytes, or an empty one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key holds 1 to 255 bytes, this one has {bytes}")]
+pub struct KeyError {
+    /// How many it has.
+    pub bytes: usize,
+}
+
+impl Key {
+    /// Checks and takes a key.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn parse(text: &str) -> Result<Key, KeyError> {
+        if (1..=KEY_BYTES_MAX).contains(&text.len()) { Ok(Key(text.into())) } else { Err(KeyError { bytes: text.len() }) }
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The feed itself lost messages: right before the publication that bears this. Our offsets have no hole there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceGap {
+    /// How many; none: nobody knows.
+    pub messages: Option<u64>,
+}
+
+/// What a publication says beside its payload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Of which key it is.
+    pub key: Option<Key>,
+    /// It takes its key out of the snapshot: an empty publication that `last` no longer gives.
+    pub removes: bool,
+    /// What the feed lost before it.
+    pub gap: Option<SourceGap>,
+}
+
 /// A publication in its topic's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
@@ -37,6 +88,8 @@ pub struct Publication {
     pub unix_us: u64,
     /// What was published.
     pub payload: Payload,
+    /// What it says beside that.
+    pub marks: Marks,
 }
 
 /// A publication that has no position yet.
@@ -46,6 +99,16 @@ pub struct NewPublication {
     pub topic: TopicName,
     /// What is published.
     pub payload: Payload,
+    /// What it says beside that. A topic's own `key` finds the key in the payload, whatever stands here.
+    pub marks: Marks,
+}
+
+impl NewPublication {
+    /// A plain publication.
+    #[must_use]
+    pub fn new(topic: TopicName, payload: Payload) -> NewPublication {
+        NewPublication { topic, payload, marks: Marks::default() }
+    }
 }
 
 /// Names a run of offsets: `[0-9a-z]{1,16}`, new whenever a topic's count starts anew.

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::publication::{Epoch, Payload, PayloadKind, Position, Publication};
+use super::publication::{Epoch, Marks, Payload, PayloadKind, Position, Publication};
 use super::ring::{Ring, RingLimits};
 use super::topic::TopicName;
 use super::{ENCODINGS, Encoder, Encoding};
@@ -197,7 +197,7 @@ impl Topic {
             _ => PayloadKind::Text,
         };
         let payload = Payload { bytes: Bytes::from(frame).slice(header_bytes..), kind };
-        Publication { offset, unix_us: ingest.unix_us(), payload }
+        Publication { offset, unix_us: ingest.unix_us(), payload, marks: Marks::default() }
     }
 
     /// Makes an encoding's ring from the log, from this offset on.
@@ -206,7 +206,7 @@ impl Topic {
         let mut frame = Vec::new();
         for offset in from..self.log().next() {
             frame.clear();
-            encode(encoder, encoding, &self.name, &self.publication(offset), &mut frame);
+            encoder.encode(encoding, self.name.as_str(), self.epoch, &self.publication(offset), &mut frame);
             ring.append(&frame);
         }
         ring
@@ -220,18 +220,6 @@ impl Topic {
         let ingests = self.ingests.capacity() * size_of::<Ingest>();
         size_of::<Topic>() + name + ingests + self.log().capacity_bytes() + derived.sum::<usize>()
     }
-}
-
-/// Appends the publication's frame to `out`.
-pub(super) fn encode(
-    encoder: &mut dyn Encoder,
-    encoding: Encoding,
-    name: &TopicName,
-    publication: &Publication,
-    out: &mut Vec<u8>,
-) {
-    let Publication { offset, unix_us, payload } = publication;
-    encoder.encode(encoding, name.as_str(), *offset, *unix_us, payload.kind, &payload.bytes, out);
 }
 
 /// The open topics, by number and by name.

@@ -111,7 +111,7 @@ impl Session {
             }
             Role::PublisherOne(topic) => {
                 let payload = payload_of(message);
-                Some(Effect::Publish { id: None, publication: NewPublication { topic: (**topic).clone(), payload } })
+                Some(Effect::Publish { id: None, publication: NewPublication::new((**topic).clone(), payload) })
             }
             Role::PublisherMany => self.handle_combined(message, rules, now_us),
         }
@@ -169,7 +169,7 @@ impl Session {
             }
             Command::Publish { topic, data } if self.may_publish(&topic, rules) => {
                 let payload = Payload { bytes: Bytes::copy_from_slice(data), kind: PayloadKind::Json };
-                return Some(Effect::Publish { id: Some(id), publication: NewPublication { topic, payload } });
+                return Some(Effect::Publish { id: Some(id), publication: NewPublication::new(topic, payload) });
             }
             Command::Publish { topic, .. } => {
                 let message = format!("{}: publishing is not allowed here", topic.as_str());
@@ -214,7 +214,7 @@ impl Session {
             Ok(published) if self.may_publish(&published.topic, rules) => {
                 let Published { topic, kind, payload } = published;
                 let payload = Payload { bytes: Bytes::copy_from_slice(payload), kind };
-                Some(Effect::Publish { id: None, publication: NewPublication { topic, payload } })
+                Some(Effect::Publish { id: None, publication: NewPublication::new(topic, payload) })
             }
             Ok(published) => {
                 let reason = format!("publishing to {} is not allowed here", published.topic.as_str());

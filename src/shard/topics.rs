@@ -189,7 +189,7 @@ impl Topics {
     pub(super) fn publish(&mut self, new: NewPublication, now: Now, outbox: &mut Outbox) -> Result<Position, TopicsMax> {
         let topic = self.home_topic(&new.topic, now)?;
         let Position { epoch, offset } = self.hub.position(topic);
-        let publication = Publication { offset: offset + 1, unix_us: now.unix_us, payload: new.payload };
+        let publication = Publication { offset: offset + 1, unix_us: now.unix_us, payload: new.payload, marks: new.marks };
         self.append_to(topic, &publication, now);
         let home = self.homes.get_mut(&topic).expect("a home topic has its home's part");
         home.rate.tick(now.monotonic_us, publication.offset);

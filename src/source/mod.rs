@@ -5,7 +5,6 @@
 
 mod complaints;
 pub mod lines;
-pub mod pointer;
 pub mod record;
 pub mod recording;
 mod replay;
@@ -45,7 +44,7 @@ pub enum SourceError {
     Template(#[from] template::TemplateError),
     /// A payload pointer that is none.
     #[error(transparent)]
-    Pointer(#[from] pointer::PointerError),
+    Pointer(#[from] crate::dialect::pointer::PointerError),
     /// A prefix that no topic can have.
     #[error("the prefix {0:?} of the synthetic feed cannot begin a topic's name; write one like \"demo\"")]
     Prefix(String),

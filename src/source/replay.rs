@@ -14,13 +14,13 @@ use tokio::time::Instant;
 
 use super::complaints::Complaints;
 use super::lines::{Cut, Lines};
-use super::pointer::Pointer;
 use super::record::{Line, Record};
 use super::recording::Recording;
 use super::template::Template;
 use super::{Outlet, SourceContext, SourceError};
 use crate::broker::PublishError;
 use crate::config::{self, Speed};
+use crate::dialect::pointer::Pointer;
 use crate::hub::topic::Pattern;
 use crate::hub::{NewPublication, Payload, PayloadKind, TopicName};
 use crate::metrics::ControlMetrics;
@@ -154,7 +154,7 @@ impl<'c, O: Outlet> Player<'c, O> {
             return Next::Stop;
         }
         let payload = Payload { bytes: Bytes::copy_from_slice(payload.as_bytes()), kind: PayloadKind::Json };
-        match self.outlet.send(NewPublication { topic, payload }).await {
+        match self.outlet.send(NewPublication::new(topic, payload)).await {
             Ok(()) => {
                 self.published += 1;
                 self.metrics.source_publications.add(1);

@@ -283,7 +283,7 @@ pub(super) async fn run<O: Outlet>(settings: &config::Synthetic, outlet: &O, con
         let mut payload = Vec::with_capacity(160);
         let (instrument, kind) = market.publish(unix_ms, &mut payload);
         let payload = Payload { bytes: Bytes::from(payload), kind: PayloadKind::Json };
-        let publication = NewPublication { topic: topics[instrument][kind as usize].clone(), payload };
+        let publication = NewPublication::new(topics[instrument][kind as usize].clone(), payload);
         match outlet.send(publication).await {
             Ok(()) => context.metrics.source_publications.add(1),
             Err(PublishError::Stopping) => return Ok(()),

@@ -3,7 +3,7 @@
 //! `{/stream}` is the value at a JSON pointer, what stands outside the braces is itself: `cb.{/type}.{/product_id}` makes
 //! `cb.ticker.BTC-USD`. Without: anything but strings and numbers; a message whose value is another has no topic.
 
-use super::pointer::{Pointer, PointerError};
+use crate::dialect::pointer::{Pointer, PointerError};
 use crate::hub::topic::sanitize;
 use crate::hub::{TopicName, TopicNameError};
 

@@ -3,7 +3,7 @@
 //! Without: masks, fragments, contexts: a compressed frame can be read by itself.
 
 use crate::dialect::json::{self, Decimal};
-use crate::hub::{Encoder, Encoding, PayloadKind};
+use crate::hub::{Encoder, Encoding, Epoch, Payload, PayloadKind, Publication};
 use crate::ws::deflate::Compressor;
 use crate::ws::frame::{self, Opcode};
 
@@ -73,16 +73,9 @@ impl StreamEncoder {
 const WINDOW_BITS: u8 = 15;
 
 impl Encoder for StreamEncoder {
-    fn encode(
-        &mut self,
-        encoding: Encoding,
-        topic: &str,
-        offset: u64,
-        _unix_us: u64,
-        kind: PayloadKind,
-        payload: &[u8],
-        out: &mut Vec<u8>,
-    ) {
+    fn encode(&mut self, encoding: Encoding, topic: &str, _epoch: Epoch, publication: &Publication, out: &mut Vec<u8>) {
+        let Publication { offset, payload: Payload { bytes: payload, kind }, .. } = publication;
+        let (offset, kind) = (*offset, *kind);
         let start = out.len();
         let plain = match encoding {
             Encoding::Raw | Encoding::RawDeflate => push_raw(out, kind, payload),
@@ -163,11 +156,23 @@ fn push_header(out: &mut Vec<u8>, opcode: Opcode, payload_bytes: usize) -> Plain
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::Marks;
+
+    fn publication(offset: u64, kind: PayloadKind, payload: &[u8]) -> Publication {
+        let payload = Payload { bytes: payload.to_vec().into(), kind };
+        Publication { offset, unix_us: 1_700_000_000_000_000, payload, marks: Marks::default() }
+    }
 
     /// The one frame of a publication, as its first byte and its payload; its length is judged by a naive reader.
     fn frame(encoding: Encoding, offset: u64, kind: PayloadKind, payload: &[u8]) -> (u8, Vec<u8>) {
         let mut out = b"before".to_vec();
-        StreamEncoder::new(0).encode(encoding, "md.BTC-USD", offset, 1_700_000_000_000_000, kind, payload, &mut out);
+        StreamEncoder::new(0).encode(
+            encoding,
+            "md.BTC-USD",
+            Epoch::from_number(36),
+            &publication(offset, kind, payload),
+            &mut out,
+        );
         let frame = out.strip_prefix(b"before").expect("a frame is appended");
         let (len, start) = match frame[1] {
             126 => (u64::from(u16::from_be_bytes([frame[2], frame[3]])), 4),
@@ -217,7 +222,7 @@ mod tests {
         let mut encoder = StreamEncoder::new(150);
         let mut encode = |encoding, payload: &[u8]| {
             let mut out = b"before".to_vec();
-            encoder.encode(encoding, "md.a", 7, 0, PayloadKind::Json, payload, &mut out);
+            encoder.encode(encoding, "md.a", Epoch::from_number(36), &publication(7, PayloadKind::Json, payload), &mut out);
             (out.split_off(6), encoder.take_compressions())
         };
         let long = format!("[{}]", vec!["\"61234.10\""; 20].join(","));

@@ -25,16 +25,8 @@ pub(super) const CLIENTS: usize = 4;
 pub(super) struct TestEncoder;
 
 impl Encoder for TestEncoder {
-    fn encode(
-        &mut self,
-        encoding: Encoding,
-        topic: &str,
-        offset: u64,
-        unix_us: u64,
-        kind: PayloadKind,
-        payload: &[u8],
-        out: &mut Vec<u8>,
-    ) {
+    fn encode(&mut self, encoding: Encoding, topic: &str, _epoch: Epoch, publication: &Publication, out: &mut Vec<u8>) {
+        let Publication { offset, unix_us, payload: Payload { bytes: payload, kind }, .. } = publication;
         let mut body = payload.to_vec();
         if matches!(encoding, Encoding::Combined | Encoding::CombinedDeflate) {
             body = format!("{topic} {offset} {unix_us} {kind:?} ").into_bytes();
@@ -44,7 +36,7 @@ impl Encoder for TestEncoder {
             body.truncate(150);
             body.insert(0, b'~');
         }
-        out.push(if kind == PayloadKind::Binary { 0x82 } else { 0x81 });
+        out.push(if *kind == PayloadKind::Binary { 0x82 } else { 0x81 });
         match body.len() {
             short @ 0..126 => out.push(short as u8),
             middle @ 126..65536 => {
@@ -61,7 +53,12 @@ impl Encoder for TestEncoder {
 }
 
 pub(super) fn publication(offset: u64, kind: PayloadKind, bytes: &[u8]) -> Publication {
-    Publication { offset, unix_us: 1_000 + offset, payload: Payload { bytes: Bytes::copy_from_slice(bytes), kind } }
+    Publication {
+        offset,
+        unix_us: 1_000 + offset,
+        payload: Payload { bytes: Bytes::copy_from_slice(bytes), kind },
+        marks: Marks::default(),
+    }
 }
 
 pub(super) fn open(hub: &mut Hub, name: &str, limits: RingLimits, offset: u64) -> TopicId {

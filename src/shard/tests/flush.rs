@@ -10,7 +10,7 @@ const FLUSH_US: u32 = 5_000;
 fn publish(house: &mut House, number: usize) {
     let topic = TopicName::parse(&topic(number % 2)).expect("a topic of the tests is one");
     let bytes = format!(r#"{{"n":{number}}}"#).into();
-    assert!(house.control.publish(NewPublication { topic, payload: Payload { bytes, kind: PayloadKind::Json } }));
+    assert!(house.control.publish(NewPublication::new(topic, Payload { bytes, kind: PayloadKind::Json })));
 }
 
 /// One turn, and what the peer reads; gives how often the shard has sent so far.

@@ -202,7 +202,7 @@ impl Run {
                     _ => PayloadKind::Text,
                 };
                 let topic = TopicName::parse(&topic(self.dice.below(TOPICS))).expect("a topic of the tests is one");
-                self.house.control.publish(NewPublication { topic, payload: Payload { bytes: bytes.into(), kind } });
+                self.house.control.publish(NewPublication::new(topic, Payload { bytes: bytes.into(), kind }));
                 self.controls += 1;
             }
             _ => self.control_mail(),

@@ -15,7 +15,7 @@ const ACCEPT_TURNS_MAX: usize = 5;
 fn publish(house: &mut House) {
     let topic = TopicName::parse("busy").expect("it is one");
     let payload = Payload { bytes: b"1"[..].into(), kind: PayloadKind::Json };
-    house.control.publish(NewPublication { topic, payload });
+    house.control.publish(NewPublication::new(topic, payload));
     house.control.take_mail(&house.truth);
 }
 

@@ -11,7 +11,7 @@ const CALM: Expecting = Expecting { stop: false, ring: None };
 fn publish(house: &mut House, topic: &str, number: usize) {
     let topic = TopicName::parse(topic).expect("a topic of the tests is one");
     let bytes = format!(r#"{{"n":{number},"x":"{}"}}"#, "w".repeat(20)).into();
-    assert!(house.control.publish(NewPublication { topic, payload: Payload { bytes, kind: PayloadKind::Json } }));
+    assert!(house.control.publish(NewPublication::new(topic, Payload { bytes, kind: PayloadKind::Json })));
 }
 
 fn rounds(house: &mut House, peers: &mut [Peer], count: usize) {

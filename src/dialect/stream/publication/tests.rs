@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::dialect::ErrorCode::{self, BadRequest, BadTopic};
 use crate::dialect::stream::StreamEncoder;
-use crate::hub::{Encoder, Encoding};
+use crate::hub::{Encoder, Encoding, Epoch, Marks, Payload, Publication};
 
 #[track_caller]
 fn check(message: &str, topic: &str, payload: &str) {
@@ -118,7 +118,9 @@ fn deep_json_never_recurses() {
 /// The combined message of a publication, without its frame's header.
 fn combined(topic: &str, offset: u64, kind: PayloadKind, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    StreamEncoder::new(0).encode(Encoding::Combined, topic, offset, 0, kind, payload, &mut out);
+    let payload = Payload { bytes: payload.to_vec().into(), kind };
+    let publication = Publication { offset, unix_us: 0, payload, marks: Marks::default() };
+    StreamEncoder::new(0).encode(Encoding::Combined, topic, Epoch::from_number(36), &publication, &mut out);
     let header_bytes = match out[1] {
         126 => 4,
         127 => 10,

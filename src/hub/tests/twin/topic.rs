@@ -17,8 +17,7 @@ pub(super) struct TwinTopic {
 impl TwinTopic {
     pub(super) fn frame(&self, encoding: Encoding, offset: u64) -> Vec<u8> {
         let mut frame = Vec::new();
-        let Publication { unix_us, payload, .. } = &self.published[offset as usize - 1];
-        TestEncoder.encode(encoding, &self.name, offset, *unix_us, payload.kind, &payload.bytes, &mut frame);
+        TestEncoder.encode(encoding, &self.name, Epoch::from_number(7), &self.published[offset as usize - 1], &mut frame);
         frame
     }
 
