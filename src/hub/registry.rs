@@ -10,6 +10,7 @@
 use super::Encoding;
 use super::due::DueSet;
 use super::store::TopicId;
+use crate::config::Slow;
 use crate::slots::Slots;
 
 /// Heads of chains that are made at once: a page of them.
@@ -28,7 +29,9 @@ pub(super) struct Subscription {
     pub(super) topic: TopicId,
     /// The client's.
     pub(super) slot: u32,
-    pub(super) encoding: Encoding,
+    /// As its client's connection has it; a subscription that is `timed` reads [`Encoding::timed`] of it.
+    encoding: Encoding,
+    pub(super) terms: Terms,
     next_due: u32,
     /// Chain of the client's subscriptions, in the order subscribed; the free list uses `next`.
     next: u32,
@@ -36,6 +39,37 @@ pub(super) struct Subscription {
 }
 
 const _: () = assert!(size_of::<Subscription>() <= 32);
+
+impl Subscription {
+    /// Whose ring it reads.
+    pub(super) fn encoding(&self) -> Encoding {
+        if self.terms.timed { self.encoding.timed() } else { self.encoding }
+    }
+
+    /// Changes the encoding with its client's connection; gives the one before.
+    pub(super) fn set_encoding(&mut self, encoding: Encoding) -> Encoding {
+        let before = self.encoding();
+        self.encoding = encoding;
+        before
+    }
+}
+
+/// What a subscriber asked for beside a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Combined publications bear their time of ingest.
+    pub timed: bool,
+    /// What happens where it cannot keep up.
+    pub slow: Slow,
+    /// It said so itself.
+    pub slow_asked: bool,
+}
+
+impl Default for Terms {
+    fn default() -> Terms {
+        Terms { timed: false, slow: Slow::Close, slow_asked: false }
+    }
+}
 
 /// What is left of the one frame that a client is inside of.
 #[derive(Debug, Default)]
@@ -101,7 +135,7 @@ impl Registry {
     }
 
     /// Appends a subscription to the client's; it is not noted.
-    pub(super) fn add(&mut self, slot: u32, topic: TopicId, encoding: Encoding, cursor: u64) -> u32 {
+    pub(super) fn add(&mut self, slot: u32, topic: TopicId, encoding: Encoding, terms: Terms, cursor: u64) -> u32 {
         self.clients.reserve_with(slot, |_| Client::NEW);
         self.fresh.reserve_with(slot, |_| NONE);
         self.due.reserve(slot);
@@ -110,7 +144,7 @@ impl Registry {
         }
         let (id, client) = (self.free, &mut self.clients[slot]);
         let previous = std::mem::replace(&mut client.last, id);
-        let subscription = Subscription { cursor, topic, slot, encoding, next_due: NOT_NOTED, next: NONE, previous };
+        let subscription = Subscription { cursor, topic, slot, encoding, terms, next_due: NOT_NOTED, next: NONE, previous };
         self.free = std::mem::replace(&mut self.subscriptions[id], subscription).next;
         match previous {
             NONE => client.first = id,
@@ -127,6 +161,7 @@ impl Registry {
             topic: TopicId::NONE,
             slot: NONE,
             encoding: Encoding::Raw,
+            terms: Terms::default(),
             next_due: NOT_NOTED,
             next: id + 1,
             previous: NONE,
