@@ -95,7 +95,7 @@ pub(super) struct Topic {
     #[expect(clippy::box_collection, reason = "most topics have none, and there are many topics")]
     marks: Option<Box<VecDeque<(u64, Marks)>>>,
     /// The other encodings that someone is subscribed in: none or a few.
-    derived: Vec<Box<Encoded>>,
+    derived: Vec<Encoded>,
 }
 
 impl Topic {
@@ -120,14 +120,14 @@ impl Topic {
     pub(super) fn encoded(&self, encoding: Encoding) -> Option<&Encoded> {
         match encoding {
             Encoding::Raw => Some(&self.log),
-            derived => self.derived.iter().find(|encoded| encoded.encoding == derived).map(|encoded| &**encoded),
+            derived => self.derived.iter().find(|encoded| encoded.encoding == derived),
         }
     }
 
     pub(super) fn encoded_mut(&mut self, encoding: Encoding) -> Option<&mut Encoded> {
         match encoding {
             Encoding::Raw => Some(&mut self.log),
-            derived => self.derived.iter_mut().find(|encoded| encoded.encoding == derived).map(|encoded| &mut **encoded),
+            derived => self.derived.iter_mut().find(|encoded| encoded.encoding == derived),
         }
     }
 
@@ -222,7 +222,7 @@ impl Topic {
                 None => {
                     let encoded = Encoded { ring, ..Encoded::new(encoding, from, self.log.ring.limits()) };
                     self.derived.reserve_exact(1);
-                    self.derived.push(Box::new(encoded));
+                    self.derived.push(encoded);
                 }
             }
         }
@@ -281,8 +281,8 @@ impl Topic {
     /// Memory that the topic takes, in bytes, without its members.
     #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
-        let derived = self.derived.iter().map(|encoded| size_of::<Encoded>() + encoded.ring.capacity_bytes());
-        let derived = derived.chain([self.derived.capacity() * size_of::<Box<Encoded>>()]);
+        let derived = self.derived.iter().map(|encoded| encoded.ring.capacity_bytes());
+        let derived = derived.chain([self.derived.capacity() * size_of::<Encoded>()]);
         let name = 2 * size_of::<usize>() + self.name.as_str().len();
         let ingests = self.ingests.capacity() * size_of::<Ingest>();
         size_of::<Topic>() + name + ingests + self.log().capacity_bytes() + derived.sum::<usize>()

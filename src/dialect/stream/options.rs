@@ -98,21 +98,36 @@ impl StreamOptions {
         };
         let wrong = match (name, value) {
             _ if twice => "it stands there twice",
-            ("last", None) => return Ok(self.last = true),
             ("last", Some(_)) => "it takes no value",
-            ("since", value) => match value.and_then(position) {
-                Some(position) => return Ok(self.since = Some(position)),
-                None => "it takes <epoch>:<offset>, as POSITIONS gives it",
-            },
-            ("rate", value) => match value.and_then(interval_ms) {
-                Some(rate_ms) => return Ok(self.rate_ms = Some(rate_ms)),
-                None => "it takes an interval such as 100ms or 1s",
-            },
-            ("slow", value) => match value.and_then(slow) {
-                Some(slow) => return Ok(self.slow = Some(slow)),
-                None => "it takes close, drop or conflate",
-            },
-            ("ts", Some("1")) => return Ok(self.timed = true),
+            ("last", None) => {
+                self.last = true;
+                return Ok(());
+            }
+            ("since", value) => {
+                self.since = value.and_then(position);
+                if self.since.is_some() {
+                    return Ok(());
+                }
+                "it takes <epoch>:<offset>, as POSITIONS gives it"
+            }
+            ("rate", value) => {
+                self.rate_ms = value.and_then(interval_ms);
+                if self.rate_ms.is_some() {
+                    return Ok(());
+                }
+                "it takes an interval such as 100ms or 1s"
+            }
+            ("slow", value) => {
+                self.slow = value.and_then(slow);
+                if self.slow.is_some() {
+                    return Ok(());
+                }
+                "it takes close, drop or conflate"
+            }
+            ("ts", Some("1")) => {
+                self.timed = true;
+                return Ok(());
+            }
             ("ts", _) => "it takes 1",
             ("", _) => "nothing stands behind a `;`: remove it",
             _ => "there is no such option",
