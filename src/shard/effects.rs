@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::clients::{Client, Pending, Receive, Wait};
 use super::core::Core;
-use super::mail::{Mail, Ticket};
+use super::mail::{Mail, Refused, Ticket};
 use super::stopping::Stop;
 use super::topics::{Waiter, Wanted};
 use crate::config::{Slow, TopicKind};
@@ -304,20 +304,26 @@ impl Core {
     }
 
     /// A publication has its position, or cannot have one.
-    pub(super) fn published(&mut self, key: ClientKey, id: Option<RequestId>, result: Result<Position, super::mail::TopicsMax>) {
+    pub(super) fn published(&mut self, key: ClientKey, id: Option<RequestId>, result: Result<Position, Refused>) {
         let now_us = self.now.monotonic_us;
         let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
         match (id, result) {
             (Some(id), Ok(position)) => client.session.published(&id, position),
-            (Some(id), Err(_)) => {
-                let error = ClientError::new(ErrorCode::Limit, "the gateway holds topics_max topics already");
-                client.session.failed(&id, &error, &self.rules, now_us);
+            (Some(id), Err(refused)) => {
+                let code = match refused {
+                    Refused::TopicsMax => ErrorCode::Limit,
+                    Refused::Key(_) => ErrorCode::BadRequest,
+                };
+                client.session.failed(&id, &ClientError::new(code, refused.to_string()), &self.rules, now_us);
             }
             (None, Ok(_)) => {}
             // A publisher's connection has no replies: what cannot be taken can only end it.
-            (None, Err(_)) => {
-                let reason = "the gateway holds topics_max topics already";
-                client.session.close(CloseCode::TRY_AGAIN_LATER, reason, CloseClass::Policy, now_us);
+            (None, Err(refused)) => {
+                let code = match refused {
+                    Refused::TopicsMax => CloseCode::TRY_AGAIN_LATER,
+                    Refused::Key(_) => CloseCode::POLICY,
+                };
+                client.session.close(code, &refused.to_string(), CloseClass::Policy, now_us);
             }
         }
     }
