@@ -97,6 +97,10 @@ impl Core {
         };
         let entries: Vec<Subscribed> =
             streams.iter().zip(topics).map(|(stream, topic)| self.subscribe_one(key, stream, topic)).collect();
+        // Once a request, however many subscriptions: it is not worth a word to know that it was done before.
+        if streams.iter().any(|stream| self.slow(stream) == Slow::Conflate) {
+            self.ops.push_back(Op::BoundSend(key));
+        }
         let client = self.clients.get(key).expect("effects come from clients that are there");
         client.subscribed = true;
         let session = &mut client.session;
@@ -114,9 +118,7 @@ impl Core {
     fn subscribe_one(&mut self, key: ClientKey, stream: &Stream, topic: TopicId) -> Subscribed {
         let options = &stream.options;
         let encoding = self.session_mut(key).encoding();
-        let slow_default = self.topics.setting(&stream.topic).topic.slow_default;
-        let slow = options.slow.unwrap_or(slow_default);
-        let terms = Terms { timed: options.timed, slow, slow_asked: options.slow.is_some() };
+        let terms = Terms { timed: options.timed, slow: self.slow(stream), slow_asked: options.slow.is_some() };
         let hub = &mut self.topics.hub;
         let position = hub.position(topic);
         let mut recovered = false;
@@ -137,6 +139,11 @@ impl Core {
             }
         }
         Subscribed { topic: stream.topic.clone(), position, recovered: options.since.map(|_| recovered) }
+    }
+
+    /// What happens to a subscriber of this stream that cannot keep up.
+    fn slow(&self, stream: &Stream) -> Slow {
+        stream.options.slow.unwrap_or_else(|| self.topics.setting(&stream.topic).topic.slow_default)
     }
 
     fn wanted_topics(&mut self, key: ClientKey, streams: &[Stream]) -> Result<Asked, ClientError> {
