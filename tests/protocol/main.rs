@@ -17,6 +17,7 @@ mod refusals;
 mod requests;
 mod reserved;
 mod resuming;
+mod sse;
 mod stopping;
 mod subscriptions;
 mod tls;
