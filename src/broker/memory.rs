@@ -1,7 +1,8 @@
 //! The embedded broker: a task on the control thread that passes publications to their topics' homes, and gathers what the
 //! shards tell.
 //!
-//! Without: storage. A position is lost with the process; the epoch says so.
+//! Without: storage. The positions of topics without a journal are lost with the process; the epoch says so. It is the home of
+//! topics with one ([`journaled`](super::journaled)), and mails to itself as to any other home.
 //!
 //! One request at a time is in hand, so the order of each handle is kept; while it waits for credits the next is not taken,
 //! and the queue behind it holds its senders back.
@@ -16,10 +17,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::bell::Bell;
+use super::journaled::{Done, Journaled};
 use super::{Handle, PublishError, Request, TopicReport};
 use crate::config::Limits;
 use crate::hub::{NewPublication, Position, TopicName};
-use crate::shard::mail::{Mail, Outbox, Place, Post, Ticket, TopicShare, TopicsMax};
+use crate::shard::mail::{Mail, NotPublished, Outbox, Place, Post, Ticket, TopicShare};
 
 /// A gathered list of topics is told again for so long.
 const TOPICS_FRESH: Duration = Duration::from_millis(200);
@@ -32,6 +34,7 @@ const RETRY: Duration = Duration::from_micros(200);
 pub struct Memory {
     outbox: Outbox,
     bell: Bell,
+    journaled: Option<Journaled>,
     requests: mpsc::Receiver<Request>,
     limits: Limits,
     credits: Box<[u32]>,
@@ -101,18 +104,20 @@ enum Wanted {
 }
 
 impl Memory {
-    /// The broker and its first handle. To be made within the control runtime.
+    /// The broker and its first handle. To be made within the control runtime; `journaled` where the post has journals.
     ///
     /// # Errors
     /// Where the process has no descriptor left.
-    pub fn new(post: Arc<Post>, limits: &Limits) -> io::Result<(Memory, Handle)> {
+    pub fn new(post: Arc<Post>, limits: &Limits, journaled: Option<Journaled>) -> io::Result<(Memory, Handle)> {
+        assert_eq!(post.has_journals(), journaled.is_some(), "topics with a journal have their home here");
         let (bell, waker) = Bell::new()?;
         post.mailbox(post.control()).set_waker(waker);
         let (handle, requests) = Handle::new(limits.broker_requests_max);
-        let credits = vec![limits.publish_credits; usize::from(post.shards())].into();
+        let credits = vec![limits.publish_credits; usize::from(post.shards()) + 1].into();
         let memory = Memory {
             outbox: Outbox::new(post),
             bell,
+            journaled,
             requests,
             limits: limits.clone(),
             credits,
@@ -145,6 +150,9 @@ impl Memory {
                 break;
             }
             self.pass_on();
+            if let Some(journaled) = &mut self.journaled {
+                journaled.step(&mut self.outbox);
+            }
             if self.stopped.is_some() && finish_by.is_none() {
                 finish_by = Some(Instant::now() + Duration::from_millis(self.limits.stop_timeout_ms.into()));
             }
@@ -160,12 +168,20 @@ impl Memory {
                     Some(request) => self.begin(request),
                     None => self.begin_stop(None),
                 },
+                done = done(&mut self.journaled) => {
+                    if let (Some(journaled), Some(done)) = (&mut self.journaled, done) {
+                        journaled.finish(done, &mut self.outbox);
+                    }
+                }
                 () = tokio::time::sleep_until(self.give_up.unwrap_or(far)), if self.give_up.is_some() => self.give_up(),
                 () = tokio::time::sleep_until(retry), if self.outbox.is_congested() => {}
                 // Subscribers that do not take what they lack hold the stop up only so long.
                 () = tokio::time::sleep_until(finish_by.unwrap_or(far)), if self.barrier_holds_stop() => self.finish(),
             }
             post.mailbox(post.control()).wake_up();
+        }
+        if let Some(journaled) = self.journaled.take() {
+            journaled.close(&mut self.outbox).await;
         }
         if let Some(stopped) = self.stopped.take() {
             // Whoever asked for the stop may be gone.
@@ -258,15 +274,19 @@ impl Memory {
                 Mail::Reported { token, topics, last } => self.reported(token, topics, last),
                 Mail::TopicsWanted { from, client } => self.want_topics(Wanted::Client { place: from, client }),
                 Mail::Finished => self.finished += 1,
-                other => unreachable!("this mail is a shard's: {other:?}"),
+                other => {
+                    let journaled = self.journaled.as_mut().expect("a home's mail comes only where there are journals");
+                    journaled.take(other, &mut self.outbox);
+                }
             }
         }
     }
 
-    fn position_came(&mut self, ticket: u64, result: Result<Position, TopicsMax>) {
-        match self.tickets.remove(&ticket) {
-            Some((number, at)) => self.resolve(number, at, result.map_err(|TopicsMax| PublishError::TopicsMax)),
-            None => tracing::warn!("a source's publication was refused: the gateway holds topics_max topics already"),
+    fn position_came(&mut self, ticket: u64, result: Result<Position, NotPublished>) {
+        match (self.tickets.remove(&ticket), result) {
+            (Some((number, at)), result) => self.resolve(number, at, result.map_err(PublishError::from)),
+            (None, Err(refusal)) => tracing::warn!("a source's publication was refused: {refusal}"),
+            (None, Ok(_)) => unreachable!("a position is told only to who asked for it"),
         }
     }
 
@@ -277,7 +297,7 @@ impl Memory {
         let token = self.tokens_given;
         let shards = self.outbox.post().shards();
         self.barriers.insert(token, Barrier { missing: shards, then });
-        (0..shards).for_each(|home| self.outbox.send(home, Mail::Barrier { token }));
+        (0..self.outbox.post().homes()).for_each(|home| self.outbox.send(home, Mail::Barrier { token }));
     }
 
     fn drained(&mut self, token: u64) {
@@ -324,7 +344,7 @@ impl Memory {
         self.topics_wanted.push(wanted);
         if self.report.is_none() {
             self.tokens_given += 1;
-            let (token, missing) = (self.tokens_given, self.outbox.post().shards());
+            let (token, missing) = (self.tokens_given, self.outbox.post().homes());
             self.report = Some(Report { token, missing, topics: HashMap::new() });
             (0..missing).for_each(|shard| self.outbox.send(shard, Mail::Report { token }));
         }
@@ -367,6 +387,14 @@ impl Memory {
     }
 }
 
+/// What the home of journaled topics has done; never where there is none.
+async fn done(journaled: &mut Option<Journaled>) -> Option<Done> {
+    match journaled {
+        Some(journaled) => journaled.done().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The list for clients: names and positions of the first thousand.
 fn topics_json(topics: &[TopicReport]) -> Bytes {
     let entry = |topic: &TopicReport| {
@@ -403,8 +431,8 @@ mod tests {
     fn a_stop_waits_for_what_a_shard_took_before_it_heard_of_it() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
         runtime.block_on(async {
-            let post = Post::new(2, 64);
-            let (mut memory, _handle) = Memory::new(post.clone(), &Limits::default()).expect("a bell can be made");
+            let post = Post::new(2, 64, &[]);
+            let (mut memory, _handle) = Memory::new(post.clone(), &Limits::default(), None).expect("a bell can be made");
             memory.begin_stop(None);
             let publication = NewPublication::new(
                 TopicName::parse("late").expect("it is a name"),

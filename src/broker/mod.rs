@@ -4,6 +4,7 @@
 //! passes on to the shards.
 
 pub mod bell;
+pub mod journaled;
 pub mod memory;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::hub::{NewPublication, Position, TopicName};
+use crate::shard::mail::NotPublished;
 use crate::tls::Acceptors;
 
 /// Clonable, sendable handle to the broker; all calls are for the control runtime.
@@ -31,6 +33,18 @@ pub enum PublishError {
     /// `topics_max` topics exist.
     #[error("the gateway holds topics_max topics already")]
     TopicsMax,
+    /// Its topic's journal cannot be written.
+    #[error("{}", NotPublished::Journal)]
+    Journal,
+}
+
+impl From<NotPublished> for PublishError {
+    fn from(why: NotPublished) -> PublishError {
+        match why {
+            NotPublished::TopicsMax => PublishError::TopicsMax,
+            NotPublished::Journal => PublishError::Journal,
+        }
+    }
 }
 
 /// What is told of a topic.

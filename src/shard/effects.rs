@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::clients::{Client, Pending, Receive, Wait};
 use super::core::Core;
-use super::mail::{Mail, Ticket};
+use super::mail::{Mail, NotPublished, Ticket};
 use super::stopping::Stop;
 use super::topics::{Waiter, Wanted};
 use crate::config::{Slow, TopicKind};
@@ -294,7 +294,7 @@ impl Core {
         }
         if here {
             let result = self.publish_here(publication);
-            return self.published(key, id, result);
+            return self.published(key, id, result.map_err(NotPublished::from));
         }
         let (from, answer) = (self.exchange.place(), id.is_some());
         self.outbox.send(home, Mail::Publish { from, ticket: Ticket::Client(key), answer, publication });
@@ -304,20 +304,22 @@ impl Core {
     }
 
     /// A publication has its position, or cannot have one.
-    pub(super) fn published(&mut self, key: ClientKey, id: Option<RequestId>, result: Result<Position, super::mail::TopicsMax>) {
+    pub(super) fn published(&mut self, key: ClientKey, id: Option<RequestId>, result: Result<Position, NotPublished>) {
         let now_us = self.now.monotonic_us;
         let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
         match (id, result) {
             (Some(id), Ok(position)) => client.session.published(&id, position),
-            (Some(id), Err(_)) => {
-                let error = ClientError::new(ErrorCode::Limit, "the gateway holds topics_max topics already");
-                client.session.failed(&id, &error, &self.rules, now_us);
+            (Some(id), Err(refusal)) => {
+                let code = match refusal {
+                    NotPublished::TopicsMax => ErrorCode::Limit,
+                    NotPublished::Journal => ErrorCode::Internal,
+                };
+                client.session.failed(&id, &ClientError::new(code, refusal.to_string()), &self.rules, now_us);
             }
             (None, Ok(_)) => {}
             // A publisher's connection has no replies: what cannot be taken can only end it.
-            (None, Err(_)) => {
-                let reason = "the gateway holds topics_max topics already";
-                client.session.close(CloseCode::TRY_AGAIN_LATER, reason, CloseClass::Policy, now_us);
+            (None, Err(refusal)) => {
+                client.session.close(CloseCode::TRY_AGAIN_LATER, &refusal.to_string(), CloseClass::Policy, now_us);
             }
         }
     }

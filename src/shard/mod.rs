@@ -26,7 +26,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 pub mod timer;
-mod topics;
+pub(crate) mod topics;
 
 use std::io;
 use std::sync::Arc;

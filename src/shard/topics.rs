@@ -13,8 +13,8 @@ use crate::hub::topic::Pattern;
 use crate::hub::{Epoch, Hub, NewPublication, Position, Publication, RingLimits, TopicId, TopicName};
 use crate::reactor::{ClientKey, Now};
 
-/// Topics, homes and replicas.
-pub(super) struct Topics {
+/// Topics, homes and replicas. The control thread has one too, as the home of journaled topics.
+pub(crate) struct Topics {
     pub(super) hub: Hub,
     pub(super) encoder: StreamEncoder,
     place: Place,
@@ -57,6 +57,8 @@ struct Home {
     /// Who is told of each publication: place and number there.
     replicas: Vec<(Place, u32)>,
     rate: Rate,
+    /// It has a journal, and stays.
+    kept: bool,
 }
 
 struct Replica {
@@ -121,7 +123,7 @@ pub(super) enum Wanted {
 }
 
 impl Topics {
-    pub(super) fn new(place: Place, config: &config::Config, shards: u16) -> Topics {
+    pub(crate) fn new(place: Place, config: &config::Config, shards: u16) -> Topics {
         let settings = config.topics.iter().chain([&config::Topic::default()]).map(Setting::new).collect();
         Topics {
             hub: Hub::new(config.limits.torn_bytes_max as usize),
@@ -214,13 +216,18 @@ impl Topics {
         let topic = self.home_topic(&new.topic, now)?;
         let Position { epoch, offset } = self.hub.position(topic);
         let publication = Publication { offset: offset + 1, unix_us: now.unix_us, payload: new.payload, marks: new.marks };
-        self.append_to(topic, &publication, now);
+        self.deliver(topic, &publication, now, outbox);
+        Ok(Position { epoch, offset: publication.offset })
+    }
+
+    /// Appends the next publication of a topic whose home this is, and tells the replicas.
+    fn deliver(&mut self, topic: TopicId, publication: &Publication, now: Now, outbox: &mut Outbox) {
+        self.append_to(topic, publication, now);
         let home = self.homes.get_mut(&topic).expect("a home topic has its home's part");
         home.rate.tick(now.monotonic_us, publication.offset);
         for &(place, replica) in &home.replicas {
             outbox.send(place, Mail::Append { replica, publication: publication.clone() });
         }
-        Ok(Position { epoch, offset: publication.offset })
     }
 
     /// The topic of which this is the home, made where it is not there.
@@ -237,6 +244,39 @@ impl Topics {
         let rate = Rate { window_us: now.monotonic_us, ..Rate::default() };
         self.homes.insert(topic, Home { rate, ..Home::default() });
         Ok(topic)
+    }
+
+    // --- a home that keeps journals ---
+
+    /// Opens a topic as a journal holds it: empty behind `before`, to be filled by [`Topics::restore`].
+    pub(crate) fn reopen(&mut self, name: TopicName, before: Position, now: Now) {
+        let topic = self.open(name, before);
+        let rate = Rate { window_us: now.monotonic_us, window_offset: before.offset, ..Rate::default() };
+        self.homes.insert(topic, Home { rate, kept: true, ..Home::default() });
+    }
+
+    /// Appends what a journal holds; nobody is there to be told.
+    pub(crate) fn restore(&mut self, name: &TopicName, publication: &Publication) {
+        let topic = self.hub.find(name.as_str()).expect("it was reopened");
+        self.hub.publish(topic, publication, &mut self.encoder);
+    }
+
+    /// The newest position of a topic that is about to be published on, and stays from now on.
+    pub(crate) fn keep(&mut self, name: &TopicName, now: Now) -> Result<Position, TopicsMax> {
+        let topic = self.home_topic(name, now)?;
+        self.homes.get_mut(&topic).expect("a home topic has its home's part").kept = true;
+        Ok(self.hub.position(topic))
+    }
+
+    /// Publishes what is written: it has the offset after the newest.
+    pub(crate) fn publish_kept(&mut self, name: &TopicName, publication: &Publication, now: Now, outbox: &mut Outbox) {
+        let topic = self.hub.find(name.as_str()).expect("a kept topic stays");
+        self.deliver(topic, publication, now, outbox);
+    }
+
+    /// The newest position of a topic that is open here.
+    pub(crate) fn position(&self, name: &TopicName) -> Option<Position> {
+        self.hub.find(name.as_str()).map(|topic| self.hub.position(topic))
     }
 
     /// A topic that a client here wants to hear.
@@ -290,7 +330,7 @@ impl Topics {
     }
 
     /// At the home: another shard wants the topic.
-    pub(super) fn attach_asked(&mut self, from: Place, replica: u32, name: &TopicName, now: Now, outbox: &mut Outbox) {
+    pub(crate) fn attach_asked(&mut self, from: Place, replica: u32, name: &TopicName, now: Now, outbox: &mut Outbox) {
         let Ok(topic) = self.home_topic(name, now) else {
             outbox.send(from, Mail::AttachRefused { replica });
             return;
@@ -301,7 +341,7 @@ impl Topics {
     }
 
     /// At the home: another shard wants the past, too.
-    pub(super) fn recall_asked(&mut self, from: Place, replica: u32, name: &TopicName, outbox: &mut Outbox) {
+    pub(crate) fn recall_asked(&mut self, from: Place, replica: u32, name: &TopicName, outbox: &mut Outbox) {
         let topic = self.hub.find(name.as_str()).expect("a topic with a replica is kept");
         outbox.send(from, Mail::Recalled { replica, publications: self.hub.held(topic) });
     }
@@ -317,7 +357,7 @@ impl Topics {
     }
 
     /// At the home: another shard has no more use for the topic.
-    pub(super) fn detach_asked(&mut self, from: Place, replica: u32, name: &TopicName, outbox: &mut Outbox) {
+    pub(crate) fn detach_asked(&mut self, from: Place, replica: u32, name: &TopicName, outbox: &mut Outbox) {
         let topic = self.hub.find(name.as_str()).expect("a topic with a replica is kept");
         let home = self.homes.get_mut(&topic).expect("a home topic has its home's part");
         home.replicas.retain(|entry| *entry != (from, replica));
@@ -327,7 +367,7 @@ impl Topics {
 
     /// A topic that nobody hears and nobody ever published on is given up: a client's invention costs nothing lasting.
     fn forget_unused(&mut self, topic: TopicId) {
-        let unused = self.homes.get(&topic).is_some_and(|home| home.replicas.is_empty())
+        let unused = self.homes.get(&topic).is_some_and(|home| home.replicas.is_empty() && !home.kept)
             && self.hub.members(topic) == 0
             && self.hub.position(topic).offset == 0;
         if unused {
@@ -420,7 +460,7 @@ impl Topics {
     }
 
     /// What this shard knows of its topics from number `next` on, at most `count_max`; and where to go on.
-    pub(super) fn report(&mut self, next: usize, count_max: usize, now: Now) -> (Vec<TopicShare>, Option<usize>) {
+    pub(crate) fn report(&mut self, next: usize, count_max: usize, now: Now) -> (Vec<TopicShare>, Option<usize>) {
         let mut shares = Vec::new();
         let mut seen = 0;
         for topic in self.hub.topics().skip(next).take(count_max) {
