@@ -58,6 +58,8 @@ pub struct Journaled {
     barriers: VecDeque<(u64, u64)>,
     /// By place: credits to be given back.
     taken: Box<[u32]>,
+    /// Publications of sources that were passed on, or refused.
+    handed_over: usize,
     metrics: Arc<ControlMetrics>,
     started: Instant,
     complained: Option<Instant>,
@@ -125,6 +127,7 @@ impl Journaled {
             accepted: 0,
             barriers: VecDeque::new(),
             taken: vec![0; usize::from(place) + 1].into(),
+            handed_over: 0,
             metrics,
             started: Instant::now(),
             complained: None,
@@ -222,8 +225,18 @@ impl Journaled {
 
     fn refuse(&mut self, unwritten: &Unwritten, why: NotPublished, outbox: &mut Outbox) {
         self.metrics.journal_refused.add(1);
-        self.taken[usize::from(unwritten.from)] += 1;
+        self.give_back(unwritten);
         outbox.send(unwritten.from, Mail::Published { ticket: unwritten.ticket, result: Err(why) });
+    }
+
+    fn give_back(&mut self, unwritten: &Unwritten) {
+        self.taken[usize::from(unwritten.from)] += 1;
+        self.handed_over += usize::from(unwritten.from == self.place && !unwritten.answer);
+    }
+
+    /// How many publications of sources were passed on, or refused, since last asked.
+    pub(super) fn take_handed_over(&mut self) -> usize {
+        std::mem::take(&mut self.handed_over)
     }
 
     fn note_ready(&mut self, topic: &TopicName) {
@@ -359,7 +372,7 @@ impl Journaled {
                 let epoch = self.topics.position(&topic).expect("a kept topic stays").epoch;
                 for (unwritten, publication) in batch {
                     self.metrics.journal_publications.add(1);
-                    self.taken[usize::from(unwritten.from)] += 1;
+                    self.give_back(&unwritten);
                     self.topics.publish_kept(&topic, &publication, now, outbox);
                     if unwritten.answer {
                         let position = Position { epoch, offset: publication.offset };

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::bell::Bell;
@@ -35,6 +35,8 @@ pub struct Memory {
     outbox: Outbox,
     bell: Bell,
     journaled: Option<Journaled>,
+    /// What sources may still hand over to it.
+    permits: Arc<Semaphore>,
     requests: mpsc::Receiver<Request>,
     limits: Limits,
     credits: Box<[u32]>,
@@ -112,12 +114,16 @@ impl Memory {
         assert_eq!(post.has_journals(), journaled.is_some(), "topics with a journal have their home here");
         let (bell, waker) = Bell::new()?;
         post.mailbox(post.control()).set_waker(waker);
-        let (handle, requests) = Handle::new(limits.broker_requests_max);
+        // Half of the credits, so that those that wait for a journal leave some to those that are answered.
+        let permits = Arc::new(Semaphore::new((limits.publish_credits as usize).div_ceil(2)));
+        let shared = journaled.is_some().then(|| (post.clone(), permits.clone()));
+        let (handle, requests) = Handle::new(limits.broker_requests_max, shared);
         let credits = vec![limits.publish_credits; usize::from(post.shards()) + 1].into();
         let memory = Memory {
             outbox: Outbox::new(post),
             bell,
             journaled,
+            permits,
             requests,
             limits: limits.clone(),
             credits,
@@ -152,6 +158,7 @@ impl Memory {
             self.pass_on();
             if let Some(journaled) = &mut self.journaled {
                 journaled.step(&mut self.outbox);
+                self.permits.add_permits(journaled.take_handed_over());
             }
             if self.stopped.is_some() && finish_by.is_none() {
                 finish_by = Some(Instant::now() + Duration::from_millis(self.limits.stop_timeout_ms.into()));
@@ -325,6 +332,7 @@ impl Memory {
         self.stopped = Some(answer.unwrap_or_else(|| oneshot::channel().0));
         // Closed, so that every other request finds the gateway stopping; those in the queue are dropped, which says the same.
         self.requests.close();
+        self.permits.close();
         while self.requests.try_recv().is_ok() {}
         (0..self.outbox.post().shards()).for_each(|shard| self.outbox.send(shard, Mail::Pause));
         self.send_barrier(Then::Settle);

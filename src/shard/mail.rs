@@ -215,6 +215,12 @@ pub struct Post {
     journaled: Box<[(Pattern, bool)]>,
 }
 
+impl std::fmt::Debug for Post {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Post").field("shards", &self.shards()).finish_non_exhaustive()
+    }
+}
+
 impl Post {
     /// For so many shards and the control thread, which is home of the topics with a journal.
     #[must_use]

@@ -71,11 +71,18 @@ fn a_full_disk_refuses_and_heals() {
     assert!(gateway.get("/health/ready").text().contains("the journals of 1 topics cannot be written"));
     let metrics = gateway.get("/metrics");
     assert!(metrics.text().contains("tidegate_journals_failing 1"), "{}", metrics.text());
-    // A publisher that is not answered waits, and what has no journal is served as ever.
-    publisher.send("\"held\"");
+    // A publisher that is not answered waits, and what has no journal is served as ever. It is larger than what was refused, so
+    // that it has no room either.
+    let held = format!("\"{}\"", "h".repeat(8000));
+    publisher.send(&held);
+    let deadline = Instant::now() + PATIENCE;
+    while gateway.counter("journal_errors") < 3 {
+        assert!(Instant::now() < deadline, "it is tried again and again: {}", gateway.said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     gateway.publish("other", "1");
     let mut client = Client::connect(&gateway, "/stream");
-    assert_eq!(client.error("PUBLISH", "[\"j.a\",1]"), 10);
+    assert_eq!(client.error("PUBLISH", &format!("[\"j.a\",{held}]")), 10);
     fs::remove_file(ballast).expect("the ballast can be removed");
     let deadline = Instant::now() + PATIENCE;
     while gateway.counter("journal_publications") == published {
@@ -87,7 +94,7 @@ fn a_full_disk_refuses_and_heals() {
     for expected in 1..=published {
         assert_eq!(publication(&mut subscriber).1, expected);
     }
-    assert_eq!(publication(&mut subscriber), ("j.a".into(), published + 1, "\"held\"".into()));
+    assert_eq!(publication(&mut subscriber), ("j.a".into(), published + 1, held));
     assert_eq!(publication(&mut subscriber), ("j.a".into(), published + 2, "\"last\"".into()));
     assert!(gateway.said().contains("can be written again"), "{}", gateway.said());
     assert_eq!(gateway.get("/health/ready").text(), "ready\n");
@@ -104,5 +111,27 @@ fn old_segments_make_room_where_that_is_configured() {
         assert_eq!(status, 200, "{number}: {answer}");
     }
     assert!(gateway.get("/metrics").text().contains("tidegate_journals_failing 0"));
+    gateway.stop();
+}
+
+/// A feed that waits for its journal holds up nobody else.
+#[test]
+fn a_feed_that_waits_holds_up_no_other() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let feeds = "[[source]]\nkind = \"synthetic\"\nprefix = \"j\"\npublications_per_second = 100000\n\
+                 [[source]]\nkind = \"synthetic\"\nprefix = \"other\"\npublications_per_second = 1000";
+    let keys = format!("journal_segment_bytes = 65536\n{feeds}");
+    let gateway = Gateway::configured(&configuration(&disk.path().join("journal"), &keys));
+    let deadline = Instant::now() + PATIENCE;
+    while gateway.counter("journal_errors") < 3 {
+        assert!(Instant::now() < deadline, "the disk does not get full");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut subscriber = Client::connect(&gateway, "/stream?streams=other.bbo.BTC-USD");
+    for _ in 0..20 {
+        publication(&mut subscriber);
+    }
+    gateway.publish("more", "1");
+    assert_eq!(publish(&gateway, "j.a", 1).0, 503);
     gateway.stop();
 }

@@ -100,6 +100,11 @@ fn a_lost_tail_is_a_new_epoch() {
         assert_ne!(other, epoch, "the count is another");
         assert_eq!(offset, 0);
         assert!(gateway.said().contains("a new epoch begins"), "{}", gateway.said());
+        for after in [3, 6] {
+            let (recovered, mut client) = resume(&gateway, "j.a", &epoch, after);
+            assert!(!recovered);
+            client.assert_silent();
+        }
         let now = publish_by_every_door(&gateway, "j.a", 1);
         assert_eq!(now, (other.clone(), 3));
         gateway.stop();
@@ -150,4 +155,48 @@ fn every_subscriber_hears_all_in_order() {
     let offsets: Vec<u64> = journal.dump("j.a").into_iter().map(|(offset, _)| offset).collect();
     assert_eq!(offsets, (1..=total).collect::<Vec<_>>());
     assert!(journal.files("j.a").len() > 3, "it was rotated");
+}
+
+/// The reply to SUBSCRIBE with a position: whether it was recovered, and what came with it.
+fn resume(gateway: &Gateway, topic: &str, epoch: &str, offset: u64) -> (bool, Client) {
+    let mut client = Client::connect(gateway, "/stream");
+    let reply = client.subscribe(&[&format!("{topic};since={epoch}:{offset}")]);
+    (reply[0]["recovered"].as_bool().expect("since was given"), client)
+}
+
+#[test]
+fn a_subscriber_goes_on_after_its_position_across_restarts() {
+    let journal = Journal::new();
+    let gateway = journal.gateway("");
+    let (epoch, _) = publish_by_every_door(&gateway, "j.a", 1);
+    kill(gateway);
+    let gateway = journal.gateway("");
+    publish_by_every_door(&gateway, "j.a", 4);
+    gateway.stop();
+    let gateway = journal.gateway("");
+    // On several connections, so that both shards are asked.
+    for after in [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3] {
+        let (recovered, mut client) = resume(&gateway, "j.a", &epoch, after);
+        assert!(recovered);
+        for expected in after + 1..=6 {
+            assert_eq!(publication(&mut client), ("j.a".into(), expected, format!("{{\"n\":{expected}}}")));
+        }
+        client.assert_silent();
+    }
+    assert!(!resume(&gateway, "j.a", &epoch, 7).0, "that lies ahead");
+    kill(gateway);
+    // The machine ends, and with it what was not on disk.
+    write_by_another_boot(&journal.newest_file("j.a"));
+    let gateway = journal.gateway("");
+    assert!(resume(&gateway, "j.a", &epoch, 6).0, "nothing was written by the last run, and what it found was closed");
+    publish_by_every_door(&gateway, "j.a", 7);
+    kill(gateway);
+    write_by_another_boot(&journal.newest_file("j.a"));
+    let gateway = journal.gateway("");
+    for after in [0, 6, 9] {
+        let (recovered, mut client) = resume(&gateway, "j.a", &epoch, after);
+        assert!(!recovered);
+        client.assert_silent();
+    }
+    gateway.stop();
 }
