@@ -309,10 +309,7 @@ impl Session {
     #[must_use]
     pub fn hears_events(&self) -> bool {
         let Phase::Open(open) = &self.phase else { return false };
-        matches!(
-            open.role,
-            Role::Sse { .. } | Role::Subscriber { combined: true, .. } | Role::Subscriber { events: true, .. }
-        )
+        matches!(open.role, Role::Sse { .. } | Role::Subscriber { combined: true, .. } | Role::Subscriber { events: true, .. })
     }
 
     /// Tells a subscriber that hears them of an event.
