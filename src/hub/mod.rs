@@ -21,6 +21,7 @@ mod state;
 mod store;
 mod subscribe;
 pub mod topic;
+mod variant;
 mod visit;
 mod walk;
 
@@ -36,6 +37,7 @@ pub use topic::{Pattern, TopicName, TopicNameError};
 pub use visit::{Fallen, Span, TornPlace, TornRest, Visiting};
 pub use walk::{LeftOut, Notice};
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use registry::Registry;
@@ -99,6 +101,8 @@ pub struct Hub {
     taken: u32,
     /// One frame, while it is made.
     frame: Vec<u8>,
+    /// By topic: its rate variants, with their rates in milliseconds.
+    variants: HashMap<TopicId, Vec<(u32, TopicId)>>,
     /// Keys that had to make room since this was last asked.
     evicted_keys: u64,
     /// What slow subscribers were not sent since this was last asked.
@@ -115,6 +119,7 @@ impl Hub {
             rests: Rests::new(torn_bytes_max),
             taken: 0,
             frame: Vec::new(),
+            variants: HashMap::new(),
             evicted_keys: 0,
             left_out: LeftOut::default(),
         }
@@ -154,10 +159,11 @@ impl Hub {
         &self.topics.get(topic).name
     }
 
-    /// How many clients of this shard are subscribed.
+    /// How many clients of this shard are subscribed, at whatever rate.
     #[must_use]
     pub fn members(&self, topic: TopicId) -> usize {
-        self.topics.get(topic).members.len()
+        let of_variants = self.variants(topic).iter().map(|(_, variant)| self.topics.get(*variant).members.len());
+        self.topics.get(topic).members.len() + of_variants.sum::<usize>()
     }
 
     /// How many topics are open.
@@ -186,7 +192,7 @@ impl Hub {
 
     /// All that the log holds, in order.
     #[must_use]
-    pub fn held(&self, topic: TopicId) -> Vec<Publication> {
+    pub fn log(&self, topic: TopicId) -> Vec<Publication> {
         let topic = self.topics.get(topic);
         (topic.log().head()..topic.log().next()).map(|offset| topic.publication(offset)).collect()
     }
@@ -228,7 +234,9 @@ impl Hub {
     pub fn append(&mut self, id: TopicId, publication: &Publication, encoder: &mut dyn Encoder) {
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
         let topic = self.topics.get_mut(id);
-        assert_eq!(publication.offset, topic.log().next(), "a topic's publications come in order, without holes");
+        let is_next =
+            publication.offset == topic.log().next() || topic.parent.is_some() && publication.offset > topic.log().next();
+        assert!(is_next, "a topic's publications come in order, without holes but for a variant's");
         let young = topic.young(publication.unix_us);
         for number in 0..topic.encodings() {
             let encoding = topic.encoding(number);

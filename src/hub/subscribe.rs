@@ -61,8 +61,12 @@ impl Hub {
         let Err(place) = self.registry.place_among(&topic.members, slot) else {
             return Err(HubError::Subscribed);
         };
-        let (head, next) = (topic.log().head(), topic.log().next());
-        let snapshot = start == Start::Newest && topic.is_keyed() && next > 1;
+        let parent = topic.parent;
+        // A variant is behind its parent by what the interval under way had.
+        let next = parent.map_or_else(|| self.topics.get(id).log().next(), |parent| self.topics.get(parent).log().next());
+        let topic = self.topics.get_mut(id);
+        let head = topic.log().head();
+        let snapshot = start == Start::Newest && (topic.is_keyed() || parent.is_some()) && next > 1;
         let cursor = match start {
             Start::Live => next,
             // Before it come the newest of each key, one by one.
@@ -101,6 +105,13 @@ impl Hub {
         let members = &self.topics.get(topic).members;
         let place = self.registry.place_among(members, slot).ok()?;
         Some(self.registry.get(members[place]).terms())
+    }
+
+    /// The client's subscription of a topic, at whatever rate: the topic or its variant, and the terms.
+    #[must_use]
+    pub fn held(&self, slot: u32, topic: TopicId) -> Option<(TopicId, Terms)> {
+        let variants = self.variants(topic).iter().map(|(_, variant)| *variant);
+        std::iter::once(topic).chain(variants).find_map(|topic| Some((topic, self.terms(slot, topic)?)))
     }
 
     /// Ends a subscription; false where there is none. A frame that the client is inside of is still owed to it

@@ -14,7 +14,7 @@ use crate::config::{Slow, TopicKind};
 use crate::dialect::stream::reply::Subscribed;
 use crate::dialect::stream::{Lasting, RequestId, Stream};
 use crate::dialect::{ClientError, ErrorCode};
-use crate::hub::{NewPublication, Position, Start, Terms, TopicId, TopicName};
+use crate::hub::{Hub, NewPublication, Position, Start, Terms, TopicId, TopicName};
 use crate::metrics::CloseClass;
 use crate::reactor::{ClientKey, Op};
 use crate::session::{Effect, Request};
@@ -122,7 +122,8 @@ impl Core {
         let hub = &mut self.topics.hub;
         let position = hub.position(topic);
         let mut recovered = false;
-        if !hub.is_subscribed(key.slot, topic) {
+        if hub.held(key.slot, topic).is_none() {
+            let topic = options.rate_ms.map_or(topic, |rate_ms| hub.variant(topic, rate_ms));
             if let Some(since) = options.since.filter(|since| since.epoch == position.epoch) {
                 let start = Start::After(since.offset);
                 recovered = hub.subscribe(key.slot, topic, encoding, terms, start, &mut self.topics.encoder).is_ok();
@@ -180,9 +181,9 @@ impl Core {
         let mut new: HashMap<&str, &Stream> = HashMap::new();
         for stream in streams {
             let name = stream.topic.as_str();
-            let held = hub.find(name).and_then(|topic| hub.terms(key.slot, topic));
+            let held = hub.find(name).and_then(|topic| hub.held(key.slot, topic));
             let lasting = match held {
-                Some(terms) => Some(lasting(terms)),
+                Some((topic, terms)) => Some(lasting(hub, topic, terms)),
                 None => new.insert(name, stream).map(|earlier| earlier.options.lasting()),
             };
             if lasting.is_some_and(|lasting| lasting != stream.options.lasting()) {
@@ -218,14 +219,13 @@ impl Core {
                 let rates: Vec<String> = setting.rates_ms.iter().map(|rate_ms| format!("{rate_ms}ms")).collect();
                 refused(format!("rate={rate_ms}ms is not offered on this topic; there are {}", rates.join(", ")))
             }
-            (_, Some(_)) => refused("the option `rate` does not exist yet".into()),
             _ => Ok(()),
         }
     }
 
     fn unsubscribe(&mut self, key: ClientKey, id: &RequestId, names: &[TopicName]) {
         let hub = &self.topics.hub;
-        let subscribed = |name: &&TopicName| hub.find(name.as_str()).filter(|&topic| hub.is_subscribed(key.slot, topic));
+        let subscribed = |name: &&TopicName| hub.held(key.slot, hub.find(name.as_str())?).map(|(topic, _)| topic);
         if let Some(name) = names.iter().find(|name| subscribed(name).is_none()) {
             let error = ClientError::new(ErrorCode::NotSubscribed, format!("{}: not subscribed", name.as_str()));
             return self.fail(key, Some(id), &error);
@@ -244,7 +244,8 @@ impl Core {
     fn list(&mut self, key: ClientKey, id: &RequestId) {
         let hub = &self.topics.hub;
         let held = hub.subscriptions(key.slot).map(|(topic, _)| topic);
-        let streams = held.map(|topic| (hub.name(topic), lasting(hub.terms(key.slot, topic).expect("it is subscribed"))));
+        let terms = |topic| hub.terms(key.slot, topic).expect("it is subscribed");
+        let streams = held.map(|topic| (hub.name(topic), lasting(hub, topic, terms(topic))));
         let client = self.clients.get(key).expect("effects come from clients that are there");
         client.session.listed(id, streams);
     }
@@ -384,8 +385,12 @@ impl Core {
 }
 
 /// What a subscription's terms were asked for as.
-fn lasting(terms: Terms) -> Lasting {
-    Lasting { rate_ms: None, slow: terms.slow_asked.then_some(terms.slow), timed: terms.timed }
+fn lasting(hub: &Hub, topic: TopicId, terms: Terms) -> Lasting {
+    Lasting {
+        rate_ms: hub.variant_of(topic).map(|(_, rate_ms)| rate_ms),
+        slow: terms.slow_asked.then_some(terms.slow),
+        timed: terms.timed,
+    }
 }
 
 /// Drops repetitions, in order.

@@ -160,7 +160,11 @@ impl Core {
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
             Mail::Acceptors(acceptors) => self.acceptors = acceptors,
-            Mail::Pause => self.pause(),
+            Mail::Pause => {
+                // The last of an interval is delivered, too.
+                self.topics.flush_until(u64::MAX);
+                self.pause();
+            }
             Mail::Finish => self.finish(),
             Mail::Drained { .. } | Mail::Reported { .. } | Mail::TopicsWanted { .. } | Mail::Finished => {
                 unreachable!("this mail is the control thread's")

@@ -161,15 +161,19 @@ impl Topics {
     /// Appends a publication; its subscribers hear of it now, or when the topic's flush window ends.
     fn append_to(&mut self, topic: TopicId, publication: &Publication, now: Now) {
         let (flush_us, is_heard) = (self.setting_of(topic).topic.flush_us, self.hub.members(topic) > 0);
+        // All windows of a length end together, so that what several topics bring one client leaves in one send.
+        let end_us = |length_us: u64| (now.monotonic_us / length_us + 1) * length_us;
+        for (rate_ms, variant) in self.hub.variants(topic) {
+            self.windows.open(*variant, end_us(u64::from(*rate_ms) * 1000));
+        }
         if flush_us == 0 || !is_heard {
             self.hub.publish(topic, publication, &mut self.encoder);
             self.told_unix_us.extend(is_heard.then_some(publication.unix_us));
             return;
         }
         self.hub.append(topic, publication, &mut self.encoder);
-        // All windows of a length end together, so that what several topics bring one client leaves in one send.
-        let until_us = (now.monotonic_us / u64::from(flush_us) + 1) * u64::from(flush_us);
-        let first = self.windows.add(topic, publication.offset, publication.unix_us, until_us);
+        let unix_us = Some(publication.unix_us);
+        let first = self.windows.add(topic, publication.offset, unix_us, end_us(flush_us.into()));
         // Whoever keeps up must not fall out of the ring for what was kept from it.
         if self.hub.fill_half(topic, first) {
             self.flush(topic);
@@ -183,16 +187,20 @@ impl Topics {
         }
     }
 
-    /// Ends all windows.
+    /// Ends all flush windows. The intervals of rate variants go on: they are the same for all who ask.
     pub(super) fn flush_all(&mut self) {
-        self.flush_until(u64::MAX);
+        let mut topics = self.windows.topics();
+        topics.retain(|topic| self.hub.variant_of(*topic).is_none());
+        topics.into_iter().for_each(|topic| self.flush(topic));
     }
 
     fn flush(&mut self, topic: TopicId) {
-        if let Some(window) = self.windows.close(topic) {
-            self.told_unix_us.extend(window.ingests_unix_us);
-            self.hub.note_members(topic);
+        let Some(window) = self.windows.close(topic) else { return };
+        if self.hub.variant_of(topic).is_some() {
+            return self.hub.refresh(topic, &mut self.encoder);
         }
+        self.told_unix_us.extend(window.ingests_unix_us);
+        self.hub.note_members(topic);
     }
 
     /// Publishes on a topic whose home this is: gives the offset, tells the replicas.
@@ -334,7 +342,7 @@ impl Topics {
     /// At the home: another shard wants the past, too.
     pub(crate) fn recall_asked(&mut self, from: Place, replica: u32, name: &TopicName, outbox: &mut Outbox) {
         let topic = self.hub.find(name.as_str()).expect("a topic with a replica is kept");
-        outbox.send(from, Mail::Recalled { replica, publications: self.hub.held(topic) });
+        outbox.send(from, Mail::Recalled { replica, publications: self.hub.log(topic) });
     }
 
     /// The home's answer; gives the clients that waited.
@@ -403,6 +411,13 @@ impl Topics {
 
     /// Somebody left a topic: where nobody is left, it lingers (a replica) or may be forgotten (a home's).
     pub(super) fn left(&mut self, topic: TopicId, now: Now) {
+        if let Some((parent, _)) = self.hub.variant_of(topic) {
+            if self.hub.members(topic) == 0 {
+                self.windows.close(topic);
+                self.hub.close_variant(topic);
+            }
+            return self.left(parent, now);
+        }
         if self.hub.members(topic) > 0 {
             return;
         }

@@ -14,6 +14,7 @@ mod http_publishing;
 mod keys;
 mod order;
 mod publishers;
+mod rates;
 mod refusals;
 mod requests;
 mod reserved;
