@@ -290,11 +290,20 @@ impl Session {
 
     /// Tells a subscriber that this connection will be closed; only to those who can tell events from payloads.
     pub fn announce_shutdown(&mut self, unix_ms: u64, in_ms: u64) {
-        if let Phase::Open(open) = &self.phase
-            && matches!(open.role, Role::Subscriber { combined, events } if combined || events)
-        {
+        if self.hears_events() {
             self.reply(|out| event::server_shutdown(out, unix_ms, in_ms));
         }
+    }
+
+    /// Whether this is a subscriber that can tell events from payloads, or said that it can.
+    #[must_use]
+    pub fn hears_events(&self) -> bool {
+        matches!(&self.phase, Phase::Open(open) if matches!(open.role, Role::Subscriber { combined, events } if combined || events))
+    }
+
+    /// Tells a subscriber that hears them of an event.
+    pub fn notify(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.reply(write);
     }
 
     /// What is owed and not yet sent.

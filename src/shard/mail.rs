@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::mailbox::Mailbox;
 use crate::config;
 use crate::hub::topic::Pattern;
-use crate::hub::{NewPublication, Position, Publication, TopicName};
+use crate::hub::{KeyError, NewPublication, Position, Publication, TopicName};
 use crate::reactor::ClientKey;
 use crate::tls::Acceptors;
 
@@ -41,7 +41,7 @@ pub enum Mail {
         /// Whose.
         ticket: Ticket,
         /// Its position, or why it has none.
-        result: Result<Position, NotPublished>,
+        result: Result<Position, Refused>,
     },
     /// From a home: so many credits back.
     Taken {
@@ -65,8 +65,8 @@ pub enum Mail {
         replica: u32,
         /// The newest position.
         position: Position,
-        /// The newest publication, for `last`.
-        newest: Option<Publication>,
+        /// The newest publication of each key, in offset order, for `last`; of a topic without keys its newest, if any.
+        state: Vec<Publication>,
     },
     /// From the home: `topics_max` are there already.
     AttachRefused {
@@ -176,21 +176,18 @@ pub enum Ticket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicsMax;
 
-/// Why a publication has no position.
+/// Why a home does not take a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotPublished {
-    /// There is no room for its topic.
+pub enum Refused {
+    /// The gateway holds `topics_max` topics already.
     #[error("the gateway holds topics_max topics already")]
     TopicsMax,
+    /// The topic's `key` finds something in the payload that cannot be a key.
+    #[error("what the topic's `key` finds in the payload is none: {0}")]
+    Key(KeyError),
     /// Its topic's journal cannot be written.
     #[error("the topic's journal cannot be written (is its disk full?); try again later")]
     Journal,
-}
-
-impl From<TopicsMax> for NotPublished {
-    fn from(TopicsMax: TopicsMax) -> NotPublished {
-        NotPublished::TopicsMax
-    }
 }
 
 /// What one shard knows of a topic.

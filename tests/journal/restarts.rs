@@ -200,3 +200,36 @@ fn a_subscriber_goes_on_after_its_position_across_restarts() {
     }
     gateway.stop();
 }
+
+/// The newest of each key survives the ring's turnover, and so it does a restart.
+#[test]
+fn the_newest_of_each_key_is_there_again() {
+    let journal = Journal::new();
+    let keys = "kind = \"state\"\nkey = \"/s\"\nring_publications = 2\njournal_segment_bytes = 4096";
+    let snapshot = |gateway: &Gateway| {
+        let mut client = Client::connect(gateway, "/stream");
+        client.subscribe(&["j.a;last"]);
+        let all: Vec<String> = (0..9).map(|_| publication(&mut client).2).collect();
+        client.assert_silent();
+        all
+    };
+    let gateway = journal.gateway(keys);
+    for n in 0..300 {
+        // Key 9 is published first, and removed.
+        let key = if n == 0 { 9 } else { n % 9 };
+        gateway.publish("j.a", &format!("{{\"s\":\"k{key}\",\"n\":{n}}}"));
+    }
+    let removed = gateway.post("/api/topics/j.a?key=k9&remove=1", "text/plain", "");
+    assert_eq!(removed.status, 200, "{removed:?}");
+    let before = snapshot(&gateway);
+    let expected: Vec<String> = (291..300).map(|n| format!("{{\"s\":\"k{}\",\"n\":{n}}}", n % 9)).collect();
+    assert_eq!(before, expected);
+    kill(gateway);
+    let gateway = journal.gateway(keys);
+    assert_eq!(snapshot(&gateway), before);
+    gateway.publish("j.a", "{\"s\":\"k0\",\"n\":-1}");
+    let now: Vec<String> =
+        before.into_iter().filter(|data| !data.contains("\"k0\"")).chain([String::from("{\"s\":\"k0\",\"n\":-1}")]).collect();
+    assert_eq!(snapshot(&gateway), now);
+    gateway.stop();
+}
