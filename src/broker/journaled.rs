@@ -314,7 +314,7 @@ impl Journaled {
         self.metrics.journal_bytes.add(records.len() as u64);
         self.metrics.journal_syncs.add(u64::from(log.journal.flush == JournalFlush::Always));
         self.work.spawn_local(async move {
-            let result = writer.append(Batch { before, records, unix_us }).await;
+            let result = writer.append(Batch { before, last: offset, records, unix_us }).await;
             Done::Written { topic, writer, result }
         });
     }
