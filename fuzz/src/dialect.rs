@@ -98,13 +98,17 @@ fn check_target(text: &str) {
             streams.iter().for_each(|stream| check_topic(&stream.topic));
             assert!(path == "/ws" || path.starts_with("/ws/") || path == "/stream");
         }
+        Ok(Target::Sse { streams }) => {
+            streams.iter().for_each(|stream| check_topic(&stream.topic));
+            assert_eq!(path, "/sse");
+        }
         Ok(Target::PublisherOne(topic)) => {
             check_topic(&topic);
             assert!(path.starts_with("/publish/"));
         }
         Ok(Target::PublisherMany) => assert_eq!(path, "/publish"),
         Ok(Target::Echo) => assert_eq!(path, "/echo"),
-        Ok(Target::Other) => assert!(!["/ws", "/stream", "/publish", "/echo"].contains(&path)),
+        Ok(Target::Other) => assert!(!["/ws", "/stream", "/sse", "/publish", "/echo"].contains(&path)),
         Err(error) => {
             assert_eq!(error.status, 400);
             check_error(&error.error);

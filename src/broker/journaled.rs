@@ -20,14 +20,14 @@ use tokio_uring::fs::File;
 
 use crate::config::{self, Config, JournalFlush, TopicJournal, TopicKind};
 use crate::hub::topic::Pattern;
-use crate::hub::{Key, NewPublication, Position, Publication, TopicName};
+use crate::hub::{NewPublication, Position, Publication, TopicName};
 use crate::journal::JournalError;
 use crate::journal::directory::{Directory, Wanted};
 use crate::journal::format::{self, BootId};
 use crate::journal::writer::{Batch, Writer};
 use crate::metrics::ControlMetrics;
 use crate::reactor::Now;
-use crate::shard::mail::{Mail, Outbox, Place, Refused, Ticket};
+use crate::shard::mail::{Mail, NotPublished, Outbox, Place, Ticket, TopicsMax};
 use crate::shard::topics::Topics;
 
 /// Where the kernel names this start of the machine.
@@ -192,26 +192,29 @@ impl Journaled {
 
     fn accept(&mut self, mut unwritten: Unwritten, outbox: &mut Outbox) {
         let topic = unwritten.publication.topic.clone();
-        match self.open_log(&unwritten.publication) {
+        match self.topics.key(&unwritten.publication) {
             Ok(key) => unwritten.publication.marks.key = key,
-            Err(refused) => return self.refuse(&unwritten, refused, outbox),
+            Err(refusal) => return self.refuse(&unwritten, refusal, outbox),
+        }
+        if let Err(TopicsMax) = self.open_log(&topic) {
+            return self.refuse(&unwritten, NotPublished::TopicsMax, outbox);
         }
         let log = self.logs.get_mut(&topic).expect("it is open");
         if unwritten.answer && log.retry_at.is_some_and(|at| at > Instant::now()) {
-            return self.refuse(&unwritten, Refused::Journal, outbox);
+            return self.refuse(&unwritten, NotPublished::Journal, outbox);
         }
         log.waiting.push_back(unwritten);
         self.note_ready(&topic);
     }
 
-    /// Sees that the publication's topic can be written, and finds its key.
-    fn open_log(&mut self, new: &NewPublication) -> Result<Option<Key>, Refused> {
-        let topic = &new.topic;
-        let is_open = self.logs.get(topic).is_some_and(|log| log.is_open);
-        if !is_open && self.logs.values().filter(|log| log.is_open).count() >= self.topics_max {
-            return Err(Refused::TopicsMax);
+    fn open_log(&mut self, topic: &TopicName) -> Result<(), TopicsMax> {
+        if self.logs.get(topic).is_some_and(|log| log.is_open) {
+            return Ok(());
         }
-        let key = self.topics.keep(new, self.now())?;
+        if self.logs.values().filter(|log| log.is_open).count() >= self.topics_max {
+            return Err(TopicsMax);
+        }
+        self.topics.keep(topic, self.now())?;
         if !self.logs.contains_key(topic) {
             let settings = self.settings.iter().find(|(pattern, _)| pattern.matches(topic.as_str()));
             let journal =
@@ -221,10 +224,10 @@ impl Journaled {
             self.logs.insert(topic.clone(), Log::new(journal, writer));
         }
         self.logs.get_mut(topic).expect("it was just put in").is_open = true;
-        Ok(key)
+        Ok(())
     }
 
-    fn refuse(&mut self, unwritten: &Unwritten, why: Refused, outbox: &mut Outbox) {
+    fn refuse(&mut self, unwritten: &Unwritten, why: NotPublished, outbox: &mut Outbox) {
         self.metrics.journal_refused.add(1);
         self.give_back(unwritten);
         outbox.send(unwritten.from, Mail::Published { ticket: unwritten.ticket, result: Err(why) });
@@ -392,7 +395,7 @@ impl Journaled {
                 let all = batch.into_iter().map(|(unwritten, _)| unwritten).chain(waiting);
                 let (awaited, others): (Vec<_>, Vec<_>) = all.partition(|unwritten| unwritten.answer);
                 log.waiting.extend(others);
-                awaited.iter().for_each(|unwritten| self.refuse(unwritten, Refused::Journal, outbox));
+                awaited.iter().for_each(|unwritten| self.refuse(unwritten, NotPublished::Journal, outbox));
                 self.metrics.journals_failing.add(i64::from(is_new));
                 self.complain(&topic, &error);
             }

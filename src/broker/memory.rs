@@ -21,7 +21,7 @@ use super::journaled::{Done, Journaled};
 use super::{Handle, PublishError, Request, TopicReport};
 use crate::config::Limits;
 use crate::hub::{NewPublication, Position, TopicName};
-use crate::shard::mail::{Mail, Outbox, Place, Post, Refused, Ticket, TopicShare};
+use crate::shard::mail::{Mail, NotPublished, Outbox, Place, Post, Ticket, TopicShare};
 
 /// A gathered list of topics is told again for so long.
 const TOPICS_FRESH: Duration = Duration::from_millis(200);
@@ -289,13 +289,11 @@ impl Memory {
         }
     }
 
-    fn position_came(&mut self, ticket: u64, result: Result<Position, Refused>) {
-        match self.tickets.remove(&ticket) {
-            Some((number, at)) => self.resolve(number, at, result.map_err(PublishError::from)),
-            None => {
-                let refused = result.expect_err("without a ticket only a refusal is told");
-                tracing::warn!("a source's publication was refused: {refused}");
-            }
+    fn position_came(&mut self, ticket: u64, result: Result<Position, NotPublished>) {
+        match (self.tickets.remove(&ticket), result) {
+            (Some((number, at)), result) => self.resolve(number, at, result.map_err(PublishError::from)),
+            (None, Err(refusal)) => tracing::warn!("a source's publication was refused: {refusal}"),
+            (None, Ok(_)) => unreachable!("a position is told only to who asked for it"),
         }
     }
 

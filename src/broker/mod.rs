@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::hub::{KeyError, NewPublication, Position, TopicName};
-use crate::shard::mail::{Post, Refused};
+use crate::shard::mail::{NotPublished, Post};
 use crate::tls::Acceptors;
 
 /// Clonable, sendable handle to the broker; all calls are for the control runtime.
@@ -35,20 +35,20 @@ pub enum PublishError {
     /// `topics_max` topics exist.
     #[error("the gateway holds topics_max topics already")]
     TopicsMax,
-    /// The topic's `key` finds something that cannot be one.
-    #[error("what the topic's `key` finds in the payload is none: {0}")]
-    Key(KeyError),
     /// Its topic's journal cannot be written.
-    #[error("{}", Refused::Journal)]
+    #[error("{}", NotPublished::Journal)]
     Journal,
+    /// The topic's `key` finds something that cannot be one.
+    #[error("{}", NotPublished::Key(*.0))]
+    Key(KeyError),
 }
 
-impl From<Refused> for PublishError {
-    fn from(refused: Refused) -> PublishError {
-        match refused {
-            Refused::TopicsMax => PublishError::TopicsMax,
-            Refused::Key(error) => PublishError::Key(error),
-            Refused::Journal => PublishError::Journal,
+impl From<NotPublished> for PublishError {
+    fn from(why: NotPublished) -> PublishError {
+        match why {
+            NotPublished::TopicsMax => PublishError::TopicsMax,
+            NotPublished::Journal => PublishError::Journal,
+            NotPublished::Key(error) => PublishError::Key(error),
         }
     }
 }

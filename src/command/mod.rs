@@ -3,6 +3,7 @@
 //! Invariant: whatever goes wrong is one sentence on standard error and exit code 2; standard output bears only what was
 //! asked for, and a reader that closes it ends the command quietly.
 
+mod backoff;
 mod client;
 mod endpoint;
 mod journal;

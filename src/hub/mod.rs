@@ -43,7 +43,7 @@ pub use registry::Terms;
 use store::Topics;
 use visit::Rests;
 
-/// What changes a publication's bytes on the wire: dialect and compression. The key of encode-once.
+/// What changes a publication's bytes on the wire: dialect, transport and compression. The key of encode-once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Encoding {
@@ -59,6 +59,14 @@ pub enum Encoding {
     CombinedDeflate,
     /// As [`Encoding::Timed`], compressed in the same way.
     TimedDeflate,
+    /// [`Encoding::Combined`] as a server-sent event whose id is the position: for a client of one topic.
+    Sse,
+    /// As [`Encoding::Sse`], with the time of ingest.
+    SseTimed,
+    /// As [`Encoding::Sse`], without an id: for clients of several topics.
+    SseMany,
+    /// As [`Encoding::SseMany`], with the time of ingest.
+    SseManyTimed,
 }
 
 impl Encoding {
@@ -68,12 +76,14 @@ impl Encoding {
         match self {
             Encoding::Combined => Encoding::Timed,
             Encoding::CombinedDeflate => Encoding::TimedDeflate,
+            Encoding::Sse => Encoding::SseTimed,
+            Encoding::SseMany => Encoding::SseManyTimed,
             other => other,
         }
     }
 }
 
-/// Makes whole WebSocket frames (unmasked, FIN) of publications.
+/// Makes whole WebSocket frames (unmasked, FIN) of publications, or whole server-sent events: "frames" here and in rings.
 pub trait Encoder {
     /// Appends the one frame of the publication in `encoding` to `out`.
     fn encode(&mut self, encoding: Encoding, topic: &str, epoch: Epoch, publication: &Publication, out: &mut Vec<u8>);

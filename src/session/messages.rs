@@ -114,6 +114,7 @@ impl Session {
                 Some(Effect::Publish { id: None, publication: NewPublication::new((**topic).clone(), payload) })
             }
             Role::PublisherMany => self.handle_combined(message, rules, now_us),
+            Role::Sse { .. } => unreachable!("a client of events sends no frames"),
         }
     }
 
@@ -300,7 +301,7 @@ impl Open {
             Role::PublisherOne(_) => rules.limits.publication_bytes_max,
             // The envelope comes on top: name, offset, time.
             Role::PublisherMany => rules.limits.publication_bytes_max.saturating_add(1024),
-            Role::Subscriber { .. } | Role::Echo => rules.limits.message_bytes_max,
+            Role::Subscriber { .. } | Role::Echo | Role::Sse { .. } => rules.limits.message_bytes_max,
         };
         let Limits { fragments_max, inflate_ratio_max, .. } = rules.limits;
         ws::Limits { message_bytes_max, fragments_max, inflate_ratio_max }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use super::clients::{Client, Wait};
 use super::core::Core;
 use super::effects::topics_max;
-use super::mail::{Mail, Outbox, Place, Refused, Ticket};
+use super::mail::{Mail, NotPublished, Outbox, Place, Ticket};
 use super::mailbox::Mailbox;
 use super::topics::Waiter;
 use crate::hub::{NewPublication, Position};
@@ -188,13 +188,13 @@ impl Core {
     }
 
     /// Publishes on a topic whose home this is.
-    pub(super) fn publish_here(&mut self, publication: NewPublication) -> Result<Position, Refused> {
+    pub(super) fn publish_here(&mut self, publication: NewPublication) -> Result<Position, NotPublished> {
         let position = self.topics.publish(publication, self.now, &mut self.outbox)?;
         self.metrics.publications.add(1);
         Ok(position)
     }
 
-    fn position_came(&mut self, ticket: Ticket, result: Result<Position, Refused>) {
+    fn position_came(&mut self, ticket: Ticket, result: Result<Position, NotPublished>) {
         let Ticket::Client(key) = ticket else { unreachable!("the control thread's tickets come back to it") };
         match self.take_pending(key, |wait| matches!(wait, Wait::Position { .. })) {
             Some((_, pending)) => {

@@ -41,7 +41,7 @@ pub enum Mail {
         /// Whose.
         ticket: Ticket,
         /// Its position, or why it has none.
-        result: Result<Position, Refused>,
+        result: Result<Position, NotPublished>,
     },
     /// From a home: so many credits back.
     Taken {
@@ -176,18 +176,24 @@ pub enum Ticket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicsMax;
 
-/// Why a home does not take a publication.
+/// Why a publication has no position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The gateway holds `topics_max` topics already.
+pub enum NotPublished {
+    /// There is no room for its topic.
     #[error("the gateway holds topics_max topics already")]
     TopicsMax,
-    /// The topic's `key` finds something in the payload that cannot be a key.
-    #[error("what the topic's `key` finds in the payload is none: {0}")]
-    Key(KeyError),
     /// Its topic's journal cannot be written.
     #[error("the topic's journal cannot be written (is its disk full?); try again later")]
     Journal,
+    /// The topic's `key` finds something in the payload that cannot be a key.
+    #[error("what the topic's `key` finds in the payload is none: {0}")]
+    Key(KeyError),
+}
+
+impl From<TopicsMax> for NotPublished {
+    fn from(TopicsMax: TopicsMax) -> NotPublished {
+        NotPublished::TopicsMax
+    }
 }
 
 /// What one shard knows of a topic.

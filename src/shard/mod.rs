@@ -20,6 +20,7 @@ mod input;
 pub mod mail;
 pub mod mailbox;
 mod opening;
+mod settings;
 mod shared;
 mod stopping;
 mod sweep;

@@ -18,6 +18,7 @@ mod refusals;
 mod requests;
 mod reserved;
 mod resuming;
+mod sse;
 mod stopping;
 mod subscriptions;
 mod tls;
