@@ -4,9 +4,9 @@ import { readFileSync } from "node:fs";
 import { mock, test } from "node:test";
 
 // As data URLs, so that no package file is needed beside the sources.
-const load = (name) => import(`data:text/javascript,${encodeURIComponent(readFileSync(new URL(`../../src/page/${name}`, import.meta.url), "utf8"))}`);
-const { connect } = await load("stream.js");
-const { Board, Feed, Instrument, Rate, glance, members } = await load("market.js");
+const load = (name) => import(`data:text/javascript,${encodeURIComponent(readFileSync(new URL(`../../${name}`, import.meta.url), "utf8"))}`);
+const { connect } = await load("docs/clients/stream.js");
+const { Board, Feed, Instrument, Rate, glance, members } = await load("src/page/market.js");
 
 class Socket {
   static all = [];
