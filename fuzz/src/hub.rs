@@ -3,7 +3,7 @@
 use arbitrary::{Result, Unstructured};
 use tidegate::hub::{
     Encoder, Encoding, Epoch, Fallen, Hub, HubError, Marks, Payload, PayloadKind, Position, Publication, RingLimits, Span, Start,
-    Terms, TopicId, TopicName, TornPlace, TornRest,
+    Terms, TopicId, TopicName, TopicSettings, TornPlace, TornRest, Visiting,
 };
 
 #[path = "../../src/hub/tests/twin.rs"]

@@ -177,6 +177,7 @@ impl Default for Limits {
             close_deadline_ms: 5000,
             send_timeout_ms: 30_000,
             send_unsent_bytes_max: 16 << 10,
+            conflate_unsent_bytes: 16 << 10,
             visit_bytes_max: 256 << 10,
             tls_visit_bytes_max: 16 << 10,
             tls_handshake_bytes_max: 8192,

@@ -363,6 +363,8 @@ pub struct Limits {
     pub send_timeout_ms: u32,
     /// `TCP_NOTSENT_LOWAT`: bytes that the kernel takes for a client beyond what is on the wire.
     pub send_unsent_bytes_max: u32,
+    /// The same of a subscriber of `slow=conflate`, and its `SO_SNDBUF`.
+    pub conflate_unsent_bytes: u32,
     /// Bytes in one visit of the sweep to one client.
     pub visit_bytes_max: u32,
     /// The same of a TLS client, before they are sealed.

@@ -263,6 +263,9 @@ pub(super) const KEYS: &[Key] = &[
     limit("send_unsent_bytes_max", 1024, 16 << 20, "bytes",
         "TCP_NOTSENT_LOWAT: what the kernel takes for a client beyond what is on the wire. With its own default a \
          reader that never reads pins 4.3 MB of kernel memory, with 16 KiB 47 KB; and its lag shows while it is young."),
+    limit("conflate_unsent_bytes", 2304, 16 << 20, "bytes",
+        "The same of a client with a subscription of slow=conflate, and its SO_SNDBUF (which the kernel doubles): what it gets is old \
+         by no more than what the network and its own buffers hold."),
     limit("visit_bytes_max", 4096, 16 << 20, "bytes",
         "Most bytes of one send to one client, so that one that lags far behind does not hold up the others' turn. 17 \
          KB measured 0.7 us more than one small frame, so 256 KiB are some 11 us."),

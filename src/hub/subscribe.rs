@@ -2,7 +2,7 @@
 //!
 //! Without: requests and replies, rights, limits on how many.
 
-use super::registry::{Rest, Terms};
+use super::registry::{Mode, Rest, Terms, Walk};
 use super::store::TopicId;
 use super::{Encoder, Encoding, Hub};
 
@@ -62,8 +62,11 @@ impl Hub {
             return Err(HubError::Subscribed);
         };
         let (head, next) = (topic.log().head(), topic.log().next());
+        let snapshot = start == Start::Newest && topic.is_keyed() && next > 1;
         let cursor = match start {
             Start::Live => next,
+            // Before it come the newest of each key, one by one.
+            Start::Newest if snapshot => next,
             Start::Newest => (next - 1).max(head),
             Start::After(after) if after >= next => return Err(HubError::Ahead { after, newest: next - 1 }),
             Start::After(after) => after + 1,
@@ -74,10 +77,14 @@ impl Hub {
             topic.release(own);
             return Err(HubError::NotHeld { after: cursor - 1, oldest });
         }
-        let subscription = self.registry.add(slot, id, encoding, terms, cursor);
+        let subscription = self.registry.add(slot, id, encoding, terms, if snapshot { 1 } else { cursor });
         topic.members.insert(place, subscription);
-        if cursor < next {
-            topic.noted += u32::from(self.registry.note(subscription));
+        if snapshot {
+            self.registry.set_mode(subscription, Mode::Snapshot, Walk { end: next - 1, ..Walk::default() });
+            self.end_walk(subscription);
+        }
+        if self.registry.get(subscription).cursor < next {
+            self.topics.get_mut(id).noted += u32::from(self.registry.note(subscription));
         }
         Ok(())
     }
@@ -93,7 +100,7 @@ impl Hub {
     pub fn terms(&self, slot: u32, topic: TopicId) -> Option<Terms> {
         let members = &self.topics.get(topic).members;
         let place = self.registry.place_among(members, slot).ok()?;
-        Some(self.registry.get(members[place]).terms)
+        Some(self.registry.get(members[place]).terms())
     }
 
     /// Ends a subscription; false where there is none. A frame that the client is inside of is still owed to it

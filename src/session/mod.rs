@@ -300,14 +300,24 @@ impl Session {
 
     /// Tells a subscriber that this connection will be closed; only to those who can tell events from payloads.
     pub fn announce_shutdown(&mut self, unix_ms: u64, in_ms: u64) {
-        if let Phase::Open(open) = &self.phase
-            && matches!(
-                open.role,
-                Role::Sse { .. } | Role::Subscriber { combined: true, .. } | Role::Subscriber { events: true, .. }
-            )
-        {
+        if self.hears_events() {
             self.reply(|out| event::server_shutdown(out, unix_ms, in_ms));
         }
+    }
+
+    /// Whether this is a subscriber that can tell events from payloads, or said that it can.
+    #[must_use]
+    pub fn hears_events(&self) -> bool {
+        match &self.phase {
+            Phase::Open(Open { role: Role::Subscriber { combined, events }, .. }) => *combined || *events,
+            Phase::Open(Open { role: Role::Sse { .. }, .. }) => true,
+            _ => false,
+        }
+    }
+
+    /// Tells a subscriber that hears them of an event.
+    pub fn notify(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.reply(write);
     }
 
     /// What is owed and not yet sent.

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::clients::{Client, Pending, Receive, Wait};
 use super::core::Core;
-use super::mail::{Mail, Ticket};
+use super::mail::{Mail, Refused, Ticket};
 use super::stopping::Stop;
 use super::topics::{Waiter, Wanted};
 use crate::config::{Slow, TopicKind};
@@ -97,6 +97,10 @@ impl Core {
         };
         let entries: Vec<Subscribed> =
             streams.iter().zip(topics).map(|(stream, topic)| self.subscribe_one(key, stream, topic)).collect();
+        // Once a request, however many subscriptions: it is not worth a word to know that it was done before.
+        if streams.iter().any(|stream| self.slow(stream) == Slow::Conflate) {
+            self.ops.push_back(Op::BoundSend(key));
+        }
         let client = self.clients.get(key).expect("effects come from clients that are there");
         client.subscribed = true;
         let session = &mut client.session;
@@ -114,9 +118,7 @@ impl Core {
     fn subscribe_one(&mut self, key: ClientKey, stream: &Stream, topic: TopicId) -> Subscribed {
         let options = &stream.options;
         let encoding = self.session_mut(key).encoding();
-        let slow_default = self.topics.setting(&stream.topic).topic.slow_default;
-        let slow = options.slow.unwrap_or(slow_default);
-        let terms = Terms { timed: options.timed, slow, slow_asked: options.slow.is_some() };
+        let terms = Terms { timed: options.timed, slow: self.slow(stream), slow_asked: options.slow.is_some() };
         let hub = &mut self.topics.hub;
         let position = hub.position(topic);
         let mut recovered = false;
@@ -137,6 +139,11 @@ impl Core {
             }
         }
         Subscribed { topic: stream.topic.clone(), position, recovered: options.since.map(|_| recovered) }
+    }
+
+    /// What happens to a subscriber of this stream that cannot keep up.
+    fn slow(&self, stream: &Stream) -> Slow {
+        stream.options.slow.unwrap_or_else(|| self.topics.setting(&stream.topic).topic.slow_default)
     }
 
     fn wanted_topics(&mut self, key: ClientKey, streams: &[Stream]) -> Result<Asked, ClientError> {
@@ -304,20 +311,26 @@ impl Core {
     }
 
     /// A publication has its position, or cannot have one.
-    pub(super) fn published(&mut self, key: ClientKey, id: Option<RequestId>, result: Result<Position, super::mail::TopicsMax>) {
+    pub(super) fn published(&mut self, key: ClientKey, id: Option<RequestId>, result: Result<Position, Refused>) {
         let now_us = self.now.monotonic_us;
         let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
         match (id, result) {
             (Some(id), Ok(position)) => client.session.published(&id, position),
-            (Some(id), Err(_)) => {
-                let error = ClientError::new(ErrorCode::Limit, "the gateway holds topics_max topics already");
-                client.session.failed(&id, &error, &self.rules, now_us);
+            (Some(id), Err(refused)) => {
+                let code = match refused {
+                    Refused::TopicsMax => ErrorCode::Limit,
+                    Refused::Key(_) => ErrorCode::BadRequest,
+                };
+                client.session.failed(&id, &ClientError::new(code, refused.to_string()), &self.rules, now_us);
             }
             (None, Ok(_)) => {}
             // A publisher's connection has no replies: what cannot be taken can only end it.
-            (None, Err(_)) => {
-                let reason = "the gateway holds topics_max topics already";
-                client.session.close(CloseCode::TRY_AGAIN_LATER, reason, CloseClass::Policy, now_us);
+            (None, Err(refused)) => {
+                let code = match refused {
+                    Refused::TopicsMax => CloseCode::TRY_AGAIN_LATER,
+                    Refused::Key(_) => CloseCode::POLICY,
+                };
+                client.session.close(code, &refused.to_string(), CloseClass::Policy, now_us);
             }
         }
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::mailbox::Mailbox;
-use crate::hub::{NewPublication, Position, Publication, TopicName};
+use crate::hub::{KeyError, NewPublication, Position, Publication, TopicName};
 use crate::reactor::ClientKey;
 use crate::tls::Acceptors;
 
@@ -39,7 +39,7 @@ pub enum Mail {
         /// Whose.
         ticket: Ticket,
         /// Its position, or why it has none.
-        result: Result<Position, TopicsMax>,
+        result: Result<Position, Refused>,
     },
     /// From a home: so many credits back.
     Taken {
@@ -63,8 +63,8 @@ pub enum Mail {
         replica: u32,
         /// The newest position.
         position: Position,
-        /// The newest publication, for `last`.
-        newest: Option<Publication>,
+        /// The newest publication of each key, in offset order, for `last`; of a topic without keys its newest, if any.
+        state: Vec<Publication>,
     },
     /// From the home: `topics_max` are there already.
     AttachRefused {
@@ -173,6 +173,17 @@ pub enum Ticket {
 /// The gateway holds `topics_max` topics already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicsMax;
+
+/// Why a home does not take a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The gateway holds `topics_max` topics already.
+    #[error("the gateway holds topics_max topics already")]
+    TopicsMax,
+    /// The topic's `key` finds something in the payload that cannot be a key.
+    #[error("what the topic's `key` finds in the payload is none: {0}")]
+    Key(KeyError),
+}
 
 /// What one shard knows of a topic.
 #[derive(Clone, Debug)]

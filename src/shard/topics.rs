@@ -4,13 +4,18 @@
 //! in the home's order, so its newest offset is always the one before the next [`Mail::Append`].
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::flush::Windows;
-use super::mail::{Mail, Outbox, Place, TopicShare, TopicsMax};
+use super::mail::{Mail, Outbox, Place, Refused, TopicShare, TopicsMax};
 use crate::config;
+use crate::dialect::pointer::Pointer;
 use crate::dialect::stream::StreamEncoder;
 use crate::hub::topic::Pattern;
-use crate::hub::{Epoch, Hub, NewPublication, Position, Publication, RingLimits, TopicId, TopicName};
+use crate::hub::{
+    Epoch, Hub, Key, KeyError, Marks, NewPublication, PayloadKind, Position, Publication, RingLimits, TopicId, TopicName,
+    TopicSettings,
+};
 use crate::reactor::{ClientKey, Now};
 
 /// Topics, homes and replicas.
@@ -39,16 +44,49 @@ pub(super) struct Topics {
 /// What the configuration says of the topics of a pattern.
 pub(super) struct Setting {
     pattern: Pattern,
-    ring: RingLimits,
+    settings: Arc<TopicSettings>,
+    key: Option<Pointer>,
     pub(super) topic: config::Topic,
 }
 
 impl Setting {
     fn new(topic: &config::Topic) -> Setting {
-        let age_ms = topic.ring_age_ms;
-        let ring = RingLimits { publications: topic.ring_publications, bytes: topic.ring_bytes, age_ms };
-        let pattern = Pattern::parse(&topic.pattern).expect("the configuration was validated");
-        Setting { pattern, ring, topic: topic.clone() }
+        let ring = RingLimits { publications: topic.ring_publications, bytes: topic.ring_bytes, age_ms: topic.ring_age_ms };
+        let settings = TopicSettings {
+            ring,
+            slow_lag_bytes: topic.slow_lag_bytes,
+            slow_lag_ms: topic.slow_lag_ms,
+            keyed: topic.key.is_some(),
+            keys_max: topic.keys_max,
+        };
+        let valid = "the configuration was validated";
+        Setting {
+            pattern: Pattern::parse(&topic.pattern).expect(valid),
+            settings: Arc::new(settings),
+            key: topic.key.as_deref().map(|pointer| Pointer::parse(pointer).expect(valid)),
+            topic: topic.clone(),
+        }
+    }
+
+    /// The key of a publication: what the topic's pointer finds in it, whatever its publisher said; else what that said.
+    fn key(&self, new: &NewPublication) -> Result<Option<Key>, KeyError> {
+        match (&self.key, new.payload.kind) {
+            (Some(pointer), PayloadKind::Json) if !new.marks.removes => {
+                let text = std::str::from_utf8(&new.payload.bytes).expect("JSON was judged to be UTF-8");
+                pointer.find(text).map(key_of).transpose()
+            }
+            // Text and bytes have no members; a removal has no payload.
+            (Some(_), _) if !new.marks.removes => Ok(None),
+            _ => Ok(new.marks.key.clone()),
+        }
+    }
+}
+
+/// A string without its quotes, anything else as it stands.
+fn key_of(value: &str) -> Result<Key, KeyError> {
+    match serde_json::from_str::<String>(value) {
+        Ok(text) => Key::parse(&text),
+        Err(_) => Key::parse(value),
     }
 }
 
@@ -144,7 +182,7 @@ impl Topics {
 
     fn open(&mut self, name: TopicName, position: Position) -> TopicId {
         let class = self.class(&name);
-        let topic = self.hub.open(name, self.settings[class].ring, position);
+        let topic = self.hub.open(name, self.settings[class].settings.clone(), position);
         if self.classes.len() <= topic.index() {
             self.classes.resize(topic.index() + 1, 0);
         }
@@ -210,10 +248,12 @@ impl Topics {
     }
 
     /// Publishes on a topic whose home this is: gives the offset, tells the replicas.
-    pub(super) fn publish(&mut self, new: NewPublication, now: Now, outbox: &mut Outbox) -> Result<Position, TopicsMax> {
-        let topic = self.home_topic(&new.topic, now)?;
+    pub(super) fn publish(&mut self, new: NewPublication, now: Now, outbox: &mut Outbox) -> Result<Position, Refused> {
+        let key = self.setting(&new.topic).key(&new).map_err(Refused::Key)?;
+        let topic = self.home_topic(&new.topic, now).map_err(|TopicsMax| Refused::TopicsMax)?;
         let Position { epoch, offset } = self.hub.position(topic);
-        let publication = Publication { offset: offset + 1, unix_us: now.unix_us, payload: new.payload, marks: new.marks };
+        let publication =
+            Publication { offset: offset + 1, unix_us: now.unix_us, payload: new.payload, marks: Marks { key, ..new.marks } };
         self.append_to(topic, &publication, now);
         let home = self.homes.get_mut(&topic).expect("a home topic has its home's part");
         home.rate.tick(now.monotonic_us, publication.offset);
@@ -296,8 +336,8 @@ impl Topics {
             return;
         };
         self.homes.get_mut(&topic).expect("a home topic has its home's part").replicas.push((from, replica));
-        let (position, newest) = (self.hub.position(topic), self.hub.newest(topic));
-        outbox.send(from, Mail::Attached { replica, position, newest });
+        let (position, state) = (self.hub.position(topic), self.hub.state(topic));
+        outbox.send(from, Mail::Attached { replica, position, state });
     }
 
     /// At the home: another shard wants the past, too.
@@ -337,7 +377,7 @@ impl Topics {
     }
 
     /// The home's answer; gives the clients that waited.
-    pub(super) fn attached(&mut self, number: u32, position: Position, newest: Option<&Publication>, now: Now) -> Vec<Waiter> {
+    pub(super) fn attached(&mut self, number: u32, position: Position, state: &[Publication], now: Now) -> Vec<Waiter> {
         let replica = self.replicas[number as usize].as_mut().expect("the home answers a number that is in use");
         let name = replica.name.clone();
         let waiters = std::mem::take(&mut replica.waiters);
@@ -346,9 +386,7 @@ impl Topics {
             replica.past = Past::Whole;
         }
         let topic = self.open(name, position);
-        if let Some(newest) = newest {
-            self.hub.seed(topic, newest, &mut self.encoder);
-        }
+        self.hub.seed(topic, state, &mut self.encoder);
         self.replicas[number as usize].as_mut().expect("it is there").state = ReplicaState::Attached(topic);
         // Until somebody subscribes it is unused; the linger looks at it then.
         self.lingering.push((now.monotonic_us, number));

@@ -11,6 +11,7 @@ mod deflate;
 mod framing;
 mod heads;
 mod http_publishing;
+mod keys;
 mod order;
 mod publishers;
 mod refusals;
