@@ -5,11 +5,11 @@ use std::io::{BufRead, BufReader, Lines};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::common::{Gateway, PUBLISHING, Recording, skipped};
+use crate::common::{Events, Gateway, PUBLISHING, Recording, skipped};
 use crate::relay::Relay;
 use crate::resume::{BYTES, FEED, Feeds, SHORT, publish_bytes};
 
@@ -153,6 +153,43 @@ fn follow_lines(command: &mut Command, relay: &Relay, take: &mut dyn FnMut(Came<
 fn from_hex(text: &str) -> Vec<u8> {
     let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("two digits");
     text.as_bytes().chunks(2).map(digits).collect()
+}
+
+#[test]
+fn server_sent_events_go_on_after_the_last_id() {
+    let calls = AtomicUsize::new(0);
+    check_client("server_sent_events_go_on_after_the_last_id", 4, |relay, take| {
+        // One topic whose ring is long, and one whose ring is short.
+        let topic = ["btcusdt@trade", SHORT][calls.fetch_add(1, Ordering::Relaxed) % 2];
+        let mut last_id = String::new();
+        loop {
+            let header = if last_id.is_empty() { String::new() } else { format!("Last-Event-ID: {last_id}\r\n") };
+            let request = format!("GET /sse?streams={topic} HTTP/1.1\r\nHost: {}\r\n{header}\r\n", relay.address);
+            let Some(mut events) = Events::try_ask(relay.address, &request) else { continue };
+            while let Some(event) = events.next() {
+                let flow = if event.starts_with("{\"result\":") {
+                    let reply: Value = serde_json::from_str(&event).expect("a reply is JSON");
+                    let entry = &reply["result"][0];
+                    let offset = last_id.split_once(':').and_then(|(_, offset)| offset.parse::<u64>().ok());
+                    let from = offset.expect("only a position is answered") + 1;
+                    match entry["recovered"].as_bool().expect("a position is answered") {
+                        true => ControlFlow::Continue(()),
+                        false => take(Came::Gap { topic, from, to: entry["offset"].as_u64() }),
+                    }
+                } else {
+                    last_id.clone_from(&events.last_id);
+                    let (head, payload) = event.split_once(",\"data\":").expect("a publication");
+                    let offset = head.rsplit_once(':').and_then(|(_, offset)| offset.parse().ok()).expect("an offset");
+                    assert!(last_id.ends_with(&format!(":{offset}")), "the id is the position");
+                    let payload = payload.strip_suffix('}').expect("an object").as_bytes();
+                    take(Came::Publication { topic, offset, payload })
+                };
+                if flow.is_break() {
+                    return;
+                }
+            }
+        }
+    });
 }
 
 #[test]
