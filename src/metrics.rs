@@ -311,6 +311,20 @@ pub struct ControlMetrics {
     pub http_publications: Counter,
     /// Publications that came over HTTP and were refused, one by one.
     pub http_publication_errors: Counter,
+    /// Publications written to journals and given their offset, as their topics' home.
+    pub journal_publications: Counter,
+    /// Bytes given to journals.
+    pub journal_bytes: Counter,
+    /// Batches given to journals.
+    pub journal_writes: Counter,
+    /// Times that a journal was to be put on disk.
+    pub journal_syncs: Counter,
+    /// Writes and syncs that failed.
+    pub journal_errors: Counter,
+    /// Publications refused because their journal could not be written, or had no place.
+    pub journal_refused: Counter,
+    /// Topics whose journal could not be written the last time.
+    pub journals_failing: Gauge,
 }
 
 #[cfg(test)]

@@ -308,11 +308,8 @@ impl Session {
     /// Whether this is a subscriber that can tell events from payloads, or said that it can.
     #[must_use]
     pub fn hears_events(&self) -> bool {
-        match &self.phase {
-            Phase::Open(Open { role: Role::Subscriber { combined, events }, .. }) => *combined || *events,
-            Phase::Open(Open { role: Role::Sse { .. }, .. }) => true,
-            _ => false,
-        }
+        let Phase::Open(open) = &self.phase else { return false };
+        matches!(open.role, Role::Sse { .. } | Role::Subscriber { combined: true, .. } | Role::Subscriber { events: true, .. })
     }
 
     /// Tells a subscriber that hears them of an event.

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::clients::{Client, Pending, Receive, Wait};
 use super::core::Core;
-use super::mail::{Mail, Refused, Ticket};
+use super::mail::{Mail, NotPublished, Ticket};
 use super::stopping::Stop;
 use super::topics::{Waiter, Wanted};
 use crate::config::{Slow, TopicKind};
@@ -311,26 +311,27 @@ impl Core {
     }
 
     /// A publication has its position, or cannot have one.
-    pub(super) fn published(&mut self, key: ClientKey, id: Option<RequestId>, result: Result<Position, Refused>) {
+    pub(super) fn published(&mut self, key: ClientKey, id: Option<RequestId>, result: Result<Position, NotPublished>) {
         let now_us = self.now.monotonic_us;
         let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
         match (id, result) {
             (Some(id), Ok(position)) => client.session.published(&id, position),
-            (Some(id), Err(refused)) => {
-                let code = match refused {
-                    Refused::TopicsMax => ErrorCode::Limit,
-                    Refused::Key(_) => ErrorCode::BadRequest,
+            (Some(id), Err(refusal)) => {
+                let code = match refusal {
+                    NotPublished::TopicsMax => ErrorCode::Limit,
+                    NotPublished::Journal => ErrorCode::Internal,
+                    NotPublished::Key(_) => ErrorCode::BadRequest,
                 };
-                client.session.failed(&id, &ClientError::new(code, refused.to_string()), &self.rules, now_us);
+                client.session.failed(&id, &ClientError::new(code, refusal.to_string()), &self.rules, now_us);
             }
             (None, Ok(_)) => {}
             // A publisher's connection has no replies: what cannot be taken can only end it.
-            (None, Err(refused)) => {
-                let code = match refused {
-                    Refused::TopicsMax => CloseCode::TRY_AGAIN_LATER,
-                    Refused::Key(_) => CloseCode::POLICY,
+            (None, Err(refusal)) => {
+                let code = match refusal {
+                    NotPublished::Key(_) => CloseCode::POLICY,
+                    NotPublished::TopicsMax | NotPublished::Journal => CloseCode::TRY_AGAIN_LATER,
                 };
-                client.session.close(code, &refused.to_string(), CloseClass::Policy, now_us);
+                client.session.close(code, &refusal.to_string(), CloseClass::Policy, now_us);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use super::clients::{Client, Wait};
 use super::core::Core;
 use super::effects::topics_max;
-use super::mail::{Mail, Outbox, Place, Refused, Ticket};
+use super::mail::{Mail, NotPublished, Outbox, Place, Ticket};
 use super::mailbox::Mailbox;
 use super::topics::Waiter;
 use crate::hub::{NewPublication, Position};
@@ -40,7 +40,7 @@ impl Exchange {
     pub(super) fn new(place: Place, shards: u16, publish_credits: u32) -> Exchange {
         Exchange {
             place,
-            credits: vec![publish_credits; usize::from(shards)].into(),
+            credits: vec![publish_credits; usize::from(shards) + 1].into(),
             taken: vec![0; usize::from(shards) + 1].into(),
             held: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -150,7 +150,7 @@ impl Core {
             Mail::BarrierPassed { token } => {
                 let passed = self.exchange.barriers.entry(token).or_insert(0);
                 *passed += 1;
-                if *passed == self.outbox.post().shards() {
+                if *passed == self.outbox.post().homes() {
                     self.exchange.barriers.remove(&token);
                     self.exchange.draining.push(token);
                     // What came before the barrier is not to wait for its window.
@@ -188,13 +188,13 @@ impl Core {
     }
 
     /// Publishes on a topic whose home this is.
-    pub(super) fn publish_here(&mut self, publication: NewPublication) -> Result<Position, Refused> {
+    pub(super) fn publish_here(&mut self, publication: NewPublication) -> Result<Position, NotPublished> {
         let position = self.topics.publish(publication, self.now, &mut self.outbox)?;
         self.metrics.publications.add(1);
         Ok(position)
     }
 
-    fn position_came(&mut self, ticket: Ticket, result: Result<Position, Refused>) {
+    fn position_came(&mut self, ticket: Ticket, result: Result<Position, NotPublished>) {
         let Ticket::Client(key) = ticket else { unreachable!("the control thread's tickets come back to it") };
         match self.take_pending(key, |wait| matches!(wait, Wait::Position { .. })) {
             Some((_, pending)) => {

@@ -20,13 +20,14 @@ mod input;
 pub mod mail;
 pub mod mailbox;
 mod opening;
+mod settings;
 mod shared;
 mod stopping;
 mod sweep;
 #[cfg(test)]
 mod tests;
 pub mod timer;
-mod topics;
+pub(crate) mod topics;
 
 use std::io;
 use std::sync::Arc;

@@ -4,22 +4,17 @@
 //! in the home's order, so its newest offset is always the one before the next [`Mail::Append`].
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::flush::Windows;
-use super::mail::{Mail, Outbox, Place, Refused, TopicShare, TopicsMax};
+use super::mail::{Mail, NotPublished, Outbox, Place, TopicShare, TopicsMax};
+use super::settings::Setting;
 use crate::config;
-use crate::dialect::pointer::Pointer;
 use crate::dialect::stream::StreamEncoder;
-use crate::hub::topic::Pattern;
-use crate::hub::{
-    Epoch, Hub, Key, KeyError, Marks, NewPublication, PayloadKind, Position, Publication, RingLimits, TopicId, TopicName,
-    TopicSettings,
-};
+use crate::hub::{Epoch, Hub, Key, Marks, NewPublication, Position, Publication, TopicId, TopicName};
 use crate::reactor::{ClientKey, Now};
 
-/// Topics, homes and replicas.
-pub(super) struct Topics {
+/// Topics, homes and replicas. The control thread has one too, as the home of journaled topics.
+pub(crate) struct Topics {
     pub(super) hub: Hub,
     pub(super) encoder: StreamEncoder,
     place: Place,
@@ -41,60 +36,13 @@ pub(super) struct Topics {
     lingering: Vec<(u64, u32)>,
 }
 
-/// What the configuration says of the topics of a pattern.
-pub(super) struct Setting {
-    pattern: Pattern,
-    settings: Arc<TopicSettings>,
-    key: Option<Pointer>,
-    pub(super) topic: config::Topic,
-}
-
-impl Setting {
-    fn new(topic: &config::Topic) -> Setting {
-        let ring = RingLimits { publications: topic.ring_publications, bytes: topic.ring_bytes, age_ms: topic.ring_age_ms };
-        let settings = TopicSettings {
-            ring,
-            slow_lag_bytes: topic.slow_lag_bytes,
-            slow_lag_ms: topic.slow_lag_ms,
-            keyed: topic.key.is_some(),
-            keys_max: topic.keys_max,
-        };
-        let valid = "the configuration was validated";
-        Setting {
-            pattern: Pattern::parse(&topic.pattern).expect(valid),
-            settings: Arc::new(settings),
-            key: topic.key.as_deref().map(|pointer| Pointer::parse(pointer).expect(valid)),
-            topic: topic.clone(),
-        }
-    }
-
-    /// The key of a publication: what the topic's pointer finds in it, whatever its publisher said; else what that said.
-    fn key(&self, new: &NewPublication) -> Result<Option<Key>, KeyError> {
-        match (&self.key, new.payload.kind) {
-            (Some(pointer), PayloadKind::Json) if !new.marks.removes => {
-                let text = std::str::from_utf8(&new.payload.bytes).expect("JSON was judged to be UTF-8");
-                pointer.find(text).map(key_of).transpose()
-            }
-            // Text and bytes have no members; a removal has no payload.
-            (Some(_), _) if !new.marks.removes => Ok(None),
-            _ => Ok(new.marks.key.clone()),
-        }
-    }
-}
-
-/// A string without its quotes, anything else as it stands.
-fn key_of(value: &str) -> Result<Key, KeyError> {
-    match serde_json::from_str::<String>(value) {
-        Ok(text) => Key::parse(&text),
-        Err(_) => Key::parse(value),
-    }
-}
-
 #[derive(Default)]
 struct Home {
     /// Who is told of each publication: place and number there.
     replicas: Vec<(Place, u32)>,
     rate: Rate,
+    /// It has a journal, and stays.
+    kept: bool,
 }
 
 struct Replica {
@@ -159,7 +107,7 @@ pub(super) enum Wanted {
 }
 
 impl Topics {
-    pub(super) fn new(place: Place, config: &config::Config, shards: u16) -> Topics {
+    pub(crate) fn new(place: Place, config: &config::Config, shards: u16) -> Topics {
         let settings = config.topics.iter().chain([&config::Topic::default()]).map(Setting::new).collect();
         Topics {
             hub: Hub::new(config.limits.torn_bytes_max as usize),
@@ -182,7 +130,7 @@ impl Topics {
 
     fn open(&mut self, name: TopicName, position: Position) -> TopicId {
         let class = self.class(&name);
-        let topic = self.hub.open(name, self.settings[class].settings.clone(), position);
+        let topic = self.hub.open(name, self.settings[class].hub(), position);
         if self.classes.len() <= topic.index() {
             self.classes.resize(topic.index() + 1, 0);
         }
@@ -192,7 +140,7 @@ impl Topics {
 
     /// Which of the settings hold for topics of this name: the first whose pattern matches.
     fn class(&self, name: &TopicName) -> usize {
-        let matching = self.settings.iter().position(|setting| setting.pattern.matches(name.as_str()));
+        let matching = self.settings.iter().position(|setting| setting.matches(name));
         matching.expect("the last pattern matches every topic")
     }
 
@@ -248,19 +196,29 @@ impl Topics {
     }
 
     /// Publishes on a topic whose home this is: gives the offset, tells the replicas.
-    pub(super) fn publish(&mut self, new: NewPublication, now: Now, outbox: &mut Outbox) -> Result<Position, Refused> {
-        let key = self.setting(&new.topic).key(&new).map_err(Refused::Key)?;
-        let topic = self.home_topic(&new.topic, now).map_err(|TopicsMax| Refused::TopicsMax)?;
+    pub(super) fn publish(&mut self, new: NewPublication, now: Now, outbox: &mut Outbox) -> Result<Position, NotPublished> {
+        let key = self.key(&new)?;
+        let topic = self.home_topic(&new.topic, now)?;
         let Position { epoch, offset } = self.hub.position(topic);
         let publication =
             Publication { offset: offset + 1, unix_us: now.unix_us, payload: new.payload, marks: Marks { key, ..new.marks } };
-        self.append_to(topic, &publication, now);
+        self.deliver(topic, &publication, now, outbox);
+        Ok(Position { epoch, offset: publication.offset })
+    }
+
+    /// The key of a publication on a topic whose home this is.
+    pub(crate) fn key(&self, new: &NewPublication) -> Result<Option<Key>, NotPublished> {
+        self.setting(&new.topic).key(new).map_err(NotPublished::Key)
+    }
+
+    /// Appends the next publication of a topic whose home this is, and tells the replicas.
+    fn deliver(&mut self, topic: TopicId, publication: &Publication, now: Now, outbox: &mut Outbox) {
+        self.append_to(topic, publication, now);
         let home = self.homes.get_mut(&topic).expect("a home topic has its home's part");
         home.rate.tick(now.monotonic_us, publication.offset);
         for &(place, replica) in &home.replicas {
             outbox.send(place, Mail::Append { replica, publication: publication.clone() });
         }
-        Ok(Position { epoch, offset: publication.offset })
     }
 
     /// The topic of which this is the home, made where it is not there.
@@ -277,6 +235,39 @@ impl Topics {
         let rate = Rate { window_us: now.monotonic_us, ..Rate::default() };
         self.homes.insert(topic, Home { rate, ..Home::default() });
         Ok(topic)
+    }
+
+    // --- a home that keeps journals ---
+
+    /// Opens a topic as a journal holds it: empty behind `before`, to be filled by [`Topics::restore`].
+    pub(crate) fn reopen(&mut self, name: TopicName, before: Position, now: Now) {
+        let topic = self.open(name, before);
+        let rate = Rate { window_us: now.monotonic_us, window_offset: before.offset, ..Rate::default() };
+        self.homes.insert(topic, Home { rate, kept: true, ..Home::default() });
+    }
+
+    /// Appends what a journal holds; nobody is there to be told.
+    pub(crate) fn restore(&mut self, name: &TopicName, publication: &Publication) {
+        let topic = self.hub.find(name.as_str()).expect("it was reopened");
+        self.hub.publish(topic, publication, &mut self.encoder);
+    }
+
+    /// The newest position of a topic that is about to be published on, and stays from now on.
+    pub(crate) fn keep(&mut self, name: &TopicName, now: Now) -> Result<Position, TopicsMax> {
+        let topic = self.home_topic(name, now)?;
+        self.homes.get_mut(&topic).expect("a home topic has its home's part").kept = true;
+        Ok(self.hub.position(topic))
+    }
+
+    /// Publishes what is written: it has the offset after the newest.
+    pub(crate) fn publish_kept(&mut self, name: &TopicName, publication: &Publication, now: Now, outbox: &mut Outbox) {
+        let topic = self.hub.find(name.as_str()).expect("a kept topic stays");
+        self.deliver(topic, publication, now, outbox);
+    }
+
+    /// The newest position of a topic that is open here.
+    pub(crate) fn position(&self, name: &TopicName) -> Option<Position> {
+        self.hub.find(name.as_str()).map(|topic| self.hub.position(topic))
     }
 
     /// A topic that a client here wants to hear.
@@ -330,7 +321,7 @@ impl Topics {
     }
 
     /// At the home: another shard wants the topic.
-    pub(super) fn attach_asked(&mut self, from: Place, replica: u32, name: &TopicName, now: Now, outbox: &mut Outbox) {
+    pub(crate) fn attach_asked(&mut self, from: Place, replica: u32, name: &TopicName, now: Now, outbox: &mut Outbox) {
         let Ok(topic) = self.home_topic(name, now) else {
             outbox.send(from, Mail::AttachRefused { replica });
             return;
@@ -341,7 +332,7 @@ impl Topics {
     }
 
     /// At the home: another shard wants the past, too.
-    pub(super) fn recall_asked(&mut self, from: Place, replica: u32, name: &TopicName, outbox: &mut Outbox) {
+    pub(crate) fn recall_asked(&mut self, from: Place, replica: u32, name: &TopicName, outbox: &mut Outbox) {
         let topic = self.hub.find(name.as_str()).expect("a topic with a replica is kept");
         outbox.send(from, Mail::Recalled { replica, publications: self.hub.held(topic) });
     }
@@ -357,7 +348,7 @@ impl Topics {
     }
 
     /// At the home: another shard has no more use for the topic.
-    pub(super) fn detach_asked(&mut self, from: Place, replica: u32, name: &TopicName, outbox: &mut Outbox) {
+    pub(crate) fn detach_asked(&mut self, from: Place, replica: u32, name: &TopicName, outbox: &mut Outbox) {
         let topic = self.hub.find(name.as_str()).expect("a topic with a replica is kept");
         let home = self.homes.get_mut(&topic).expect("a home topic has its home's part");
         home.replicas.retain(|entry| *entry != (from, replica));
@@ -367,7 +358,7 @@ impl Topics {
 
     /// A topic that nobody hears and nobody ever published on is given up: a client's invention costs nothing lasting.
     fn forget_unused(&mut self, topic: TopicId) {
-        let unused = self.homes.get(&topic).is_some_and(|home| home.replicas.is_empty())
+        let unused = self.homes.get(&topic).is_some_and(|home| home.replicas.is_empty() && !home.kept)
             && self.hub.members(topic) == 0
             && self.hub.position(topic).offset == 0;
         if unused {
@@ -458,7 +449,7 @@ impl Topics {
     }
 
     /// What this shard knows of its topics from number `next` on, at most `count_max`; and where to go on.
-    pub(super) fn report(&mut self, next: usize, count_max: usize, now: Now) -> (Vec<TopicShare>, Option<usize>) {
+    pub(crate) fn report(&mut self, next: usize, count_max: usize, now: Now) -> (Vec<TopicShare>, Option<usize>) {
         let mut shares = Vec::new();
         let mut seen = 0;
         for topic in self.hub.topics().skip(next).take(count_max) {
