@@ -10,6 +10,7 @@ pub mod recording;
 mod replay;
 pub mod synthetic;
 pub mod template;
+mod upstream;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,6 +49,14 @@ pub enum SourceError {
     /// A prefix that no topic can have.
     #[error("the prefix {0:?} of the synthetic feed cannot begin a topic's name; write one like \"demo\"")]
     Prefix(String),
+    /// An upstream's authority.
+    #[error("the feed from {url}: {reason}")]
+    Authority {
+        /// The feed.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The recording.
     #[error(transparent)]
     Recording(#[from] recording::RecordingError),
@@ -104,6 +113,7 @@ pub async fn run(source: &config::Source, context: &SourceContext) -> Result<(),
     match source {
         config::Source::Synthetic(settings) => synthetic::run(settings, &context.broker, context).await,
         config::Source::Replay(settings) => replay::run(settings, &context.broker, context).await,
+        config::Source::Upstream(settings) => upstream::run(settings, &context.broker, context).await,
     }
 }
 
@@ -120,5 +130,16 @@ pub fn check(source: &config::Source) -> Result<(), SourceError> {
             std::fs::File::open(&settings.file).map_err(open)?;
             Ok(())
         }
+        config::Source::Upstream(settings) => upstream::check(settings),
+    }
+}
+
+/// What `work` gives, or `None` when the gateway stops before.
+async fn unless_stopped<T>(stopping: &tokio::sync::watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+    let mut stopping = stopping.clone();
+    tokio::select! {
+        biased;
+        _ = stopping.wait_for(|&stopping| stopping) => None,
+        done = work => Some(done),
     }
 }
