@@ -184,6 +184,7 @@ fn start_shard(
             accepts_max: shards.accepts_armed,
             receive_buffers: shards.receive_buffers,
             receive_buffer_bytes: shards.receive_buffer_bytes,
+            bounded_send_bytes: context.config.limits.conflate_unsent_bytes,
             direct: capabilities.direct,
             incremental: capabilities.incremental,
         };

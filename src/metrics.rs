@@ -262,6 +262,18 @@ pub struct ShardMetrics {
     pub mailbox_full: Counter,
     /// Times that a publisher here was no longer read because credits were missing.
     pub publisher_pauses: Counter,
+    /// Subscriptions with `since` that went on without a gap.
+    pub recoveries: Counter,
+    /// Subscriptions with `since` that could not, and were told so.
+    pub recoveries_refused: Counter,
+    /// Publications left out for subscribers of `slow=drop`.
+    pub dropped: Counter,
+    /// Publications left out for subscribers of `slow=conflate`.
+    pub culled: Counter,
+    /// Times that a subscriber began to be sent the newest only.
+    pub conflations: Counter,
+    /// Keys that had to make room for others, on each shard that holds the topic.
+    pub keys_evicted: Counter,
     /// Rests of unfinished frames copied because their ring gave them up.
     pub torn_copies: Counter,
     /// Publications compressed, once for each topic and encoding.

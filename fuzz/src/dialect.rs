@@ -79,7 +79,7 @@ fn check_request(text: &str) {
         }
         Command::SetProperty(..) => "SET_PROPERTY",
         Command::GetProperty(_) => "GET_PROPERTY",
-        Command::Publish { topic, data } => {
+        Command::Publish { topic, data, .. } => {
             check_topic(topic);
             assert_eq!(payload_kind(data), PayloadKind::Json);
             let place = data.as_ptr() as usize - text.as_ptr() as usize;

@@ -48,6 +48,7 @@ impl From<PublishError> for Refused {
             PublishError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Internal),
             PublishError::Busy => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TooManyRequests),
             PublishError::TopicsMax => (StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Limit),
+            PublishError::Key(_) => (StatusCode::BAD_REQUEST, ErrorCode::BadRequest),
         };
         Refused { status, code, msg: error.to_string() }
     }

@@ -19,7 +19,7 @@ use super::bell::Bell;
 use super::{Handle, PublishError, Request, TopicReport};
 use crate::config::Limits;
 use crate::hub::{NewPublication, Position, TopicName};
-use crate::shard::mail::{Mail, Outbox, Place, Post, Ticket, TopicShare, TopicsMax};
+use crate::shard::mail::{Mail, Outbox, Place, Post, Refused, Ticket, TopicShare};
 
 /// A gathered list of topics is told again for so long.
 const TOPICS_FRESH: Duration = Duration::from_millis(200);
@@ -263,10 +263,13 @@ impl Memory {
         }
     }
 
-    fn position_came(&mut self, ticket: u64, result: Result<Position, TopicsMax>) {
+    fn position_came(&mut self, ticket: u64, result: Result<Position, Refused>) {
         match self.tickets.remove(&ticket) {
-            Some((number, at)) => self.resolve(number, at, result.map_err(|TopicsMax| PublishError::TopicsMax)),
-            None => tracing::warn!("a source's publication was refused: the gateway holds topics_max topics already"),
+            Some((number, at)) => self.resolve(number, at, result.map_err(PublishError::from)),
+            None => {
+                let refused = result.expect_err("without a ticket only a refusal is told");
+                tracing::warn!("a source's publication was refused: {refused}");
+            }
         }
     }
 

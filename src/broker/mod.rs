@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::hub::{NewPublication, Position, TopicName};
+use crate::hub::{KeyError, NewPublication, Position, TopicName};
+use crate::shard::mail::Refused;
 use crate::tls::Acceptors;
 
 /// Clonable, sendable handle to the broker; all calls are for the control runtime.
@@ -31,6 +32,18 @@ pub enum PublishError {
     /// `topics_max` topics exist.
     #[error("the gateway holds topics_max topics already")]
     TopicsMax,
+    /// The topic's `key` finds something that cannot be one.
+    #[error("what the topic's `key` finds in the payload is none: {0}")]
+    Key(KeyError),
+}
+
+impl From<Refused> for PublishError {
+    fn from(refused: Refused) -> PublishError {
+        match refused {
+            Refused::TopicsMax => PublishError::TopicsMax,
+            Refused::Key(error) => PublishError::Key(error),
+        }
+    }
 }
 
 /// What is told of a topic.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{
     Admin, Config, Echo, Limits, Listener, ListenerKind, Log, LogFormat, LogLevel, Page, Publish, PublishAllow, Replay, Sequence,
-    SequenceRule, Shards, Source, Speed, Synthetic, Topic, TopicKind, Upstream,
+    SequenceRule, Shards, Slow, Source, Speed, Synthetic, Topic, TopicKind, Upstream,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -72,7 +72,21 @@ impl Default for Admin {
 
 impl Default for Topic {
     fn default() -> Topic {
-        Topic { pattern: ">".into(), kind: TopicKind::Log, ring_publications: 16_384, ring_bytes: 4 << 20, flush_us: 0 }
+        Topic {
+            pattern: ">".into(),
+            kind: TopicKind::Log,
+            ring_publications: 16_384,
+            ring_bytes: 4 << 20,
+            ring_age_ms: 0,
+            flush_us: 0,
+            key: None,
+            keys_max: 10_000,
+            slow_default: Slow::Close,
+            slow_allowed: vec![Slow::Close],
+            slow_lag_bytes: 64 << 10,
+            slow_lag_ms: 500,
+            rates_ms: vec![100, 250, 1000],
+        }
     }
 }
 
@@ -191,6 +205,7 @@ impl Default for Limits {
             close_deadline_ms: 5000,
             send_timeout_ms: 30_000,
             send_unsent_bytes_max: 16 << 10,
+            conflate_unsent_bytes: 16 << 10,
             visit_bytes_max: 256 << 10,
             tls_visit_bytes_max: 16 << 10,
             tls_handshake_bytes_max: 8192,

@@ -13,13 +13,16 @@
 //! lie in changes: publishing, subscribing and changes of encoding wait for the last `advance` (asserted).
 
 pub mod due;
+mod newest;
 pub mod publication;
 mod registry;
 pub mod ring;
+mod state;
 mod store;
 mod subscribe;
 pub mod topic;
 mod visit;
+mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -27,12 +30,16 @@ mod tests;
 pub use due::DueSet;
 pub use publication::{Epoch, Key, KeyError, Marks, NewPublication, Payload, PayloadKind, Position, Publication, SourceGap};
 pub use ring::RingLimits;
-pub use store::TopicId;
+pub use store::{TopicId, TopicSettings};
 pub use subscribe::{HubError, Start};
 pub use topic::{Pattern, TopicName, TopicNameError};
-pub use visit::{Fallen, Span, TornPlace, TornRest};
+pub use visit::{Fallen, Span, TornPlace, TornRest, Visiting};
+pub use walk::{LeftOut, Notice};
+
+use std::sync::Arc;
 
 use registry::Registry;
+pub use registry::Terms;
 use store::Topics;
 use visit::Rests;
 
@@ -41,20 +48,30 @@ use visit::Rests;
 #[repr(u8)]
 pub enum Encoding {
     /// The payload, byte for byte. Every topic's log is kept in this encoding.
-    Raw = 0,
+    Raw,
     /// The payload in its envelope: topic, offset, data.
-    Combined = 1,
+    Combined,
+    /// As [`Encoding::Combined`], with the time of ingest.
+    Timed,
     /// As [`Encoding::Raw`], a compressed message where that is worth it (permessage-deflate without context take-over).
-    RawDeflate = 2,
+    RawDeflate,
     /// As [`Encoding::Combined`], compressed in the same way.
-    CombinedDeflate = 3,
+    CombinedDeflate,
+    /// As [`Encoding::Timed`], compressed in the same way.
+    TimedDeflate,
 }
 
-/// Number of encodings.
-pub const ENCODINGS: usize = 4;
-
-/// All encodings; the log's first.
-const ALL_ENCODINGS: [Encoding; ENCODINGS] = [Encoding::Raw, Encoding::Combined, Encoding::RawDeflate, Encoding::CombinedDeflate];
+impl Encoding {
+    /// For a subscription that wants the time of ingest, where the encoding has an envelope to put it in.
+    #[must_use]
+    pub fn timed(self) -> Encoding {
+        match self {
+            Encoding::Combined => Encoding::Timed,
+            Encoding::CombinedDeflate => Encoding::TimedDeflate,
+            other => other,
+        }
+    }
+}
 
 /// Makes whole WebSocket frames (unmasked, FIN) of publications.
 pub trait Encoder {
@@ -72,6 +89,10 @@ pub struct Hub {
     taken: u32,
     /// One frame, while it is made.
     frame: Vec<u8>,
+    /// Keys that had to make room since this was last asked.
+    evicted_keys: u64,
+    /// What slow subscribers were not sent since this was last asked.
+    left_out: LeftOut,
 }
 
 impl Hub {
@@ -84,6 +105,8 @@ impl Hub {
             rests: Rests::new(torn_bytes_max),
             taken: 0,
             frame: Vec::new(),
+            evicted_keys: 0,
+            left_out: LeftOut::default(),
         }
     }
 
@@ -94,16 +117,13 @@ impl Hub {
     }
 
     /// Opens a topic whose newest publication so far is at `position` (offset 0: none yet). The name must not be open.
-    pub fn open(&mut self, name: TopicName, limits: RingLimits, position: Position) -> TopicId {
-        self.topics.open(name, limits, position)
+    pub fn open(&mut self, name: TopicName, settings: Arc<TopicSettings>, position: Position) -> TopicId {
+        self.topics.open(name, settings, position)
     }
 
-    /// Puts the newest known publication into the log of a topic that was just opened at its position, and tells nobody.
-    pub fn seed(&mut self, topic: TopicId, publication: &Publication, encoder: &mut dyn Encoder) {
-        let topic = self.topics.get_mut(topic);
-        self.frame.clear();
-        encoder.encode(Encoding::Raw, topic.name.as_str(), topic.epoch, publication, &mut self.frame);
-        topic.seed(publication, &self.frame);
+    /// Puts what [`Hub::state`] of another hub gave into a topic that was just opened at its position, and tells nobody.
+    pub fn seed(&mut self, topic: TopicId, state: &[Publication], encoder: &mut dyn Encoder) {
+        self.topics.get_mut(topic).seed(state, encoder);
     }
 
     /// Closes a topic that has no members and forgets what it held.
@@ -141,12 +161,30 @@ impl Hub {
         self.topics.ids()
     }
 
-    /// The newest publication, copied from the log; `None` where the log holds none.
+    /// The newest publication of each key, in offset order; of a topic without keys its newest, if the log holds one.
     #[must_use]
-    pub fn newest(&self, topic: TopicId) -> Option<Publication> {
+    pub fn state(&self, topic: TopicId) -> Vec<Publication> {
+        self.topics.get(topic).state()
+    }
+
+    /// Whether the log has given up, or never had, what follows this position, if that is one of the topic's own.
+    #[must_use]
+    pub fn lacks_after(&self, topic: TopicId, since: Position) -> bool {
         let topic = self.topics.get(topic);
-        let is_empty = topic.log().head() == topic.log().next();
-        (!is_empty).then(|| topic.publication(topic.log().next() - 1))
+        since.epoch == topic.epoch && since.offset + 1 < topic.log().head()
+    }
+
+    /// All that the log holds, in order.
+    #[must_use]
+    pub fn held(&self, topic: TopicId) -> Vec<Publication> {
+        let topic = self.topics.get(topic);
+        (topic.log().head()..topic.log().next()).map(|offset| topic.publication(offset)).collect()
+    }
+
+    /// Makes the log go further back: these are all publications of another log of the topic, up to the same newest.
+    pub fn recall(&mut self, topic: TopicId, publications: &[Publication], encoder: &mut dyn Encoder) {
+        assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
+        self.topics.get_mut(topic).recall(publications, encoder);
     }
 
     /// The publication of this offset; `None` where the log does not hold it.
@@ -159,8 +197,9 @@ impl Hub {
     /// Whether the publications from this offset on take half of what a ring of the topic may hold, or more.
     #[must_use]
     pub fn fill_half(&self, id: TopicId, first: u64) -> bool {
-        let rings = ALL_ENCODINGS.iter().filter_map(|encoding| self.topics.get(id).encoded(*encoding));
-        rings.map(|encoded| &encoded.ring).any(|ring| {
+        let topic = self.topics.get(id);
+        (0..topic.encodings()).any(|number| {
+            let ring = topic.ring(topic.encoding(number));
             let (limits, next) = (ring.limits(), ring.next());
             let from = first.max(ring.head());
             (next - first) * 2 >= u64::from(limits.publications) || ring.len_bytes(from, next) * 2 >= limits.bytes as usize
@@ -180,16 +219,26 @@ impl Hub {
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
         let topic = self.topics.get_mut(id);
         assert_eq!(publication.offset, topic.log().next(), "a topic's publications come in order, without holes");
-        for encoding in ALL_ENCODINGS {
-            if topic.encoded(encoding).is_none() {
-                continue;
-            }
+        let young = topic.young(publication.unix_us);
+        for number in 0..topic.encodings() {
+            let encoding = topic.encoding(number);
             self.frame.clear();
             encoder.encode(encoding, topic.name.as_str(), topic.epoch, publication, &mut self.frame);
             let encoded = topic.encoded_mut(encoding).expect("it is there");
-            self.rests.make_room(&mut self.registry, encoded, self.frame.len());
-            topic.append(encoding, publication, &self.frame);
+            self.rests.make_room(&mut self.registry, encoded, self.frame.len(), young);
+            topic.append(encoding, publication, young, &self.frame);
         }
+        self.evicted_keys += topic.take_evicted_keys();
+    }
+
+    /// Keys that had to make room for others since this was last asked, for the counters.
+    pub fn take_evicted_keys(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted_keys)
+    }
+
+    /// What slow subscribers were not sent since this was last asked, for the counters.
+    pub fn take_left_out(&mut self) -> LeftOut {
+        std::mem::take(&mut self.left_out)
     }
 
     /// Notes the topic's subscribers, who may lack something of it.

@@ -10,6 +10,9 @@
 use super::Encoding;
 use super::due::DueSet;
 use super::store::TopicId;
+use std::collections::HashMap;
+
+use crate::config::Slow;
 use crate::slots::Slots;
 
 /// Heads of chains that are made at once: a page of them.
@@ -28,7 +31,10 @@ pub(super) struct Subscription {
     pub(super) topic: TopicId,
     /// The client's.
     pub(super) slot: u32,
-    pub(super) encoding: Encoding,
+    /// As its client's connection has it; a subscription that is `timed` reads [`Encoding::timed`] of it.
+    encoding: Encoding,
+    terms: Packed,
+    pub(super) mode: Mode,
     next_due: u32,
     /// Chain of the client's subscriptions, in the order subscribed; the free list uses `next`.
     next: u32,
@@ -36,6 +42,89 @@ pub(super) struct Subscription {
 }
 
 const _: () = assert!(size_of::<Subscription>() <= 32);
+
+impl Subscription {
+    /// Whose ring it reads.
+    pub(super) fn encoding(&self) -> Encoding {
+        if self.terms.timed() { self.encoding.timed() } else { self.encoding }
+    }
+
+    pub(super) fn terms(&self) -> Terms {
+        self.terms.terms()
+    }
+
+    /// What happens where it cannot keep up. Who cannot be told what it is not sent is closed, if it did not itself ask for
+    /// another end.
+    pub(super) fn slow(&self, tells: bool) -> Slow {
+        let Terms { slow, slow_asked, .. } = self.terms();
+        if tells || slow_asked { slow } else { Slow::Close }
+    }
+
+    /// Changes the encoding with its client's connection; gives the one before.
+    pub(super) fn set_encoding(&mut self, encoding: Encoding) -> Encoding {
+        let before = self.encoding();
+        self.encoding = encoding;
+        before
+    }
+}
+
+/// What a subscriber asked for beside a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Combined publications bear their time of ingest.
+    pub timed: bool,
+    /// What happens where it cannot keep up.
+    pub slow: Slow,
+    /// It said so itself.
+    pub slow_asked: bool,
+}
+
+impl Default for Terms {
+    fn default() -> Terms {
+        Terms { timed: false, slow: Slow::Close, slow_asked: false }
+    }
+}
+
+/// [`Terms`] in the byte that a row has for them.
+#[derive(Clone, Copy, Debug)]
+struct Packed(u8);
+
+impl Packed {
+    fn new(terms: Terms) -> Packed {
+        Packed(terms.slow as u8 | u8::from(terms.timed) << 2 | u8::from(terms.slow_asked) << 3)
+    }
+
+    fn timed(self) -> bool {
+        self.0 & 4 != 0
+    }
+
+    fn terms(self) -> Terms {
+        let slow = [Slow::Close, Slow::Drop, Slow::Conflate][usize::from(self.0 & 3)];
+        Terms { timed: self.timed(), slow, slow_asked: self.0 & 8 != 0 }
+    }
+}
+
+/// What a subscription reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Its ring, frame by frame.
+    Log,
+    /// The newest of each key up to where the topic was when it began; then its ring.
+    Snapshot,
+    /// The newest of each key, as it cannot keep up.
+    Conflated,
+}
+
+/// Where a subscription is that does not read its ring.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Walk {
+    /// Of a snapshot: its last offset.
+    pub(super) end: u64,
+    /// Of what is below, notices have told all that will not be sent ...
+    pub(super) told: u64,
+    /// ... but for so many, which are still to be sent.
+    pub(super) promised: u64,
+}
 
 /// What is left of the one frame that a client is inside of.
 #[derive(Debug, Default)]
@@ -92,16 +181,25 @@ pub(super) struct Registry {
     /// By slot: noted subscriptions, the one noted last first.
     fresh: Slots<u32, HEADS>,
     clients: Slots<Client>,
+    /// Of the subscriptions that do not read their ring.
+    walks: HashMap<u32, Walk>,
     pub(super) due: DueSet,
 }
 
 impl Registry {
     pub(super) fn new() -> Registry {
-        Registry { subscriptions: Slots::new(), free: NONE, fresh: Slots::new(), clients: Slots::new(), due: DueSet::default() }
+        Registry {
+            subscriptions: Slots::new(),
+            free: NONE,
+            fresh: Slots::new(),
+            clients: Slots::new(),
+            walks: HashMap::new(),
+            due: DueSet::default(),
+        }
     }
 
     /// Appends a subscription to the client's; it is not noted.
-    pub(super) fn add(&mut self, slot: u32, topic: TopicId, encoding: Encoding, cursor: u64) -> u32 {
+    pub(super) fn add(&mut self, slot: u32, topic: TopicId, encoding: Encoding, terms: Terms, cursor: u64) -> u32 {
         self.clients.reserve_with(slot, |_| Client::NEW);
         self.fresh.reserve_with(slot, |_| NONE);
         self.due.reserve(slot);
@@ -110,7 +208,17 @@ impl Registry {
         }
         let (id, client) = (self.free, &mut self.clients[slot]);
         let previous = std::mem::replace(&mut client.last, id);
-        let subscription = Subscription { cursor, topic, slot, encoding, next_due: NOT_NOTED, next: NONE, previous };
+        let subscription = Subscription {
+            cursor,
+            topic,
+            slot,
+            encoding,
+            terms: Packed::new(terms),
+            mode: Mode::Log,
+            next_due: NOT_NOTED,
+            next: NONE,
+            previous,
+        };
         self.free = std::mem::replace(&mut self.subscriptions[id], subscription).next;
         match previous {
             NONE => client.first = id,
@@ -127,6 +235,8 @@ impl Registry {
             topic: TopicId::NONE,
             slot: NONE,
             encoding: Encoding::Raw,
+            terms: Packed::new(Terms::default()),
+            mode: Mode::Log,
             next_due: NOT_NOTED,
             next: id + 1,
             previous: NONE,
@@ -141,6 +251,7 @@ impl Registry {
     /// Takes a subscription out of its client's chains and frees it; gives whether it was noted.
     pub(super) fn remove(&mut self, id: u32) -> bool {
         let was_noted = self.unlink_due(id);
+        self.set_mode(id, Mode::Log, Walk::default());
         let Subscription { slot, next, previous, .. } = self.subscriptions[id];
         match previous {
             NONE => self.clients[slot].first = next,
@@ -166,6 +277,40 @@ impl Registry {
 
     pub(super) fn get_mut(&mut self, id: u32) -> &mut Subscription {
         &mut self.subscriptions[id]
+    }
+
+    /// From now on the subscription reads this.
+    pub(super) fn set_mode(&mut self, id: u32, mode: Mode, walk: Walk) {
+        if mode != Mode::Log {
+            self.walks.insert(id, walk);
+        } else if self.subscriptions[id].mode != Mode::Log {
+            self.walks.remove(&id);
+        }
+        self.subscriptions[id].mode = mode;
+    }
+
+    /// The frame of this offset is sent, or will be whatever comes: it is behind the subscription.
+    pub(super) fn pass(&mut self, id: u32, offset: u64) {
+        self.subscriptions[id].cursor = offset + 1;
+        if let Some(walk) = self.walks.get_mut(&id).filter(|walk| offset < walk.told) {
+            walk.promised -= 1;
+        }
+    }
+
+    /// How many subscriptions do not read their ring.
+    #[cfg(test)]
+    pub(super) fn walks(&self) -> usize {
+        self.walks.len()
+    }
+
+    /// The last offset of a walk.
+    pub(super) fn walk_end(&self, id: u32) -> u64 {
+        self.walks[&id].end
+    }
+
+    /// Where a subscription is that does not read its ring.
+    pub(super) fn walk(&mut self, id: u32) -> &mut Walk {
+        self.walks.get_mut(&id).expect("a subscription that does not read its ring walks")
     }
 
     /// The client; `None` where it never had a subscription.

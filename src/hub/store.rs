@@ -6,13 +6,15 @@
 //! Without: clients, cursors' moves, what an encoding looks like.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::newest::Newest;
 use super::publication::{Epoch, Marks, Payload, PayloadKind, Position, Publication};
 use super::ring::{Ring, RingLimits};
 use super::topic::TopicName;
-use super::{ENCODINGS, Encoder, Encoding};
+use super::{Encoder, Encoding};
 
 /// Names an open topic of one hub. Given again to another topic once it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +34,7 @@ impl TopicId {
 /// A topic's frames in one encoding, and who is inside one of them.
 #[derive(Debug)]
 pub(super) struct Encoded {
+    pub(super) encoding: Encoding,
     pub(super) ring: Ring,
     /// Subscriptions in this encoding.
     pub(super) subscriptions: u32,
@@ -42,8 +45,8 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
-    fn new(first: u64, limits: RingLimits) -> Encoded {
-        Encoded { ring: Ring::new(first, limits), subscriptions: 0, torn: Vec::new(), torn_from: u64::MAX }
+    fn new(encoding: Encoding, first: u64, limits: RingLimits) -> Encoded {
+        Encoded { encoding, ring: Ring::new(first, limits), subscriptions: 0, torn: Vec::new(), torn_from: u64::MAX }
     }
 
     pub(super) fn add_torn(&mut self, slot: u32, offset: u64) {
@@ -78,11 +81,27 @@ impl Ingest {
     }
 }
 
+/// What the configuration says of a topic; shared by all that it says it of.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicSettings {
+    /// Of each of its rings.
+    pub ring: RingLimits,
+    /// A subscription of `slow=conflate` is slow when it lacks more bytes than this ...
+    pub slow_lag_bytes: u32,
+    /// ... or something older than this.
+    pub slow_lag_ms: u32,
+    /// Its publications have keys.
+    pub keyed: bool,
+    /// Most keys whose newest publication is kept.
+    pub keys_max: u32,
+}
+
 /// One topic.
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: TopicName,
     pub(super) epoch: Epoch,
+    pub(super) settings: Arc<TopicSettings>,
     /// How many members are noted: where it is all of them, publishing walks nobody.
     pub(super) noted: u32,
     /// The subscriptions, in the order of their clients' slots.
@@ -90,19 +109,29 @@ pub(super) struct Topic {
     /// [`Encoding::Raw`].
     log: Encoded,
     ingests: VecDeque<Ingest>,
-    derived: [Option<Box<Encoded>>; ENCODINGS - 1],
+    /// A publication that bears marks has them here; of plain ones nothing is kept.
+    #[expect(clippy::box_collection, reason = "most topics have none, and there are many topics")]
+    marks: Option<Box<VecDeque<(u64, Marks)>>>,
+    /// The other encodings that someone is subscribed in: none or a few.
+    derived: Vec<Encoded>,
+    /// Once a publication has a key; of a topic without keys the newest is the log's newest.
+    pub(super) newest: Option<Box<Newest>>,
 }
 
 impl Topic {
-    fn new(name: TopicName, limits: RingLimits, position: Position) -> Topic {
+    fn new(name: TopicName, settings: Arc<TopicSettings>, position: Position) -> Topic {
+        let newest = settings.keyed.then(|| Box::new(Newest::new(settings.keys_max)));
         Topic {
             name,
             epoch: position.epoch,
             noted: 0,
             members: Vec::new(),
-            log: Encoded::new(position.offset + 1, limits),
+            log: Encoded::new(Encoding::Raw, position.offset + 1, settings.ring),
             ingests: VecDeque::new(),
-            derived: [const { None }; ENCODINGS - 1],
+            marks: None,
+            derived: Vec::new(),
+            newest,
+            settings,
         }
     }
 
@@ -112,17 +141,37 @@ impl Topic {
 
     /// The encoding's frames; `None` where no one is subscribed in it.
     pub(super) fn encoded(&self, encoding: Encoding) -> Option<&Encoded> {
-        match encoding as usize {
-            0 => Some(&self.log),
-            derived => self.derived[derived - 1].as_deref(),
+        match encoding {
+            Encoding::Raw => Some(&self.log),
+            derived => self.derived.iter().find(|encoded| encoded.encoding == derived),
         }
     }
 
     pub(super) fn encoded_mut(&mut self, encoding: Encoding) -> Option<&mut Encoded> {
-        match encoding as usize {
-            0 => Some(&mut self.log),
-            derived => self.derived[derived - 1].as_deref_mut(),
+        match encoding {
+            Encoding::Raw => Some(&mut self.log),
+            derived => self.derived.iter_mut().find(|encoded| encoded.encoding == derived),
         }
+    }
+
+    /// How many encodings there are frames of.
+    pub(super) fn encodings(&self) -> usize {
+        1 + self.derived.len()
+    }
+
+    /// One of them; the log's is number 0.
+    pub(super) fn encoding(&self, number: usize) -> Encoding {
+        if number == 0 { Encoding::Raw } else { self.derived[number - 1].encoding }
+    }
+
+    /// The oldest publication that stays when one of this time of ingest comes; those before it are too old.
+    pub(super) fn young(&self, unix_us: u64) -> u64 {
+        let age_us = u64::from(self.log().limits().age_ms) * 1000;
+        if age_us == 0 {
+            return 0;
+        }
+        let old = self.ingests.iter().take_while(|ingest| ingest.unix_us() + age_us < unix_us).count();
+        self.log().head() + old as u64
     }
 
     /// The ring that a subscription in this encoding reads.
@@ -130,26 +179,75 @@ impl Topic {
         &self.encoded(encoding).expect("an encoding that someone is subscribed in has its ring").ring
     }
 
-    /// Appends the publication's frame in one encoding; in [`Encoding::Raw`] this makes it the newest.
-    pub(super) fn append(&mut self, encoding: Encoding, publication: &Publication, frame: &[u8]) {
-        let encoded = self.encoded_mut(encoding).expect("frames are made for the encodings that are there");
-        encoded.ring.append(frame);
+    /// Appends the publication's frame in one encoding; the log's makes it the newest.
+    pub(super) fn append(&mut self, encoding: Encoding, publication: &Publication, young: u64, frame: &[u8]) {
         if encoding == Encoding::Raw {
-            if self.ingests.len() == self.ingests.capacity() {
-                self.ingests.reserve_exact(self.ingests.len().max(1));
+            self.keep_leaving(publication, young, frame.len());
+        }
+        let encoded = self.encoded_mut(encoding).expect("frames are made for the encodings that are there");
+        encoded.ring.append(frame, young);
+        if encoding == Encoding::Raw {
+            self.index(publication);
+            if let Some(newest) = &mut self.newest {
+                newest.replace(publication, false);
             }
-            self.ingests.push_back(Ingest::new(publication.unix_us, publication.payload.kind));
-            let held = (self.log.ring.next() - self.log.ring.head()) as usize;
-            self.ingests.drain(..self.ingests.len() - held);
         }
     }
 
-    /// Puts the newest publication into the empty log of a fresh replica: its offset is the topic's newest already.
-    pub(super) fn seed(&mut self, publication: &Publication, frame: &[u8]) {
+    /// Notes what the log's frame does not tell, and forgets it of what the log gave up.
+    fn index(&mut self, publication: &Publication) {
+        if self.ingests.len() == self.ingests.capacity() {
+            self.ingests.reserve_exact(self.ingests.len().max(1));
+        }
+        self.ingests.push_back(Ingest::new(publication.unix_us, publication.payload.kind));
+        let held = (self.log.ring.next() - self.log.ring.head()) as usize;
+        self.ingests.drain(..self.ingests.len() - held);
+        if publication.marks != Marks::default() {
+            self.marks.get_or_insert_default().push_back((publication.offset, publication.marks.clone()));
+        }
+        if let Some(marks) = &mut self.marks {
+            while marks.front().is_some_and(|(offset, _)| *offset < self.log.ring.head()) {
+                marks.pop_front();
+            }
+        }
+    }
+
+    /// Puts what is the newest (of each key, in offset order) into a fresh replica, whose position is that of the last one.
+    pub(super) fn seed(&mut self, state: &[Publication], encoder: &mut dyn Encoder) {
+        let Some((last, others)) = state.split_last() else { return };
         assert!(self.members.is_empty() && self.log().head() == self.log().next(), "only a fresh topic is seeded");
-        assert_eq!(publication.offset + 1, self.log().next(), "a topic is seeded with its newest publication");
-        self.log = Encoded::new(publication.offset, self.log.ring.limits());
-        self.append(Encoding::Raw, publication, frame);
+        assert_eq!(last.offset + 1, self.log().next(), "a topic is seeded up to its newest publication");
+        self.log = Encoded::new(Encoding::Raw, last.offset, self.settings.ring);
+        let mut frame = Vec::new();
+        encoder.encode(Encoding::Raw, self.name.as_str(), self.epoch, last, &mut frame);
+        if state.iter().any(|publication| publication.marks.key.is_some()) {
+            self.newest.get_or_insert_with(|| Box::new(Newest::new(self.settings.keys_max)));
+        }
+        if let Some(newest) = &mut self.newest {
+            others.iter().for_each(|publication| newest.replace(publication, true));
+        }
+        self.append(Encoding::Raw, last, 0, &frame);
+    }
+
+    /// Makes the log anew from another one that has the same newest publication and goes further back.
+    pub(super) fn recall(&mut self, publications: &[Publication], encoder: &mut dyn Encoder) {
+        let next = publications.last().map_or(self.log().next(), |newest| newest.offset + 1);
+        assert_eq!(next, self.log().next(), "a log is recalled up to the newest publication");
+        let first = publications.first().map_or(next, |oldest| oldest.offset);
+        if first >= self.log().head() {
+            return;
+        }
+        // What is the newest of its key is known already; whoever is inside a frame is told by the frame's offset, which stays.
+        self.log.ring = Ring::new(first, self.log().limits());
+        self.ingests.clear();
+        self.marks = None;
+        let mut frame = Vec::new();
+        for publication in publications {
+            frame.clear();
+            encoder.encode(Encoding::Raw, self.name.as_str(), self.epoch, publication, &mut frame);
+            self.log.ring.append(&frame, 0);
+            self.index(publication);
+        }
     }
 
     /// Counts a subscription in the encoding, and makes its ring hold all from `cursor` on that the limits allow.
@@ -161,8 +259,9 @@ impl Topic {
             match self.encoded_mut(encoding) {
                 Some(encoded) => encoded.ring = ring,
                 None => {
-                    let encoded = Encoded { ring, ..Encoded::new(from, self.log.ring.limits()) };
-                    self.derived[encoding as usize - 1] = Some(Box::new(encoded));
+                    let encoded = Encoded { ring, ..Encoded::new(encoding, from, self.log.ring.limits()) };
+                    self.derived.reserve_exact(1);
+                    self.derived.push(encoded);
                 }
             }
         }
@@ -175,12 +274,20 @@ impl Topic {
         encoded.subscriptions -= 1;
         if encoded.subscriptions == 0 && encoding != Encoding::Raw {
             assert!(encoded.torn.is_empty(), "who unsubscribes inside a frame takes its rest along");
-            self.derived[encoding as usize - 1] = None;
+            self.derived.retain(|encoded| encoded.encoding != encoding);
         }
     }
 
-    /// The publication of this offset, which the log holds.
+    /// When a publication that the log holds came in, microseconds since 1970.
+    pub(super) fn ingest_us(&self, offset: u64) -> u64 {
+        self.ingests[(offset - self.log().head()) as usize].unix_us()
+    }
+
+    /// The publication of this offset, which the log holds, or which is the newest of its key.
     pub(super) fn publication(&self, offset: u64) -> Publication {
+        if let Some(kept) = self.newest.as_ref().and_then(|newest| newest.publication(offset)) {
+            return kept.clone();
+        }
         let (one, two) = self.log().range(offset, 0, offset + 1);
         let frame = [one, two].concat();
         let ingest = self.ingests[(offset - self.log().head()) as usize];
@@ -197,7 +304,13 @@ impl Topic {
             _ => PayloadKind::Text,
         };
         let payload = Payload { bytes: Bytes::from(frame).slice(header_bytes..), kind };
-        Publication { offset, unix_us: ingest.unix_us(), payload, marks: Marks::default() }
+        Publication { offset, unix_us: ingest.unix_us(), payload, marks: self.marks_of(offset) }
+    }
+
+    fn marks_of(&self, offset: u64) -> Marks {
+        let Some(marks) = &self.marks else { return Marks::default() };
+        let place = marks.binary_search_by_key(&offset, |(of, _)| *of);
+        place.map_or_else(|_| Marks::default(), |place| marks[place].1.clone())
     }
 
     /// Makes an encoding's ring from the log, from this offset on.
@@ -207,7 +320,7 @@ impl Topic {
         for offset in from..self.log().next() {
             frame.clear();
             encoder.encode(encoding, self.name.as_str(), self.epoch, &self.publication(offset), &mut frame);
-            ring.append(&frame);
+            ring.append(&frame, 0);
         }
         ring
     }
@@ -215,7 +328,8 @@ impl Topic {
     /// Memory that the topic takes, in bytes, without its members.
     #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
-        let derived = self.derived.iter().flatten().map(|encoded| size_of::<Encoded>() + encoded.ring.capacity_bytes());
+        let derived = self.derived.iter().map(|encoded| encoded.ring.capacity_bytes());
+        let derived = derived.chain([self.derived.capacity() * size_of::<Encoded>()]);
         let name = 2 * size_of::<usize>() + self.name.as_str().len();
         let ingests = self.ingests.capacity() * size_of::<Ingest>();
         size_of::<Topic>() + name + ingests + self.log().capacity_bytes() + derived.sum::<usize>()
@@ -236,8 +350,8 @@ impl Topics {
         self.names.get(name).copied()
     }
 
-    pub(super) fn open(&mut self, name: TopicName, limits: RingLimits, position: Position) -> TopicId {
-        let topic = Some(Box::new(Topic::new(name.clone(), limits, position)));
+    pub(super) fn open(&mut self, name: TopicName, settings: Arc<TopicSettings>, position: Position) -> TopicId {
+        let topic = Some(Box::new(Topic::new(name.clone(), settings, position)));
         let id = match self.free.pop() {
             Some(free) => {
                 self.topics[free as usize] = topic;

@@ -2,7 +2,7 @@
 //!
 //! Without: requests and replies, rights, limits on how many.
 
-use super::registry::Rest;
+use super::registry::{Mode, Rest, Terms, Walk};
 use super::store::TopicId;
 use super::{Encoder, Encoding, Hub};
 
@@ -51,31 +51,40 @@ impl Hub {
         slot: u32,
         id: TopicId,
         encoding: Encoding,
+        terms: Terms,
         start: Start,
         encoder: &mut dyn Encoder,
     ) -> Result<(), HubError> {
+        let own = if terms.timed { encoding.timed() } else { encoding };
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
         let topic = self.topics.get_mut(id);
         let Err(place) = self.registry.place_among(&topic.members, slot) else {
             return Err(HubError::Subscribed);
         };
         let (head, next) = (topic.log().head(), topic.log().next());
+        let snapshot = start == Start::Newest && topic.is_keyed() && next > 1;
         let cursor = match start {
             Start::Live => next,
+            // Before it come the newest of each key, one by one.
+            Start::Newest if snapshot => next,
             Start::Newest => (next - 1).max(head),
             Start::After(after) if after >= next => return Err(HubError::Ahead { after, newest: next - 1 }),
             Start::After(after) => after + 1,
         };
-        topic.acquire(encoding, cursor, encoder);
-        let oldest = topic.ring(encoding).head();
+        topic.acquire(own, cursor, encoder);
+        let oldest = topic.ring(own).head();
         if cursor < oldest {
-            topic.release(encoding);
+            topic.release(own);
             return Err(HubError::NotHeld { after: cursor - 1, oldest });
         }
-        let subscription = self.registry.add(slot, id, encoding, cursor);
+        let subscription = self.registry.add(slot, id, encoding, terms, if snapshot { 1 } else { cursor });
         topic.members.insert(place, subscription);
-        if cursor < next {
-            topic.noted += u32::from(self.registry.note(subscription));
+        if snapshot {
+            self.registry.set_mode(subscription, Mode::Snapshot, Walk { end: next - 1, ..Walk::default() });
+            self.end_walk(subscription);
+        }
+        if self.registry.get(subscription).cursor < next {
+            self.topics.get_mut(id).noted += u32::from(self.registry.note(subscription));
         }
         Ok(())
     }
@@ -84,6 +93,14 @@ impl Hub {
     #[must_use]
     pub fn is_subscribed(&self, slot: u32, topic: TopicId) -> bool {
         self.registry.place_among(&self.topics.get(topic).members, slot).is_ok()
+    }
+
+    /// What the client asked for beside the topic; `None` where it is not subscribed.
+    #[must_use]
+    pub fn terms(&self, slot: u32, topic: TopicId) -> Option<Terms> {
+        let members = &self.topics.get(topic).members;
+        let place = self.registry.place_among(members, slot).ok()?;
+        Some(self.registry.get(members[place]).terms())
     }
 
     /// Ends a subscription; false where there is none. A frame that the client is inside of is still owed to it
@@ -116,7 +133,7 @@ impl Hub {
             Rest::None => {}
             Rest::InRing { subscription, .. } => {
                 let subscription = self.registry.get(subscription);
-                let encoded = self.topics.get_mut(subscription.topic).encoded_mut(subscription.encoding);
+                let encoded = self.topics.get_mut(subscription.topic).encoded_mut(subscription.encoding());
                 encoded.expect("an encoding that someone is subscribed in has its ring").remove_torn(slot);
             }
             Rest::Copied(rest) => self.rests.forget(rest.bytes.len()),
@@ -155,10 +172,10 @@ impl Hub {
         let ids: Vec<u32> = self.registry.of_client(slot).collect();
         for id in ids {
             let subscription = self.registry.get_mut(id);
-            let before = std::mem::replace(&mut subscription.encoding, encoding);
-            if before != encoding {
+            let before = subscription.set_encoding(encoding);
+            if before != subscription.encoding() {
                 let topic = self.topics.get_mut(subscription.topic);
-                topic.acquire(encoding, subscription.cursor, encoder);
+                topic.acquire(subscription.encoding(), subscription.cursor, encoder);
                 topic.release(before);
             }
         }
@@ -185,7 +202,7 @@ impl Hub {
         let topic = self.topics.get_mut(subscription.topic);
         let place = self.registry.place_among(&topic.members, subscription.slot);
         topic.members.remove(place.expect("a subscription's client is a member of its topic"));
-        topic.release(subscription.encoding);
+        topic.release(subscription.encoding());
         topic.noted -= u32::from(self.registry.remove(id));
     }
 }

@@ -23,7 +23,8 @@ pub use ending::Expiry;
 pub use rules::{Bucket, ListenerRules, Moment, Rules};
 
 use crate::dialect::ClientError;
-use crate::dialect::stream::{RequestId, Stream, event, reply};
+use crate::dialect::stream::reply::{self, Subscribed};
+use crate::dialect::stream::{Lasting, RequestId, Stream, event};
 use crate::http::HeadReader;
 use crate::hub::{Encoding, NewPublication, Position, TopicName};
 use crate::metrics::{CloseClass, RefusalReason};
@@ -240,9 +241,9 @@ impl Session {
     }
 
     /// Answers SUBSCRIBE.
-    pub fn subscribed(&mut self, id: &RequestId, positions: Option<&[(TopicName, Position)]>) {
-        self.answer(|out| match positions {
-            Some(positions) => reply::subscribed(out, id, positions.iter().map(|(topic, position)| (topic, *position))),
+    pub fn subscribed(&mut self, id: &RequestId, streams: Option<&[Subscribed]>) {
+        self.answer(|out| match streams {
+            Some(streams) => reply::subscribed(out, id, streams),
             None => reply::null(out, id),
         });
     }
@@ -264,8 +265,8 @@ impl Session {
     }
 
     /// Answers LIST_SUBSCRIPTIONS.
-    pub fn listed<'t>(&mut self, id: &RequestId, topics: impl Iterator<Item = &'t TopicName>) {
-        self.answer(|out| reply::subscriptions(out, id, topics));
+    pub fn listed<'t>(&mut self, id: &RequestId, streams: impl Iterator<Item = (&'t TopicName, Lasting)>) {
+        self.answer(|out| reply::subscriptions(out, id, streams));
     }
 
     /// Answers POSITIONS.
@@ -289,11 +290,20 @@ impl Session {
 
     /// Tells a subscriber that this connection will be closed; only to those who can tell events from payloads.
     pub fn announce_shutdown(&mut self, unix_ms: u64, in_ms: u64) {
-        if let Phase::Open(open) = &self.phase
-            && matches!(open.role, Role::Subscriber { combined, events } if combined || events)
-        {
+        if self.hears_events() {
             self.reply(|out| event::server_shutdown(out, unix_ms, in_ms));
         }
+    }
+
+    /// Whether this is a subscriber that can tell events from payloads, or said that it can.
+    #[must_use]
+    pub fn hears_events(&self) -> bool {
+        matches!(&self.phase, Phase::Open(open) if matches!(open.role, Role::Subscriber { combined, events } if combined || events))
+    }
+
+    /// Tells a subscriber that hears them of an event.
+    pub fn notify(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.reply(write);
     }
 
     /// What is owed and not yet sent.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use super::clients::{Client, Wait};
 use super::core::Core;
 use super::effects::topics_max;
-use super::mail::{Mail, Outbox, Place, Ticket, TopicsMax};
+use super::mail::{Mail, Outbox, Place, Refused, Ticket};
 use super::mailbox::Mailbox;
 use super::topics::Waiter;
 use crate::hub::{NewPublication, Position};
@@ -127,14 +127,19 @@ impl Core {
             Mail::Attach { from, replica, topic } => {
                 self.topics.attach_asked(from, replica, &topic, self.now, &mut self.outbox);
             }
-            Mail::Attached { replica, position, newest } => {
-                let waiters = self.topics.attached(replica, position, newest.as_ref(), self.now);
+            Mail::Attached { replica, position, state } => {
+                let waiters = self.topics.attached(replica, position, &state, self.now);
                 waiters.into_iter().for_each(|waiter| self.replica_came(waiter));
             }
             Mail::AttachRefused { replica } => self.attach_refused(replica),
             Mail::Append { replica, publication } => {
                 self.metrics.publications_replicated.add(1);
                 self.topics.append(replica, &publication, self.now);
+            }
+            Mail::Recall { from, replica, topic } => self.topics.recall_asked(from, replica, &topic, &mut self.outbox),
+            Mail::Recalled { replica, publications } => {
+                let waiters = self.topics.recalled(replica, &publications);
+                waiters.into_iter().for_each(|waiter| self.replica_came(waiter));
             }
             Mail::Detach { from, replica, topic } => self.topics.detach_asked(from, replica, &topic, &mut self.outbox),
             Mail::Detached { replica } => {
@@ -183,13 +188,13 @@ impl Core {
     }
 
     /// Publishes on a topic whose home this is.
-    pub(super) fn publish_here(&mut self, publication: NewPublication) -> Result<Position, TopicsMax> {
+    pub(super) fn publish_here(&mut self, publication: NewPublication) -> Result<Position, Refused> {
         let position = self.topics.publish(publication, self.now, &mut self.outbox)?;
         self.metrics.publications.add(1);
         Ok(position)
     }
 
-    fn position_came(&mut self, ticket: Ticket, result: Result<Position, TopicsMax>) {
+    fn position_came(&mut self, ticket: Ticket, result: Result<Position, Refused>) {
         let Ticket::Client(key) = ticket else { unreachable!("the control thread's tickets come back to it") };
         match self.take_pending(key, |wait| matches!(wait, Wait::Position { .. })) {
             Some((_, pending)) => {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::mailbox::Mailbox;
-use crate::hub::{NewPublication, Position, Publication, TopicName};
+use crate::hub::{KeyError, NewPublication, Position, Publication, TopicName};
 use crate::reactor::ClientKey;
 use crate::tls::Acceptors;
 
@@ -39,7 +39,7 @@ pub enum Mail {
         /// Whose.
         ticket: Ticket,
         /// Its position, or why it has none.
-        result: Result<Position, TopicsMax>,
+        result: Result<Position, Refused>,
     },
     /// From a home: so many credits back.
     Taken {
@@ -63,8 +63,8 @@ pub enum Mail {
         replica: u32,
         /// The newest position.
         position: Position,
-        /// The newest publication, for `last`.
-        newest: Option<Publication>,
+        /// The newest publication of each key, in offset order, for `last`; of a topic without keys its newest, if any.
+        state: Vec<Publication>,
     },
     /// From the home: `topics_max` are there already.
     AttachRefused {
@@ -77,6 +77,22 @@ pub enum Mail {
         replica: u32,
         /// With its offset.
         publication: Publication,
+    },
+    /// To the home: send me all that your log holds, as somebody here wants to go back further than mine does.
+    Recall {
+        /// Who asks.
+        from: Place,
+        /// The asker's number.
+        replica: u32,
+        /// Which topic.
+        topic: TopicName,
+    },
+    /// From the home: what its log held when it was asked. Every [`Mail::Append`] before it is in there, none after it is.
+    Recalled {
+        /// The asker's number.
+        replica: u32,
+        /// In order, without holes, up to the newest.
+        publications: Vec<Publication>,
     },
     /// To the home: send no more.
     Detach {
@@ -157,6 +173,17 @@ pub enum Ticket {
 /// The gateway holds `topics_max` topics already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicsMax;
+
+/// Why a home does not take a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The gateway holds `topics_max` topics already.
+    #[error("the gateway holds topics_max topics already")]
+    TopicsMax,
+    /// The topic's `key` finds something in the payload that cannot be a key.
+    #[error("what the topic's `key` finds in the payload is none: {0}")]
+    Key(KeyError),
+}
 
 /// What one shard knows of a topic.
 #[derive(Clone, Debug)]

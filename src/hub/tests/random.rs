@@ -56,7 +56,7 @@ proptest! {
         operations in operations(),
     ) {
         let limits: Vec<RingLimits> =
-            limits.into_iter().map(|(publications, bytes)| RingLimits { publications, bytes }).collect();
+            limits.into_iter().map(|(publications, bytes)| RingLimits { publications, bytes, age_ms: 0 }).collect();
         let mut pair = Pair::new(&limits, torn_bytes_max);
         for operation in operations {
             pair.apply(operation);

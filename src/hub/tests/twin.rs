@@ -8,6 +8,8 @@ mod topic;
 
 use std::collections::VecDeque;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use self::topic::TwinTopic;
@@ -15,7 +17,8 @@ use super::*;
 
 /// The log's first.
 pub(super) const ALL_ENCODINGS: [Encoding; ENCODINGS] =
-    [Encoding::Raw, Encoding::Combined, Encoding::RawDeflate, Encoding::CombinedDeflate];
+    [Encoding::Raw, Encoding::Combined, Encoding::Timed, Encoding::RawDeflate, Encoding::CombinedDeflate, Encoding::TimedDeflate];
+const ENCODINGS: usize = 6;
 
 pub(super) const TOPICS: usize = 3;
 pub(super) const CLIENTS: usize = 4;
@@ -28,11 +31,14 @@ impl Encoder for TestEncoder {
     fn encode(&mut self, encoding: Encoding, topic: &str, _epoch: Epoch, publication: &Publication, out: &mut Vec<u8>) {
         let Publication { offset, unix_us, payload: Payload { bytes: payload, kind }, .. } = publication;
         let mut body = payload.to_vec();
-        if matches!(encoding, Encoding::Combined | Encoding::CombinedDeflate) {
+        if !matches!(encoding, Encoding::Raw | Encoding::RawDeflate) {
             body = format!("{topic} {offset} {unix_us} {kind:?} ").into_bytes();
             body.extend_from_slice(payload);
         }
-        if matches!(encoding, Encoding::RawDeflate | Encoding::CombinedDeflate) {
+        if matches!(encoding, Encoding::Timed | Encoding::TimedDeflate) {
+            body.insert(0, b't');
+        }
+        if matches!(encoding, Encoding::RawDeflate | Encoding::CombinedDeflate | Encoding::TimedDeflate) {
             body.truncate(150);
             body.insert(0, b'~');
         }
@@ -61,9 +67,13 @@ pub(super) fn publication(offset: u64, kind: PayloadKind, bytes: &[u8]) -> Publi
     }
 }
 
+pub(super) fn settings(ring: RingLimits) -> Arc<TopicSettings> {
+    Arc::new(TopicSettings { ring, slow_lag_bytes: 1, slow_lag_ms: 1, keyed: false, keys_max: 1 })
+}
+
 pub(super) fn open(hub: &mut Hub, name: &str, limits: RingLimits, offset: u64) -> TopicId {
     let name = TopicName::parse(name).expect("a valid name");
-    hub.open(name, limits, Position { epoch: Epoch::from_number(7), offset })
+    hub.open(name, settings(limits), Position { epoch: Epoch::from_number(7), offset })
 }
 
 #[derive(Clone, Debug)]
@@ -85,6 +95,10 @@ pub(super) struct Visit {
     pub(super) client: usize,
     pub(super) bytes_max: usize,
     pub(super) sent_permille: Option<usize>,
+}
+
+pub(super) fn visiting(bytes_max: usize) -> Visiting {
+    Visiting { bytes_max, unix_us: 0, tells: true }
 }
 
 /// Offsets and frames that a subscriber still lacks.
@@ -247,7 +261,8 @@ impl Pair {
             Start::After(after) if first < head => Err(HubError::NotHeld { after, oldest: head }),
             _ => Ok(()),
         };
-        let result = self.hub.subscribe(slot(number), self.ids[topic_number], client.encoding, start, &mut TestEncoder);
+        let result =
+            self.hub.subscribe(slot(number), self.ids[topic_number], client.encoding, Terms::default(), start, &mut TestEncoder);
         assert_eq!(result, expected, "{start:?}");
         if result.is_ok() {
             let encoding = client.encoding;
@@ -292,7 +307,7 @@ impl Pair {
         self.ids[number] = open(&mut self.hub, &topic.name, topic.limits, topic.newest());
         topic.held = Default::default();
         if let Some(newest) = topic.published.last() {
-            self.hub.seed(self.ids[number], newest, &mut TestEncoder);
+            self.hub.seed(self.ids[number], std::slice::from_ref(newest), &mut TestEncoder);
             topic.hold_newest();
         }
     }
@@ -306,7 +321,8 @@ impl Pair {
                 continue;
             }
             let mut spans = Vec::new();
-            match self.hub.take_due(slot(visit.client), visit.bytes_max, &mut spans) {
+            match self.hub.take_due(slot(visit.client), visiting(visit.bytes_max), &mut TestEncoder, &mut spans, &mut Vec::new())
+            {
                 Ok(()) => {
                     let offered = self.offered(&visit, &spans);
                     visited.push((visit, spans, offered));
@@ -422,7 +438,7 @@ impl Pair {
             assert_eq!(self.hub.members(*id), members.count());
             assert_eq!(self.hub.find(&topic.name), Some(*id));
             assert_eq!(self.hub.position(*id).offset, topic.newest());
-            assert_eq!(self.hub.newest(*id).as_ref(), topic.published.last());
+            assert_eq!(self.hub.state(*id).first(), topic.published.last());
         }
         for (number, client) in self.clients.iter().enumerate() {
             let slot = slot(number);
@@ -438,7 +454,7 @@ impl Pair {
             assert_eq!(self.hub.torn(slot), torn, "client {number}'s rest");
             let fell: Vec<TopicId> =
                 (0..TOPICS).filter(|topic| self.has_fallen(number, *topic)).map(|topic| self.ids[topic]).collect();
-            match self.hub.fallen(slot) {
+            match self.hub.fallen(slot, true) {
                 Some(topic) => assert!(fell.contains(&topic)),
                 None => assert!(fell.is_empty()),
             }

@@ -2,8 +2,10 @@ use proptest::prelude::*;
 
 use super::super::reply;
 use super::*;
+use crate::config::Slow;
 use crate::dialect::ErrorCode::{BadRequest, BadTopic, NotAllowed, UnknownMethod};
 use crate::dialect::stream::StreamOptions;
+use crate::hub::{Epoch, Key, Position};
 
 fn topic(name: &str) -> TopicName {
     TopicName::parse(name).expect("the test's topic is one")
@@ -18,7 +20,7 @@ fn plain(name: &str) -> Stream {
 }
 
 fn last(name: &str) -> Stream {
-    Stream { topic: topic(name), options: StreamOptions { last: true, given: true } }
+    Stream { topic: topic(name), options: StreamOptions { last: true, given: true, ..StreamOptions::default() } }
 }
 
 fn message(method: &str, params: &str) -> String {
@@ -103,21 +105,28 @@ fn until_patterns_exist_they_get_error_3() {
 }
 
 #[test]
-fn an_option_that_does_not_exist_yet_is_error_4() {
-    for option in [
-        "since=0:0",
-        "since=3w5e11264sgsf:9007199254740991",
-        "rate=100ms",
-        "rate=1s",
-        "slow=close",
-        "slow=drop",
-        "slow=conflate",
-        "ts=1",
+fn options_are_read_in_any_order() {
+    let at = |epoch: &str, offset| Some(Position { epoch: Epoch::parse(epoch).expect("an epoch"), offset });
+    let given = StreamOptions { given: true, ..StreamOptions::default() };
+    for (text, options) in [
+        ("since=0:0", StreamOptions { since: at("0", 0), ..given }),
+        ("since=3w5e11264sgsf:9007199254740991", StreamOptions { since: at("3w5e11264sgsf", (1 << 53) - 1), ..given }),
+        ("since=a:7;last", StreamOptions { since: at("a", 7), last: true, ..given }),
+        ("last;since=a:7", StreamOptions { since: at("a", 7), last: true, ..given }),
+        ("rate=100ms", StreamOptions { rate_ms: Some(100), ..given }),
+        ("rate=1s;slow=conflate;last", StreamOptions { rate_ms: Some(1000), slow: Some(Slow::Conflate), last: true, ..given }),
+        ("slow=close", StreamOptions { slow: Some(Slow::Close), ..given }),
+        ("slow=drop;ts=1", StreamOptions { slow: Some(Slow::Drop), timed: true, ..given }),
     ] {
-        let name = option.split('=').next().expect("an option has a name");
-        let words = format!("stream `a;{option}`: the option `{name}` does not exist yet");
-        check_refused("SUBSCRIBE", &format!(r#"["a;{option}"]"#), NotAllowed, &words);
-        check_refused("SUBSCRIBE", &format!(r#"["b","a;last;{option}"]"#), NotAllowed, "does not exist yet");
+        let expected = Stream { topic: topic("a"), options };
+        check("SUBSCRIBE", &format!(r#"["a;{text}"]"#), Command::Subscribe(vec![expected]));
+    }
+}
+
+#[test]
+fn since_and_rate_exclude_each_other() {
+    for text in ["since=a:7;rate=1s", "rate=1s;since=a:7", "rate=1s;last;since=a:7"] {
+        check_refused("SUBSCRIBE", &format!(r#"["b","a;{text}"]"#), BadRequest, "`since`");
     }
 }
 
@@ -225,13 +234,16 @@ fn publish_takes_the_bytes_of_data_as_they_stand() {
         r#"{ "p" : 1.10 , "p" : [ 1,	2 ] }"#,
         "\"é\u{2028}\"",
     ] {
-        let publish = Command::Publish { topic: topic("a"), data: data.as_bytes() };
+        let publish = Command::Publish { topic: topic("a"), data: data.as_bytes(), key: None };
         check("PUBLISH", &format!(r#"["a",{data}]"#), publish.clone());
         check("PUBLISH", &format!("[ \"a\" ,\n {data}\n ]"), publish);
     }
-    check_refused("PUBLISH", r#"["a",1,"key"]"#, NotAllowed, "PUBLISH with a key does not exist yet");
+    let key = Key::parse("k\"y").expect("a key");
+    check("PUBLISH", r#"["a",1,"k\"y"]"#, Command::Publish { topic: topic("a"), data: b"1", key: Some(key) });
+    check_refused("PUBLISH", r#"["a",1,""]"#, BadRequest, "a key holds 1 to 255 bytes");
+    check_refused("PUBLISH", &format!(r#"["a",1,"{}"]"#, "x".repeat(256)), BadRequest, "this one has 256");
     for params in ["", "null", "[]", r#"["a"]"#, r#"["a",1,2]"#, r#"["a",1,"key",1]"#, "[1,1]", r#"{"topic":"a"}"#, "\"a\""] {
-        check_refused("PUBLISH", params, BadRequest, "`params` of PUBLISH must be a topic and data");
+        check_refused("PUBLISH", params, BadRequest, "`params` of PUBLISH must be a topic, data");
     }
 }
 
@@ -359,7 +371,7 @@ fn deep_json_never_recurses() {
     check_failure(&format!(r#"{{"method":"PING","id":{deep}}}"#), "null", BadRequest, "`id` must be");
     check_failure(&format!(r#"{{"method":{deep},"id":1}}"#), "1", BadRequest, "`method` must be");
     check_failure(&deep, "null", BadRequest, "a request is a JSON object");
-    check("PUBLISH", &format!(r#"["a",{deep}]"#), Command::Publish { topic: topic("a"), data: deep.as_bytes() });
+    check("PUBLISH", &format!(r#"["a",{deep}]"#), Command::Publish { topic: topic("a"), data: deep.as_bytes(), key: None });
 }
 
 /// Pieces that requests are made of, so that random ones get past the first byte.
