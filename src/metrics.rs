@@ -220,6 +220,8 @@ pub struct ShardMetrics {
     pub subscriptions: Gauge,
     /// Topics that the shard knows now, at home or as replica.
     pub topics: Gauge,
+    /// Topics here whose feed is gone.
+    pub topics_stale: Gauge,
     /// Connections accepted.
     pub accepts: Counter,
     /// Accepts that failed (`EMFILE` and the like).
@@ -250,6 +252,10 @@ pub struct ShardMetrics {
     pub closes: Counters<CloseClass, CLOSES>,
     /// Times that the kernel found no receive buffer.
     pub buffer_shortages: Counter,
+    /// Times that a subscriber was told that a topic's feed is gone or back.
+    pub feed_notices: Counter,
+    /// Heartbeats sent.
+    pub heartbeats: Counter,
     /// Multishot receives that ended and were armed again.
     pub receives_ended: Counter,
     /// Turns of the loop.

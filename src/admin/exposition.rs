@@ -39,6 +39,7 @@ const GAUGES: &[Row<ShardMetrics, i64>] = &[
     ("connections", "Clients connected", |m| m.connections.get()),
     ("subscriptions", "Subscriptions of connected clients", |m| m.subscriptions.get()),
     ("topics", "Topics that the shard knows, at home or as replica", |m| m.topics.get()),
+    ("topics_stale", "Topics whose feed is gone, at home or as replica", |m| m.topics_stale.get()),
 ];
 
 /// Counters of a shard; `_total` is appended to the name.
@@ -56,6 +57,8 @@ const COUNTERS: &[Row<ShardMetrics, u64>] = &[
     ("publications_replicated", "Publications taken in from other homes", |m| m.publications_replicated.get()),
     ("deliveries", "Publications sent whole, once for each subscriber", |m| m.deliveries.get()),
     ("buffer_shortages", "Times that the kernel found no receive buffer", |m| m.buffer_shortages.get()),
+    ("feed_notices", "Times that a subscriber was told that a feed is gone or back", |m| m.feed_notices.get()),
+    ("heartbeats", "Heartbeats sent", |m| m.heartbeats.get()),
     ("receives_ended", "Multishot receives that ended", |m| m.receives_ended.get()),
     ("turns", "Turns of the shard's loop", |m| m.turns.get()),
     ("completions", "Completions taken from the kernel", |m| m.completions.get()),

@@ -270,7 +270,7 @@ impl Door<'_> {
             ..Refusal::new(error.status, RefusalReason::BadRequest, error.error.message)
         })?;
         let (role, streams) = match wanted {
-            Target::Subscriber { combined, streams } => (Role::Subscriber { combined, events: false }, streams),
+            Target::Subscriber { combined, streams } => (Role::Subscriber { combined, events: false, heartbeat: false }, streams),
             Target::PublisherOne(topic) => (Role::PublisherOne(Box::new(topic)), Vec::new()),
             Target::PublisherMany => (Role::PublisherMany, Vec::new()),
             Target::Echo if self.rules.echo => (Role::Echo, Vec::new()),

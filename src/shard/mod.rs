@@ -16,11 +16,13 @@ mod effects;
 mod exchange;
 mod flush;
 mod half_open;
+mod heartbeat;
 mod input;
 pub mod mail;
 pub mod mailbox;
 mod opening;
 mod shared;
+mod staleness;
 mod stopping;
 mod sweep;
 #[cfg(test)]

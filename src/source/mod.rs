@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::broker::{self, PublishError};
 use crate::config;
-use crate::hub::NewPublication;
+use crate::hub::{NewPublication, TopicName};
 use crate::metrics::ControlMetrics;
 
 /// All that a source needs.
@@ -78,6 +78,8 @@ pub(crate) trait Outlet {
     async fn send(&self, publication: NewPublication) -> Result<(), PublishError>;
     /// See [`broker::Handle::drained`].
     async fn drained(&self) -> Result<(), PublishError>;
+    /// See [`broker::Handle::feed`].
+    async fn feed(&self, topics: Vec<TopicName>, since_ms: Option<u64>) -> Result<(), PublishError>;
 }
 
 impl Outlet for broker::Handle {
@@ -87,6 +89,10 @@ impl Outlet for broker::Handle {
 
     async fn drained(&self) -> Result<(), PublishError> {
         broker::Handle::drained(self).await
+    }
+
+    async fn feed(&self, topics: Vec<TopicName>, since_ms: Option<u64>) -> Result<(), PublishError> {
+        broker::Handle::feed(self, topics, since_ms).await
     }
 }
 

@@ -11,3 +11,4 @@ mod documented;
 mod exchange;
 mod futures;
 mod hostile;
+mod stale;

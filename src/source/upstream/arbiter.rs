@@ -153,6 +153,16 @@ impl Arbiter {
         std::mem::take(&mut self.tally)
     }
 
+    /// Whether any line is open.
+    pub(super) fn is_connected(&self) -> bool {
+        self.lines.iter().any(|line| line.connected)
+    }
+
+    /// All topics that the feed has named.
+    pub(super) fn topics(&self) -> Vec<TopicName> {
+        self.tracks.iter().map(|track| track.name.clone()).collect()
+    }
+
     /// A line is open: a session begins.
     pub(super) fn connected(&mut self, line: usize) {
         let this = &mut self.lines[line];

@@ -13,7 +13,7 @@ mod mapping;
 mod wire;
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -73,6 +73,8 @@ pub(super) async fn run<O: Outlet>(settings: &config::Upstream, outlet: &O, cont
         metrics: &context.metrics,
         refusals: Complaints::default(),
         gaps: Complaints::about("an upstream's feed lost messages, which subscribers are told"),
+        heard_ms: 0,
+        gone: false,
     };
     unless_stopped(&context.stopping, feed.run(arrivals)).await;
     Ok(())
@@ -86,6 +88,10 @@ struct Feed<'c, O> {
     metrics: &'c ControlMetrics,
     refusals: Complaints,
     gaps: Complaints,
+    /// When a line said something last, milliseconds since 1970.
+    heard_ms: u64,
+    /// No line is open, and that was told.
+    gone: bool,
 }
 
 impl<O: Outlet> Feed<'_, O> {
@@ -103,16 +109,36 @@ impl<O: Outlet> Feed<'_, O> {
                 () = tokio::time::sleep_until(until), if due.is_some() => self.arbiter.expire(self.begun.elapsed(), &mut out),
             }
             self.count();
-            for publication in out.drain(..) {
-                if let Err(PublishError::Stopping) = self.publish(publication).await {
-                    return;
-                }
+            if let Err(PublishError::Stopping) = self.pass_on(&mut out).await {
+                return;
             }
         }
     }
 
+    /// Publishes, and tells where the feed is gone or back: gone behind what it brought, back before.
+    async fn pass_on(&mut self, out: &mut Vec<NewPublication>) -> Result<(), PublishError> {
+        let gone = !self.arbiter.is_connected();
+        if self.gone && !gone {
+            self.gone = false;
+            self.outlet.feed(self.arbiter.topics(), None).await?;
+        }
+        for publication in out.drain(..) {
+            if let Err(PublishError::Stopping) = self.publish(publication).await {
+                return Err(PublishError::Stopping);
+            }
+        }
+        if gone && !self.gone {
+            self.gone = true;
+            self.outlet.feed(self.arbiter.topics(), Some(self.heard_ms)).await?;
+        }
+        Ok(())
+    }
+
     fn take(&mut self, report: Report, out: &mut Vec<NewPublication>) {
         let now = self.begun.elapsed();
+        if !matches!(report, Report::Lost { .. }) {
+            self.heard_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        }
         match report {
             Report::Connected { line } => self.arbiter.connected(line),
             Report::Lost { line } => self.arbiter.lost(line, now, out),
