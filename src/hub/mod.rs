@@ -166,6 +166,13 @@ impl Hub {
         self.topics.get(topic).members.len() + of_variants.sum::<usize>()
     }
 
+    /// Slots of the clients that are subscribed, from this one on, in order.
+    pub fn member_slots(&self, topic: TopicId, from: u32) -> impl Iterator<Item = u32> {
+        let members = &self.topics.get(topic).members;
+        let (Ok(first) | Err(first)) = self.registry.place_among(members, from);
+        members[first..].iter().map(|member| self.registry.get(*member).slot)
+    }
+
     /// How many topics are open.
     #[must_use]
     pub fn topic_count(&self) -> usize {

@@ -50,7 +50,13 @@ impl Core {
                 Request::SetCombined(combined) => {
                     let encoding = self.session_mut(key).set_combined(&id, combined);
                     self.topics.hub.set_encoding(key.slot, encoding, &mut self.topics.encoder);
+                    self.tell_of_feeds_to(key.slot);
                 }
+                Request::SetEvents(events) => {
+                    self.session_mut(key).set_events(&id, events);
+                    self.tell_of_feeds_to(key.slot);
+                }
+                Request::SetHeartbeat(heartbeat) => self.set_heartbeat(key, &id, heartbeat),
             },
         }
     }
@@ -59,7 +65,7 @@ impl Core {
         &mut self.clients.get(key).expect("effects come from clients that are there").session
     }
 
-    fn fail(&mut self, key: ClientKey, id: Option<&RequestId>, error: &ClientError) {
+    pub(super) fn fail(&mut self, key: ClientKey, id: Option<&RequestId>, error: &ClientError) {
         let now_us = self.now.monotonic_us;
         let client = self.clients.get(key).expect("effects come from clients that are there");
         match id {
@@ -96,7 +102,7 @@ impl Core {
             Err(error) => return self.fail(key, id.as_ref(), &error),
         };
         let entries: Vec<Subscribed> =
-            streams.iter().zip(topics).map(|(stream, topic)| self.subscribe_one(key, stream, topic)).collect();
+            streams.iter().zip(&topics).map(|(stream, topic)| self.subscribe_one(key, stream, *topic)).collect();
         // Once a request, however many subscriptions: it is not worth a word to know that it was done before.
         if streams.iter().any(|stream| self.slow(stream) == Slow::Conflate) {
             self.ops.push_back(Op::BoundSend(key));
@@ -112,6 +118,8 @@ impl Core {
             }
             None => session.admit(&entries),
         }
+        // Behind the reply: "who subscribes to a stale topic is told at once".
+        topics.into_iter().for_each(|topic| self.tell_of_feed(key.slot, topic));
     }
 
     /// A connection holds a topic once: what is there already is left as it is.
@@ -198,7 +206,7 @@ impl Core {
             let message = format!("{}: more than {max} subscriptions on one connection", first.topic.as_str());
             return Err(ClientError::new(ErrorCode::Limit, message));
         }
-        Ok(())
+        self.check_heartbeat(key, count)
     }
 
     /// Whether the configuration grants what the stream's options ask.
@@ -235,6 +243,7 @@ impl Core {
         each_once(&mut topics);
         for topic in topics {
             self.topics.hub.unsubscribe(key.slot, topic);
+            self.topics.staleness.left(key.slot, topic);
             self.metrics.subscriptions.add(-1);
             self.topics.left(topic, self.now);
         }

@@ -22,7 +22,7 @@ pub(super) struct Exchange {
     credits: Box<[u32]>,
     /// By place: publications passed on whose credits are to be given back.
     taken: Box<[u32]>,
-    /// Publications and barriers that wait for room in the others' mailboxes; bounded by the credits given out.
+    /// Publications, barriers and words of feeds that wait for room in the others' mailboxes; bounded by the credits given out.
     held: VecDeque<Mail>,
     /// Publishers that wait for a credit or for room.
     waiting: VecDeque<ClientKey>,
@@ -108,6 +108,7 @@ impl Core {
         if std::mem::take(&mut self.exchange.moved) {
             self.ready.extend(self.exchange.waiting.drain(..));
         }
+        self.tell_of_feeds();
         self.confirm_drained();
         self.report();
         self.metrics.mailbox_full.add(self.outbox.take_full());
@@ -115,10 +116,12 @@ impl Core {
 
     fn handle(&mut self, mail: Mail) {
         match mail {
-            Mail::Publish { .. } | Mail::Barrier { .. } if self.outbox.is_congested() || !self.exchange.held.is_empty() => {
+            Mail::Publish { .. } | Mail::Barrier { .. } | Mail::Feed { .. }
+                if self.outbox.is_congested() || !self.exchange.held.is_empty() =>
+            {
                 self.exchange.held.push_back(mail);
             }
-            Mail::Publish { .. } | Mail::Barrier { .. } => self.pass_on(mail),
+            Mail::Publish { .. } | Mail::Barrier { .. } | Mail::Feed { .. } => self.pass_on(mail),
             Mail::Published { ticket, result } => self.position_came(ticket, result),
             Mail::Taken { home, count } => {
                 self.exchange.credits[usize::from(home)] += count;
@@ -127,12 +130,21 @@ impl Core {
             Mail::Attach { from, replica, topic } => {
                 self.topics.attach_asked(from, replica, &topic, self.now, &mut self.outbox);
             }
-            Mail::Attached { replica, position, state } => {
+            Mail::Attached { replica, position, state, stale_since_ms } => {
                 let waiters = self.topics.attached(replica, position, &state, self.now);
+                self.replica_feed(replica, stale_since_ms);
                 waiters.into_iter().for_each(|waiter| self.replica_came(waiter));
             }
             Mail::AttachRefused { replica } => self.attach_refused(replica),
+            Mail::ReplicaFeed { replicas, since_ms } => {
+                replicas.into_iter().for_each(|replica| self.replica_feed(replica, since_ms));
+            }
             Mail::Append { replica, publication } => {
+                if self.topics.staleness.is_walking()
+                    && let Some(topic) = self.topics.replica_topic(replica)
+                {
+                    self.end_walk_of(topic);
+                }
                 self.metrics.publications_replicated.add(1);
                 self.topics.append(replica, &publication, self.now);
             }
@@ -172,7 +184,7 @@ impl Core {
         }
     }
 
-    /// As home: gives a publication its offset, or lets a barrier through behind all before it.
+    /// As home: gives a publication its offset, or lets a barrier or a word of a feed through behind all before it.
     fn pass_on(&mut self, mail: Mail) {
         match mail {
             Mail::Publish { from, ticket, answer, publication } => {
@@ -187,12 +199,24 @@ impl Core {
                     self.outbox.send(shard, Mail::BarrierPassed { token });
                 }
             }
-            other => unreachable!("only publications and barriers are passed on, not {other:?}"),
+            Mail::Feed { topics, since_ms } => self.topics.feed_changed(&topics, since_ms, &mut self.outbox),
+            other => unreachable!("only publications, barriers and words of feeds are passed on, not {other:?}"),
+        }
+    }
+
+    fn replica_feed(&mut self, replica: u32, since_ms: Option<u64>) {
+        if let Some(topic) = self.topics.replica_topic(replica) {
+            self.topics.staleness.set(topic, since_ms);
         }
     }
 
     /// Publishes on a topic whose home this is.
     pub(super) fn publish_here(&mut self, publication: NewPublication) -> Result<Position, NotPublished> {
+        if self.topics.staleness.is_walking()
+            && let Some(topic) = self.topics.hub.find(publication.topic.as_str())
+        {
+            self.end_walk_of(topic);
+        }
         let position = self.topics.publish(publication, self.now, &mut self.outbox)?;
         self.metrics.publications.add(1);
         Ok(position)

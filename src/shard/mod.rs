@@ -16,12 +16,14 @@ mod effects;
 mod exchange;
 mod flush;
 mod half_open;
+mod heartbeat;
 mod input;
 pub mod mail;
 pub mod mailbox;
 mod opening;
 mod settings;
 mod shared;
+mod staleness;
 mod stopping;
 mod sweep;
 #[cfg(test)]

@@ -6,8 +6,10 @@
 use std::collections::HashMap;
 
 use super::flush::Windows;
+use super::heartbeat::Heartbeats;
 use super::mail::{Mail, NotPublished, Outbox, Place, TopicShare, TopicsMax};
 use super::settings::Setting;
+use super::staleness::Staleness;
 use crate::config;
 use crate::dialect::stream::StreamEncoder;
 use crate::hub::{Epoch, Hub, Key, Marks, NewPublication, Position, Publication, TopicId, TopicName};
@@ -23,6 +25,8 @@ pub(crate) struct Topics {
     /// By topic: which of the settings are its own.
     classes: Vec<u16>,
     pub(super) windows: Windows,
+    pub(super) staleness: Staleness,
+    pub(super) heartbeats: Heartbeats,
     /// Times of ingest of publications that became due, until the sweep has them.
     pub(super) told_unix_us: Vec<u64>,
     topics_max: usize,
@@ -116,6 +120,8 @@ impl Topics {
             settings,
             classes: Vec::new(),
             windows: Windows::default(),
+            staleness: Staleness::default(),
+            heartbeats: Heartbeats::default(),
             told_unix_us: Vec::new(),
             // Homes are dealt out by a hash: an eighth more than the even share leaves the whole bound reachable.
             topics_max: (config.limits.topics_max as usize).div_ceil(usize::from(shards)) * 9 / 8 + 1,
@@ -155,6 +161,8 @@ impl Topics {
 
     fn close(&mut self, topic: TopicId) {
         self.windows.close(topic);
+        self.staleness.close(topic);
+        self.heartbeats.close(topic);
         self.hub.close(topic);
     }
 
@@ -336,7 +344,21 @@ impl Topics {
         };
         self.homes.get_mut(&topic).expect("a home topic has its home's part").replicas.push((from, replica));
         let (position, state) = (self.hub.position(topic), self.hub.state(topic));
-        outbox.send(from, Mail::Attached { replica, position, state });
+        let stale_since_ms = self.staleness.since_ms(topic);
+        outbox.send(from, Mail::Attached { replica, position, state, stale_since_ms });
+    }
+
+    /// At the home: who is told of each of its publications.
+    pub(super) fn replicas_of(&self, topic: TopicId) -> &[(Place, u32)] {
+        self.homes.get(&topic).map_or(&[], |home| &home.replicas)
+    }
+
+    /// The topic of a replica, from `Attached` on.
+    pub(super) fn replica_topic(&self, number: u32) -> Option<TopicId> {
+        match self.replicas[number as usize].as_ref()?.state {
+            ReplicaState::Attached(topic) | ReplicaState::Detaching(topic) => Some(topic),
+            ReplicaState::Attaching => None,
+        }
     }
 
     /// At the home: another shard wants the past, too.

@@ -10,6 +10,7 @@ mod connecting;
 mod deflate;
 mod framing;
 mod heads;
+mod heartbeats;
 mod http_publishing;
 mod keys;
 mod order;
