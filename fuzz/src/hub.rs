@@ -2,14 +2,14 @@
 
 use arbitrary::{Result, Unstructured};
 use tidegate::hub::{
-    ENCODINGS, Encoder, Encoding, Epoch, Fallen, Hub, HubError, Marks, Payload, PayloadKind, Position, Publication, RingLimits,
-    Span, Start, TopicId, TopicName, TornPlace, TornRest,
+    ENCODINGS, Encoder, Encoding, Epoch, Fallen, Held, Hub, HubError, Marks, Pattern, Payload, PayloadKind, Position,
+    Publication, RingLimits, Span, Start, TopicId, TopicName, TornPlace, TornRest,
 };
 
 #[path = "../../src/hub/tests/twin.rs"]
 mod twin;
 
-use twin::{ALL_ENCODINGS, CLIENTS, Operation, Pair, TOPICS, Visit};
+use twin::{ALL_ENCODINGS, CLIENTS, Operation, PATTERNS, Pair, TOPICS, Visit};
 
 /// As many as a long session of the fuzzer's; more only cost time.
 const OPERATIONS_MAX: usize = 200;
@@ -41,7 +41,8 @@ fn operation(choices: &mut Unstructured<'_>) -> Result<Operation> {
     }
     let client = |choices: &mut Unstructured<'_>| choices.int_in_range(0..=CLIENTS - 1);
     let topic = |choices: &mut Unstructured<'_>| choices.int_in_range(0..=TOPICS - 1);
-    Ok(match choices.int_in_range(0..=15)? {
+    let pattern = |choices: &mut Unstructured<'_>| choices.int_in_range(0..=PATTERNS.len() - 1);
+    Ok(match choices.int_in_range(0..=19)? {
         0..=4 => {
             let kind = *choices.choose(&[PayloadKind::Json, PayloadKind::Text, PayloadKind::Binary])?;
             let short: u8 = choices.arbitrary()?;
@@ -55,6 +56,11 @@ fn operation(choices: &mut Unstructured<'_>) -> Result<Operation> {
         10 => Operation::SwitchEncoding { client: client(choices)?, encoding: *choices.choose(&ALL_ENCODINGS)? },
         11 => Operation::Block { client: client(choices)?, blocked: choices.arbitrary()? },
         12 => Operation::Reopen { topic: topic(choices)? },
+        13 | 14 => {
+            Operation::SubscribePattern { client: client(choices)?, pattern: pattern(choices)?, last: choices.arbitrary()? }
+        }
+        15 => Operation::UnsubscribePattern { client: client(choices)?, pattern: pattern(choices)? },
+        16 => Operation::Tour { rows_max: choices.int_in_range(1..=2)? },
         _ => {
             let mut visits = Vec::new();
             for _ in 0..choices.int_in_range(1..=CLIENTS)? {

@@ -13,27 +13,33 @@
 //! lie in changes: publishing, subscribing and changes of encoding wait for the last `advance` (asserted).
 
 pub mod due;
+mod passing;
+mod patterns;
 pub mod publication;
 mod registry;
 pub mod ring;
 mod store;
 mod subscribe;
 pub mod topic;
+mod tours;
 mod visit;
 
 #[cfg(test)]
 mod tests;
 
 pub use due::DueSet;
+pub use passing::Held;
 pub use publication::{Epoch, Key, KeyError, Marks, NewPublication, Payload, PayloadKind, Position, Publication, SourceGap};
 pub use ring::RingLimits;
 pub use store::TopicId;
 pub use subscribe::{HubError, Start};
-pub use topic::{Pattern, TopicName, TopicNameError};
+pub use topic::{Pattern, Subject, TopicName, TopicNameError};
 pub use visit::{Fallen, Span, TornPlace, TornRest};
 
+use patterns::Patterns;
 use registry::Registry;
 use store::Topics;
+use tours::Tours;
 use visit::Rests;
 
 /// What changes a publication's bytes on the wire: dialect and compression. The key of encode-once.
@@ -67,6 +73,10 @@ pub trait Encoder {
 pub struct Hub {
     topics: Topics,
     registry: Registry,
+    patterns: Patterns,
+    tours: Tours,
+    /// Counts publications and subscriptions of patterns: which of two was first.
+    stamp: u64,
     rests: Rests,
     /// Spans taken and not yet advanced, over all clients.
     taken: u32,
@@ -81,6 +91,9 @@ impl Hub {
         Hub {
             topics: Topics::default(),
             registry: Registry::new(),
+            patterns: Patterns::new(),
+            tours: Tours::default(),
+            stamp: 0,
             rests: Rests::new(torn_bytes_max),
             taken: 0,
             frame: Vec::new(),
@@ -95,7 +108,10 @@ impl Hub {
 
     /// Opens a topic whose newest publication so far is at `position` (offset 0: none yet). The name must not be open.
     pub fn open(&mut self, name: TopicName, limits: RingLimits, position: Position) -> TopicId {
-        self.topics.open(name, limits, position)
+        let id = self.topics.open(name, limits, position);
+        self.topics.get_mut(id).look_up(&self.patterns);
+        self.count_topic(id, true);
+        id
     }
 
     /// Puts the newest known publication into the log of a topic that was just opened at its position, and tells nobody.
@@ -108,7 +124,17 @@ impl Hub {
 
     /// Closes a topic that has no members and forgets what it held.
     pub fn close(&mut self, topic: TopicId) {
+        self.topics.get_mut(topic).look_up(&self.patterns);
+        self.count_topic(topic, false);
         self.topics.close(topic);
+    }
+
+    /// A topic came or goes: its patterns' counts, where they are kept.
+    fn count_topic(&mut self, topic: TopicId, came: bool) {
+        for &pattern in self.topics.get(topic).patterns() {
+            let count = &mut self.patterns.get_mut(pattern).topics;
+            *count = count.map(|count| if came { count + 1 } else { count - 1 });
+        }
     }
 
     /// Epoch and newest offset.
@@ -124,9 +150,22 @@ impl Hub {
         &self.topics.get(topic).name
     }
 
-    /// How many clients of this shard are subscribed.
+    /// How many subscriptions of this shard's clients it has: by its name, and by patterns. A client that has it by several
+    /// counts for each.
     #[must_use]
     pub fn members(&self, topic: TopicId) -> usize {
+        let topic = self.topics.get(topic);
+        let members = |id: &patterns::PatternId| self.patterns.get(*id).members.len();
+        let heard: usize = match topic.is_looked_up(&self.patterns) {
+            true => topic.patterns().iter().map(members).sum(),
+            false => self.patterns.matching(topic.name.as_str()).iter().map(members).sum(),
+        };
+        topic.members.len() + heard
+    }
+
+    /// How many of those are by its name.
+    #[must_use]
+    pub fn members_by_name(&self, topic: TopicId) -> usize {
         self.topics.get(topic).members.len()
     }
 
@@ -134,6 +173,12 @@ impl Hub {
     #[must_use]
     pub fn topic_count(&self) -> usize {
         self.topics.count()
+    }
+
+    /// The encodings that are made of the topic now.
+    pub fn encodings(&self, topic: TopicId) -> impl Iterator<Item = Encoding> {
+        let topic = self.topics.get(topic);
+        ALL_ENCODINGS.into_iter().filter(|encoding| topic.encoded(*encoding).is_some())
     }
 
     /// All open topics.
@@ -180,6 +225,8 @@ impl Hub {
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
         let topic = self.topics.get_mut(id);
         assert_eq!(publication.offset, topic.log().next(), "a topic's publications come in order, without holes");
+        topic.look_up(&self.patterns);
+        topic.expect_readers(&self.patterns);
         for encoding in ALL_ENCODINGS {
             if topic.encoded(encoding).is_none() {
                 continue;
@@ -190,13 +237,19 @@ impl Hub {
             self.rests.make_room(&mut self.registry, encoded, self.frame.len());
             topic.append(encoding, publication, &self.frame);
         }
+        self.stamp += 1;
+        topic.stamp = self.stamp;
+        self.hear(id, publication.offset);
     }
 
     /// Notes the topic's subscribers, who may lack something of it.
     pub fn note_members(&mut self, id: TopicId) {
         let topic = self.topics.get_mut(id);
-        if topic.noted as usize != topic.members.len() {
+        if topic.noted as usize != topic.rows() {
             topic.noted += self.registry.note_all(&topic.members);
+            if let Some(heard) = &topic.heard {
+                topic.noted += self.registry.note_all(&heard.rows);
+            }
         }
     }
 }

@@ -9,10 +9,11 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::patterns::{PatternId, Patterns};
 use super::publication::{Epoch, Marks, Payload, PayloadKind, Position, Publication};
 use super::ring::{Ring, RingLimits};
 use super::topic::TopicName;
-use super::{ENCODINGS, Encoder, Encoding};
+use super::{ALL_ENCODINGS, ENCODINGS, Encoder, Encoding};
 
 /// Names an open topic of one hub. Given again to another topic once it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +22,10 @@ pub struct TopicId(u32);
 impl TopicId {
     /// Of no topic.
     pub(super) const NONE: TopicId = TopicId(u32::MAX);
+
+    pub(super) fn from_index(index: u32) -> TopicId {
+        TopicId(index)
+    }
 
     /// For arrays beside the hub: small, dense.
     #[must_use]
@@ -78,6 +83,19 @@ impl Ingest {
     }
 }
 
+/// What patterns make of a topic.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// Those that it matches.
+    pub(super) patterns: Box<[PatternId]>,
+    /// Passing rows, in the order of their clients' slots; one a slot.
+    pub(super) rows: Vec<u32>,
+    /// How many of those are idle.
+    pub(super) idle: u32,
+    /// [`Patterns::members_at`] when every member that is to have a row had one that is not idle, if that is still so.
+    pub(super) whole_at: Option<u64>,
+}
+
 /// One topic.
 #[derive(Debug)]
 pub(super) struct Topic {
@@ -85,8 +103,14 @@ pub(super) struct Topic {
     pub(super) epoch: Epoch,
     /// How many members are noted: where it is all of them, publishing walks nobody.
     pub(super) noted: u32,
-    /// The subscriptions, in the order of their clients' slots.
+    /// The subscriptions by name, in the order of their clients' slots.
     pub(super) members: Vec<u32>,
+    /// The hub's stamp when it was last published on here; 0: never.
+    pub(super) stamp: u64,
+    /// What patterns make of it; none where none matched.
+    pub(super) heard: Option<Box<Heard>>,
+    /// When that was last looked up: [`Patterns::set_at`].
+    heard_at: u64,
     /// [`Encoding::Raw`].
     log: Encoded,
     ingests: VecDeque<Ingest>,
@@ -100,6 +124,9 @@ impl Topic {
             epoch: position.epoch,
             noted: 0,
             members: Vec::new(),
+            stamp: 0,
+            heard: None,
+            heard_at: 0,
             log: Encoded::new(position.offset + 1, limits),
             ingests: VecDeque::new(),
             derived: [const { None }; ENCODINGS - 1],
@@ -125,6 +152,11 @@ impl Topic {
         }
     }
 
+    /// Whether its log holds a publication.
+    pub(super) fn holds_any(&self) -> bool {
+        self.log().head() < self.log().next()
+    }
+
     /// The ring that a subscription in this encoding reads.
     pub(super) fn ring(&self, encoding: Encoding) -> &Ring {
         &self.encoded(encoding).expect("an encoding that someone is subscribed in has its ring").ring
@@ -141,6 +173,62 @@ impl Topic {
             self.ingests.push_back(Ingest::new(publication.unix_us, publication.payload.kind));
             let held = (self.log.ring.next() - self.log.ring.head()) as usize;
             self.ingests.drain(..self.ingests.len() - held);
+        }
+    }
+
+    /// Looks up which patterns it matches, where that may have changed.
+    pub(super) fn look_up(&mut self, patterns: &Patterns) {
+        if self.heard_at == patterns.set_at() {
+            return;
+        }
+        self.heard_at = patterns.set_at();
+        let matching = patterns.matching(self.name.as_str());
+        match &mut self.heard {
+            Some(heard) if matching.is_empty() => {
+                assert!(heard.rows.is_empty(), "passing rows are a pattern's members'");
+                self.heard = None;
+            }
+            None if matching.is_empty() => {}
+            heard => {
+                let heard = heard.get_or_insert_default();
+                heard.patterns = matching.into();
+                heard.whole_at = None;
+            }
+        }
+    }
+
+    /// The patterns that it matches.
+    pub(super) fn patterns(&self) -> &[PatternId] {
+        self.heard.as_ref().map_or(&[], |heard| &heard.patterns)
+    }
+
+    /// Whether its list of patterns is true.
+    pub(super) fn is_looked_up(&self, patterns: &Patterns) -> bool {
+        self.heard_at == patterns.set_at()
+    }
+
+    /// How many rows are to be noted.
+    pub(super) fn rows(&self) -> usize {
+        self.members.len() + self.heard.as_ref().map_or(0, |heard| heard.rows.len() - heard.idle as usize)
+    }
+
+    /// Before a publication: makes the rings of encodings in which only patterns' members will read it.
+    pub(super) fn expect_readers(&mut self, patterns: &Patterns) {
+        for encoding in ALL_ENCODINGS {
+            let reads = |id: &PatternId| patterns.get(*id).encodings[encoding as usize] > 0;
+            if self.encoded(encoding).is_none() && self.patterns().iter().any(reads) {
+                let encoded = Encoded::new(self.log().next(), self.log.ring.limits());
+                self.derived[encoding as usize - 1] = Some(Box::new(encoded));
+            }
+        }
+    }
+
+    /// So many passing rows more read in an encoding, from its newest publication on.
+    pub(super) fn count_readers(&mut self, encoding: Encoding, rows: u32) {
+        let Some(encoded) = self.encoded_mut(encoding) else { return assert_eq!(rows, 0, "readers have a ring") };
+        encoded.subscriptions += rows;
+        if encoded.subscriptions == 0 && encoding != Encoding::Raw {
+            self.derived[encoding as usize - 1] = None;
         }
     }
 
@@ -255,7 +343,7 @@ impl Topics {
 
     pub(super) fn close(&mut self, id: TopicId) {
         let topic = self.topics[id.index()].take().expect("only an open topic is closed");
-        assert!(topic.members.is_empty(), "a topic with members stays open");
+        assert!(topic.rows() == 0, "a topic with members stays open");
         self.names.remove(&topic.name);
         self.free.push(id.0);
     }
@@ -270,6 +358,15 @@ impl Topics {
 
     pub(super) fn count(&self) -> usize {
         self.names.len()
+    }
+
+    /// One more than the highest number given out so far.
+    pub(super) fn numbers(&self) -> u32 {
+        self.topics.len() as u32
+    }
+
+    pub(super) fn is_open(&self, id: TopicId) -> bool {
+        self.topics.get(id.index()).is_some_and(Option::is_some)
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = TopicId> {

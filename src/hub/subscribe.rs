@@ -2,7 +2,7 @@
 //!
 //! Without: requests and replies, rights, limits on how many.
 
-use super::registry::Rest;
+use super::registry::{Kind, Rest};
 use super::store::TopicId;
 use super::{Encoder, Encoding, Hub};
 
@@ -39,10 +39,19 @@ pub enum HubError {
         /// Offset of the oldest publication held in this encoding.
         oldest: u64,
     },
+    /// A pattern has brought the topic to the client already, as far as it is now: a subscription by name goes on from there.
+    #[error("a pattern brought this topic already: offset {next} follows, not what is after {after}")]
+    Heard {
+        /// What was asked for.
+        after: u64,
+        /// Offset of the publication that is sent next.
+        next: u64,
+    },
 }
 
 impl Hub {
-    /// Subscribes the client in `slot` (small, dense numbers) to a topic.
+    /// Subscribes the client in `slot` (small, dense numbers) to a topic. Where a pattern has brought it that already, the
+    /// subscription goes on from there, with [`Start::Newest`] too.
     ///
     /// # Errors
     /// See [`HubError`]; nothing is changed then.
@@ -60,6 +69,14 @@ impl Hub {
             return Err(HubError::Subscribed);
         };
         let (head, next) = (topic.log().head(), topic.log().next());
+        let start = match self.next_heard(slot, id) {
+            Some(heard) => Start::After(self.start_heard(heard, start, next - 1)? - 1),
+            None => start,
+        };
+        if self.name_passing(slot, id, encoding, encoder) {
+            return Ok(());
+        }
+        let topic = self.topics.get_mut(id);
         let cursor = match start {
             Start::Live => next,
             Start::Newest => (next - 1).max(head),
@@ -72,7 +89,7 @@ impl Hub {
             topic.release(encoding);
             return Err(HubError::NotHeld { after: cursor - 1, oldest });
         }
-        let subscription = self.registry.add(slot, id, encoding, cursor);
+        let subscription = self.registry.add(Kind::Name, slot, id, encoding, cursor);
         topic.members.insert(place, subscription);
         if cursor < next {
             topic.noted += u32::from(self.registry.note(subscription));
@@ -80,21 +97,24 @@ impl Hub {
         Ok(())
     }
 
-    /// Whether the client is subscribed to the topic.
+    /// Whether the client is subscribed to the topic by its name.
     #[must_use]
     pub fn is_subscribed(&self, slot: u32, topic: TopicId) -> bool {
         self.registry.place_among(&self.topics.get(topic).members, slot).is_ok()
     }
 
-    /// Ends a subscription; false where there is none. A frame that the client is inside of is still owed to it
-    /// ([`Hub::torn`]).
-    pub fn unsubscribe(&mut self, slot: u32, topic: TopicId) -> bool {
+    /// Ends a subscription by name; false where there is none. A frame that the client is inside of is still owed to it
+    /// ([`Hub::torn`]). Where a pattern of the client matches, that goes on with what it lacks.
+    pub fn unsubscribe(&mut self, slot: u32, topic: TopicId, encoder: &mut dyn Encoder) -> bool {
         self.assert_nothing_taken_by(slot);
         let members = &self.topics.get(topic).members;
         let Ok(place) = self.registry.place_among(members, slot) else {
             return false;
         };
         let subscription = members[place];
+        if self.unname(slot, subscription, encoder) {
+            return true;
+        }
         self.copy_rest_of(slot, Some(subscription));
         self.drop_subscription(subscription);
         true
@@ -127,25 +147,31 @@ impl Hub {
         self.registry.due.unblock(slot);
     }
 
-    /// The client's topics in the order subscribed, each with the offset of the first publication not wholly sent.
+    /// The topics that the client named, in the order subscribed, each with the offset of the first publication not wholly sent.
     pub fn subscriptions(&self, slot: u32) -> impl Iterator<Item = (TopicId, u64)> {
-        self.registry.of_client(slot).map(|id| {
+        self.by_name(slot).map(|id| {
             let subscription = self.registry.get(id);
             (subscription.topic, subscription.cursor)
         })
     }
 
-    /// How far the client is in each of its topics, in the order subscribed: the offset of the last publication that is sent,
-    /// or whose rest will be the next that is sent.
+    /// How far the client is in each topic that it named, in the order subscribed: the offset of the last publication that is
+    /// sent, or whose rest will be the next that is sent.
     pub fn positions(&self, slot: u32) -> impl Iterator<Item = (TopicId, u64)> {
-        let inside = match self.registry.client(slot).map(|client| &client.rest) {
-            Some(Rest::InRing { subscription, .. }) => Some(*subscription),
-            _ => None,
-        };
-        self.registry.of_client(slot).map(move |id| {
+        self.by_name(slot).map(move |id| {
             let subscription = self.registry.get(id);
-            (subscription.topic, subscription.cursor - u64::from(inside != Some(id)))
+            (subscription.topic, subscription.cursor - u64::from(!self.is_inside(slot, id)))
         })
+    }
+
+    fn by_name(&self, slot: u32) -> impl Iterator<Item = u32> {
+        self.registry.of_client(slot).filter(|id| self.registry.get(*id).kind == Kind::Name)
+    }
+
+    /// Whether the client is inside a frame of this subscription, whose rest is in the ring.
+    pub(super) fn is_inside(&self, slot: u32, id: u32) -> bool {
+        let rest = self.registry.client(slot).map(|client| &client.rest);
+        matches!(rest, Some(Rest::InRing { subscription, .. }) if *subscription == id)
     }
 
     /// Changes the encoding of all the client's subscriptions, from their cursors on.
@@ -153,18 +179,10 @@ impl Hub {
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
         self.copy_rest_of(slot, None);
         let ids: Vec<u32> = self.registry.of_client(slot).collect();
-        for id in ids {
-            let subscription = self.registry.get_mut(id);
-            let before = std::mem::replace(&mut subscription.encoding, encoding);
-            if before != encoding {
-                let topic = self.topics.get_mut(subscription.topic);
-                topic.acquire(encoding, subscription.cursor, encoder);
-                topic.release(before);
-            }
-        }
+        ids.into_iter().for_each(|id| self.switch(id, encoding, encoder));
     }
 
-    fn assert_nothing_taken_by(&self, slot: u32) {
+    pub(super) fn assert_nothing_taken_by(&self, slot: u32) {
         let taken = self.registry.client(slot).map_or(0, |client| client.taken);
         assert_eq!(taken, 0, "a client's spans are advanced before its subscriptions end");
     }
@@ -182,7 +200,14 @@ impl Hub {
     /// Drops one subscription. The client is not inside a frame of it.
     fn drop_subscription(&mut self, id: u32) {
         let subscription = self.registry.get(id);
+        if subscription.kind.is_pattern() {
+            return self.drop_pattern(id);
+        }
         let topic = self.topics.get_mut(subscription.topic);
+        if subscription.kind == Kind::Passing {
+            topic.noted -= u32::from(self.registry.unlink_due(id));
+            return self.retire(id);
+        }
         let place = self.registry.place_among(&topic.members, subscription.slot);
         topic.members.remove(place.expect("a subscription's client is a member of its topic"));
         topic.release(subscription.encoding);

@@ -1,5 +1,6 @@
 //! The hub as the shard uses it; random operations against its naive twin are in [`random`].
 
+mod patterns;
 mod random;
 mod twin;
 
@@ -82,7 +83,7 @@ fn the_rest_of_a_torn_frame_leads_the_next_visit_and_can_be_taken_alone() {
     assert_eq!(hub.torn(0), Some(TornRest { bytes: 3, place: TornPlace::Ring }));
     assert_eq!(visit(&mut hub, 0, 0, 1), Ok("rst".into()));
     assert_eq!(visit(&mut hub, 0, ALL, 0), Ok("st#second".into()));
-    hub.unsubscribe(0, a);
+    hub.unsubscribe(0, a, &mut TestEncoder);
     assert_eq!(hub.torn(0), Some(TornRest { bytes: 2, place: TornPlace::Copied }));
     assert_eq!(visit(&mut hub, 0, ALL, 1), Ok("st".into()));
     assert_eq!(hub.due().next_from(0), Some(0));

@@ -88,9 +88,17 @@ impl fmt::Display for TopicName {
     }
 }
 
-/// A topic name, or one with `*` for one whole level or `>` as the last level for one or more (NATS' rules).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(Box<str>);
+/// A topic name, or one with `*` for one whole level or `>` as the last level for one or more (NATS' rules). Cheap to clone,
+/// shared between threads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pattern(Arc<str>);
+
+/// So that a map by pattern is asked with plain text.
+impl Borrow<str> for Pattern {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Pattern {
     /// Checks and takes a pattern; a plain name is one too.
@@ -121,6 +129,37 @@ impl Pattern {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// What a stream names: one topic, or all that match a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// One topic.
+    Topic(TopicName),
+    /// All that match.
+    Pattern(Pattern),
+}
+
+impl Subject {
+    /// Checks and takes a name or a pattern.
+    ///
+    /// # Errors
+    /// See [`TopicNameError`].
+    pub fn parse(text: &str) -> Result<Subject, TopicNameError> {
+        Ok(match check(text)? {
+            None => Subject::Topic(TopicName(text.into())),
+            Some(_) => Subject::Pattern(Pattern(text.into())),
+        })
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Subject::Topic(name) => name.as_str(),
+            Subject::Pattern(pattern) => pattern.as_str(),
+        }
     }
 }
 

@@ -206,6 +206,7 @@ impl Hub {
                 Ok(true) => {
                     self.registry.pop_noted(slot);
                     self.topics.get_mut(self.registry.get(id).topic).noted -= 1;
+                    self.settle_passing(id);
                 }
                 Ok(false) => break,
                 Err(fallen) => {
@@ -279,6 +280,8 @@ impl Hub {
         }
         if cursor < next {
             topic.noted += u32::from(self.registry.note(span.subscription));
+        } else {
+            self.settle_passing(span.subscription);
         }
         cursor - span.from
     }

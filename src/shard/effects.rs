@@ -164,7 +164,7 @@ impl Core {
         // A topic may be forgotten with its last subscriber, so a name that stands there twice is looked at once.
         each_once(&mut topics);
         for topic in topics {
-            self.topics.hub.unsubscribe(key.slot, topic);
+            self.topics.hub.unsubscribe(key.slot, topic, &mut self.topics.encoder);
             self.metrics.subscriptions.add(-1);
             self.topics.left(topic, self.now);
         }

@@ -1,0 +1,309 @@
+//! The patterns that clients of a shard are subscribed to: by text, and by levels in a trie that finds all that a name matches.
+//!
+//! A pattern knows its members (rows of the registry). A topic knows its patterns by a list of its own, which is made anew when
+//! the topic is next published on after the set of patterns has changed: so a new pattern touches no topic.
+//!
+//! Without: rows, topics' rings, what a pattern's members are sent.
+//!
+//! Invariants: a pattern is here while it has members. A list that was made at [`Patterns::set_at`] is true until that moves;
+//! [`Patterns::members_at`] moves with every member that comes or goes.
+
+use std::collections::HashMap;
+
+use super::store::TopicId;
+use super::topic::Pattern;
+use super::{ENCODINGS, Encoding};
+
+/// Names a pattern of one hub. Given again to another once nobody is subscribed to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct PatternId(u32);
+
+impl PatternId {
+    /// As a row of the registry keeps it, in the topic's place.
+    pub(super) fn in_row(self) -> TopicId {
+        TopicId::from_index(self.0)
+    }
+
+    /// What a pattern's row keeps.
+    pub(super) fn of_row(topic: TopicId) -> PatternId {
+        PatternId(topic.index() as u32)
+    }
+}
+
+/// One pattern.
+#[derive(Debug)]
+pub(super) struct Subscribed {
+    pub(super) pattern: Pattern,
+    /// The rows of it, in the order of their clients' slots.
+    pub(super) members: Vec<u32>,
+    /// By encoding: members in it.
+    pub(super) encodings: [u32; ENCODINGS],
+    /// Topics that match, from when that was first asked.
+    pub(super) topics: Option<u32>,
+}
+
+/// All patterns that have members.
+#[derive(Debug)]
+pub(super) struct Patterns {
+    patterns: Vec<Option<Box<Subscribed>>>,
+    free: Vec<u32>,
+    names: HashMap<Pattern, PatternId>,
+    trie: Trie,
+    set_at: u64,
+    members_at: u64,
+}
+
+impl Patterns {
+    pub(super) fn new() -> Patterns {
+        let (patterns, free, names) = (Vec::new(), Vec::new(), HashMap::new());
+        Patterns { patterns, free, names, trie: Trie::new(), set_at: 0, members_at: 0 }
+    }
+
+    /// Moves when a pattern comes or goes.
+    pub(super) fn set_at(&self) -> u64 {
+        self.set_at
+    }
+
+    /// Moves when a member comes or goes.
+    pub(super) fn members_at(&self) -> u64 {
+        self.members_at
+    }
+
+    pub(super) fn find(&self, pattern: &str) -> Option<PatternId> {
+        self.names.get(pattern).copied()
+    }
+
+    pub(super) fn get(&self, id: PatternId) -> &Subscribed {
+        self.patterns[id.0 as usize].as_deref().expect("a pattern with members is there")
+    }
+
+    pub(super) fn get_mut(&mut self, id: PatternId) -> &mut Subscribed {
+        self.patterns[id.0 as usize].as_deref_mut().expect("a pattern with members is there")
+    }
+
+    /// The pattern of this text, made where it is not there. It must get a member next.
+    pub(super) fn find_or_insert(&mut self, pattern: &Pattern) -> PatternId {
+        if let Some(id) = self.find(pattern.as_str()) {
+            return id;
+        }
+        let subscribed = Subscribed { pattern: pattern.clone(), members: Vec::new(), encodings: [0; ENCODINGS], topics: None };
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.patterns.push(None);
+            (self.patterns.len() - 1) as u32
+        });
+        let id = PatternId(number);
+        self.patterns[number as usize] = Some(Box::new(subscribed));
+        self.names.insert(pattern.clone(), id);
+        self.trie.insert(pattern.as_str(), id);
+        self.set_at += 1;
+        id
+    }
+
+    /// A row becomes a member, at this place among them.
+    pub(super) fn join(&mut self, id: PatternId, place: usize, row: u32, encoding: Encoding) {
+        let subscribed = self.get_mut(id);
+        subscribed.members.insert(place, row);
+        subscribed.encodings[encoding as usize] += 1;
+        self.members_at += 1;
+    }
+
+    /// The member at this place leaves; the last one takes the pattern along.
+    pub(super) fn leave(&mut self, id: PatternId, place: usize, encoding: Encoding) {
+        self.members_at += 1;
+        let subscribed = self.get_mut(id);
+        subscribed.members.remove(place);
+        subscribed.encodings[encoding as usize] -= 1;
+        if subscribed.members.is_empty() {
+            let gone = self.patterns[id.0 as usize].take().expect("it was looked at");
+            self.names.remove(&gone.pattern);
+            self.trie.remove(gone.pattern.as_str());
+            self.free.push(id.0);
+            self.set_at += 1;
+        }
+    }
+
+    /// A member changes its encoding.
+    pub(super) fn encode(&mut self, id: PatternId, before: Encoding, encoding: Encoding) {
+        let subscribed = self.get_mut(id);
+        subscribed.encodings[before as usize] -= 1;
+        subscribed.encodings[encoding as usize] += 1;
+    }
+
+    /// The patterns that the name matches, in the order of their numbers.
+    pub(super) fn matching(&self, name: &str) -> Vec<PatternId> {
+        let mut found = Vec::new();
+        if !self.names.is_empty() {
+            self.trie.find(name, &mut found);
+            found.sort_unstable();
+        }
+        found
+    }
+}
+
+/// The node before the first level.
+const ROOT: u32 = 0;
+
+/// Patterns by their levels.
+#[derive(Debug)]
+struct Trie {
+    nodes: Vec<Node>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    /// By the next level, `*` among them; in order.
+    below: Vec<(Box<str>, u32)>,
+    /// The pattern that ends here.
+    here: Option<PatternId>,
+    /// The pattern that ends with `>` below here.
+    rest: Option<PatternId>,
+}
+
+impl Node {
+    fn place(&self, level: &str) -> Result<usize, usize> {
+        self.below.binary_search_by(|(other, _)| (**other).cmp(level))
+    }
+
+    fn is_unused(&self) -> bool {
+        self.below.is_empty() && self.here.is_none() && self.rest.is_none()
+    }
+}
+
+impl Trie {
+    fn new() -> Trie {
+        Trie { nodes: vec![Node::default()], free: Vec::new() }
+    }
+
+    fn insert(&mut self, pattern: &str, id: PatternId) {
+        let mut at = ROOT;
+        for level in pattern.split('.') {
+            if level == ">" {
+                self.nodes[at as usize].rest = Some(id);
+                return;
+            }
+            at = match self.nodes[at as usize].place(level) {
+                Ok(place) => self.nodes[at as usize].below[place].1,
+                Err(place) => {
+                    let node = self.free.pop().unwrap_or_else(|| {
+                        self.nodes.push(Node::default());
+                        (self.nodes.len() - 1) as u32
+                    });
+                    self.nodes[at as usize].below.insert(place, (level.into(), node));
+                    node
+                }
+            };
+        }
+        self.nodes[at as usize].here = Some(id);
+    }
+
+    fn remove(&mut self, pattern: &str) {
+        let (mut at, mut path) = (ROOT, Vec::new());
+        for level in pattern.split('.').filter(|level| *level != ">") {
+            let place = self.nodes[at as usize].place(level).expect("a pattern that is removed was inserted");
+            path.push((at, place));
+            at = self.nodes[at as usize].below[place].1;
+        }
+        let node = &mut self.nodes[at as usize];
+        match pattern == ">" || pattern.ends_with(".>") {
+            true => node.rest = None,
+            false => node.here = None,
+        }
+        while let Some((above, place)) = path.pop()
+            && self.nodes[at as usize].is_unused()
+        {
+            self.nodes[at as usize].below = Vec::new();
+            self.free.push(at);
+            self.nodes[above as usize].below.remove(place);
+            at = above;
+        }
+    }
+
+    /// Each node is looked at once at most, so this costs no more than there are patterns.
+    fn find(&self, name: &str, found: &mut Vec<PatternId>) {
+        let mut open = vec![(ROOT, Some(name))];
+        while let Some((at, rest)) = open.pop() {
+            let node = &self.nodes[at as usize];
+            let Some(rest) = rest else {
+                found.extend(node.here);
+                continue;
+            };
+            found.extend(node.rest);
+            let (level, rest) = rest.split_once('.').map_or((rest, None), |(level, rest)| (level, Some(rest)));
+            for level in [level, "*"] {
+                if let Ok(place) = node.place(level) {
+                    open.push((node.below[place].1, rest));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn levels(with: &'static [&'static str]) -> impl Strategy<Value = String> {
+        prop::collection::vec(prop::sample::select(with), 1..4).prop_map(|levels| levels.join("."))
+    }
+
+    proptest! {
+        #[test]
+        fn the_trie_finds_what_each_pattern_matches_by_itself(
+            steps in prop::collection::vec((levels(&["a", "b", "*", "*"]), any::<bool>(), any::<bool>()), 1..30),
+            names in prop::collection::vec(levels(&["a", "b", "c"]), 1..20),
+        ) {
+            let mut patterns = Patterns::new();
+            let mut twin: Vec<Pattern> = Vec::new();
+            for (text, rest, leaves) in steps {
+                let text = if rest { format!("{text}.>") } else { text };
+                let pattern = Pattern::parse(&text).expect("it is one");
+                let before = patterns.set_at();
+                match (twin.iter().position(|other| *other == pattern), leaves) {
+                    (Some(place), true) => {
+                        twin.remove(place);
+                        patterns.leave(patterns.find(&text).expect("it is there"), 0, Encoding::Raw);
+                        prop_assert_ne!(patterns.set_at(), before);
+                    }
+                    (None, false) => {
+                        twin.push(pattern.clone());
+                        let id = patterns.find_or_insert(&pattern);
+                        patterns.join(id, 0, 7, Encoding::Raw);
+                        prop_assert_ne!(patterns.set_at(), before);
+                    }
+                    _ => prop_assert_eq!(patterns.find(&text).is_some(), !leaves),
+                }
+                prop_assert_eq!(patterns.names.len(), twin.len());
+                for name in &names {
+                    let mut found: Vec<Pattern> =
+                        patterns.matching(name).into_iter().map(|id| patterns.get(id).pattern.clone()).collect();
+                    found.sort();
+                    let mut expected: Vec<Pattern> = twin.iter().filter(|pattern| pattern.matches(name)).cloned().collect();
+                    expected.sort();
+                    prop_assert_eq!(found, expected, "{}", name);
+                }
+            }
+            if twin.is_empty() {
+                prop_assert_eq!(patterns.trie.nodes.len() - patterns.trie.free.len(), 1, "only the root is left");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rest_is_one_level_or_more() {
+        let mut patterns = Patterns::new();
+        for text in [">", "md.>", "md.*", "md.*.BTC-USD", "*.trades.>"] {
+            let id = patterns.find_or_insert(&Pattern::parse(text).expect("it is one"));
+            patterns.join(id, 0, 7, Encoding::Raw);
+        }
+        let found = |name: &str| -> Vec<String> {
+            patterns.matching(name).into_iter().map(|id| patterns.get(id).pattern.as_str().to_owned()).collect()
+        };
+        assert_eq!(found("md"), [">"]);
+        assert_eq!(found("md.x"), [">", "md.>", "md.*"]);
+        assert_eq!(found("md.trades.BTC-USD"), [">", "md.>", "md.*.BTC-USD", "*.trades.>"]);
+        assert_eq!(found("other"), [">"]);
+    }
+}
