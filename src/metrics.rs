@@ -262,6 +262,10 @@ pub struct ShardMetrics {
     pub mailbox_full: Counter,
     /// Times that a publisher here was no longer read because credits were missing.
     pub publisher_pauses: Counter,
+    /// Subscriptions with `since` that went on without a gap.
+    pub recoveries: Counter,
+    /// Subscriptions with `since` that could not, and were told so.
+    pub recoveries_refused: Counter,
     /// Rests of unfinished frames copied because their ring gave them up.
     pub torn_copies: Counter,
     /// Publications compressed, once for each topic and encoding.

@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use tidegate::hub::{
-    Encoder, Encoding, Epoch, Hub, Marks, Payload, PayloadKind, Position, Publication, RingLimits, Span, Start, TopicId,
+    Encoder, Encoding, Epoch, Hub, Marks, Payload, PayloadKind, Position, Publication, RingLimits, Span, Start, Terms, TopicId,
     TopicName,
 };
 
@@ -34,7 +34,7 @@ impl Crowd {
     /// `topics_each` must be at most `topics`.
     pub(crate) fn new(clients: u32, topics: u32, topics_each: u32) -> Crowd {
         let mut hub = Hub::new(1 << 20);
-        let limits = RingLimits { publications: 4096, bytes: 1 << 20 };
+        let limits = RingLimits { publications: 4096, bytes: 1 << 20, age_ms: 0 };
         let position = Position { epoch: Epoch::from_number(1), offset: 0 };
         let name = |number: u32| TopicName::parse(&format!("topic.{number}")).expect("a valid name");
         let topics: Vec<TopicId> = (0..topics).map(|number| hub.open(name(number), limits, position)).collect();
@@ -42,7 +42,8 @@ impl Crowd {
             for choice in 0..topics_each {
                 // Multiplying by an odd number spreads the choices without repeating one.
                 let topic = topics[(client.wrapping_mul(2_654_435_761) as usize + choice as usize) % topics.len()];
-                hub.subscribe(client, topic, Encoding::Raw, Start::Live, &mut HeaderOnly).expect("a first subscription");
+                hub.subscribe(client, topic, Encoding::Raw, Terms::default(), Start::Live, &mut HeaderOnly)
+                    .expect("a first subscription");
             }
         }
         let payload = Payload { bytes: Bytes::from_static(&[b'x'; 128]), kind: PayloadKind::Text };

@@ -2,8 +2,8 @@
 
 use arbitrary::{Result, Unstructured};
 use tidegate::hub::{
-    ENCODINGS, Encoder, Encoding, Epoch, Fallen, Held, Hub, HubError, Marks, Pattern, Payload, PayloadKind, Position,
-    Publication, RingLimits, Span, Start, TopicId, TopicName, TornPlace, TornRest,
+    Encoder, Encoding, Epoch, Fallen, Held, Hub, HubError, Marks, Pattern, Payload, PayloadKind, Position, Publication,
+    RingLimits, Span, Start, Terms, TopicId, TopicName, TornPlace, TornRest,
 };
 
 #[path = "../../src/hub/tests/twin.rs"]
@@ -29,7 +29,7 @@ pub fn check(data: &[u8]) {
 fn pair(choices: &mut Unstructured<'_>) -> Result<Pair> {
     let mut limits = Vec::new();
     for _ in 0..TOPICS {
-        limits.push(RingLimits { publications: choices.int_in_range(1..=8)?, bytes: choices.int_in_range(20..=700)? });
+        limits.push(RingLimits { publications: choices.int_in_range(1..=8)?, bytes: choices.int_in_range(20..=700)?, age_ms: 0 });
     }
     let torn_bytes_max = if choices.arbitrary()? { choices.int_in_range(0..=300)? } else { 1 << 20 };
     Ok(Pair::new(&limits, torn_bytes_max))

@@ -2,6 +2,8 @@
 //! answers and then whole frames that a client can read; and however the bytes are torn, effects and answers are the same.
 
 use tidegate::config::{Config, Echo, Page, Publish, PublishAllow};
+use tidegate::dialect::stream::Stream;
+use tidegate::dialect::stream::reply::Subscribed;
 use tidegate::http::{HeadReader, Progress};
 use tidegate::hub::{Epoch, Position, TopicName};
 use tidegate::session::{Effect, Expiry, Moment, Request, Rules, Session};
@@ -115,18 +117,22 @@ fn live(rules: &Rules, wire: &[u8], mut cuts: Cuts) -> Life {
 /// The shard's part, the same for the same effect.
 fn answer(session: &mut Session, effect: Effect, rules: &Rules) {
     let position = |topic: &TopicName| (topic.clone(), Position { epoch: Epoch::from_number(7), offset: 41 });
+    let subscribed = |stream: &Stream| {
+        let (topic, position) = position(&stream.topic);
+        Subscribed { topic, position, recovered: stream.options.since.map(|since| since.offset > 7) }
+    };
     match effect {
         Effect::Admit { streams } => {
-            let positions: Vec<_> = streams.iter().map(|stream| position(&stream.topic)).collect();
-            session.admit(&positions);
+            let entries: Vec<_> = streams.iter().map(subscribed).collect();
+            session.admit(&entries);
         }
         Effect::Topics => session.answer_topics(b"[]", rules, NOW_US),
         Effect::Publish { id: None, .. } => {}
         Effect::Publish { id: Some(id), publication } => session.published(&id, position(&publication.topic).1),
         Effect::Request { id, request } => match request {
             Request::Subscribe(streams) => {
-                let positions: Vec<_> = streams.iter().map(|stream| position(&stream.topic)).collect();
-                session.subscribed(&id, Some(&positions));
+                let entries: Vec<_> = streams.iter().map(subscribed).collect();
+                session.subscribed(&id, Some(&entries));
             }
             Request::Unsubscribe(_) => session.done(&id),
             Request::List => session.listed(&id, std::iter::empty()),

@@ -62,6 +62,8 @@ const COUNTERS: &[Row<ShardMetrics, u64>] = &[
     ("wakes", "Times that another thread woke the shard", |m| m.wakes.get()),
     ("mailbox_full", "Times that another shard's mailbox had no place", |m| m.mailbox_full.get()),
     ("publisher_pauses", "Times that a publisher was not read for want of credits", |m| m.publisher_pauses.get()),
+    ("recoveries", "Subscriptions with since= that went on without a gap", |m| m.recoveries.get()),
+    ("recoveries_refused", "Subscriptions with since= whose past was not held any more", |m| m.recoveries_refused.get()),
     ("torn_copies", "Rests of frames copied because their ring gave them up", |m| m.torn_copies.get()),
     ("compressions", "Publications compressed, once for each topic and encoding", |m| m.compressions.get()),
     ("compression_bytes_in", "Bytes of compressed publications before", |m| m.compression_bytes_in.get()),

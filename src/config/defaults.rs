@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{
     Admin, Config, Echo, Limits, Listener, ListenerKind, Log, LogFormat, LogLevel, Page, Publish, PublishAllow, Replay, Shards,
-    Source, Speed, Synthetic, Topic, TopicKind,
+    Slow, Source, Speed, Synthetic, Topic, TopicKind,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -72,7 +72,21 @@ impl Default for Admin {
 
 impl Default for Topic {
     fn default() -> Topic {
-        Topic { pattern: ">".into(), kind: TopicKind::Log, ring_publications: 16_384, ring_bytes: 4 << 20, flush_us: 0 }
+        Topic {
+            pattern: ">".into(),
+            kind: TopicKind::Log,
+            ring_publications: 16_384,
+            ring_bytes: 4 << 20,
+            ring_age_ms: 0,
+            flush_us: 0,
+            key: None,
+            keys_max: 10_000,
+            slow_default: Slow::Close,
+            slow_allowed: vec![Slow::Close],
+            slow_lag_bytes: 64 << 10,
+            slow_lag_ms: 500,
+            rates_ms: vec![100, 250, 1000],
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::document::{Document, Place};
 use super::error::ConfigError;
 use super::{
     Admin, CertificateFiles, ClientCertificates, Config, Echo, Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat,
-    LogLevel, Page, Publish, PublishAllow, Replay, Shards, Source, Speed, Synthetic, Topic, TopicKind, rules,
+    LogLevel, Page, Publish, PublishAllow, Replay, Shards, Slow, Source, Speed, Synthetic, Topic, TopicKind, rules,
 };
 
 /// Reads the text of a configuration file; `file` is only named in errors.
@@ -155,18 +155,37 @@ struct TopicShape {
     kind: Option<TopicKind>,
     ring_publications: Option<u32>,
     ring_bytes: Option<u32>,
+    ring_age_ms: Option<u32>,
     flush_us: Option<u32>,
+    key: Option<String>,
+    keys_max: Option<u32>,
+    slow_default: Option<Slow>,
+    slow_allowed: Option<Vec<Slow>>,
+    slow_lag_bytes: Option<u32>,
+    slow_lag_ms: Option<u32>,
+    rates_ms: Option<Vec<u32>>,
 }
 
 impl TopicShape {
     fn into_topic(self) -> Topic {
         let default = Topic::default();
+        let slow_default = self.slow_default.unwrap_or(default.slow_default);
+        // What happens without a choice may be chosen.
+        let slow_allowed = self.slow_allowed.unwrap_or_else(|| vec![slow_default]);
         Topic {
             pattern: self.pattern,
             kind: self.kind.unwrap_or(default.kind),
             ring_publications: self.ring_publications.unwrap_or(default.ring_publications),
             ring_bytes: self.ring_bytes.unwrap_or(default.ring_bytes),
+            ring_age_ms: self.ring_age_ms.unwrap_or(default.ring_age_ms),
             flush_us: self.flush_us.unwrap_or(default.flush_us),
+            key: self.key,
+            keys_max: self.keys_max.unwrap_or(default.keys_max),
+            slow_default,
+            slow_allowed,
+            slow_lag_bytes: self.slow_lag_bytes.unwrap_or(default.slow_lag_bytes),
+            slow_lag_ms: self.slow_lag_ms.unwrap_or(default.slow_lag_ms),
+            rates_ms: self.rates_ms.unwrap_or(default.rates_ms),
         }
     }
 }

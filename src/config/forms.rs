@@ -107,6 +107,11 @@ pub fn pattern(text: &str) -> Outcome {
     Ok(())
 }
 
+/// What happens to a slow subscriber.
+pub(super) fn slow(text: &str) -> Outcome {
+    if matches!(text, "close" | "drop" | "conflate") { Ok(()) } else { Err("there is no such policy".into()) }
+}
+
 /// A topic's name.
 ///
 /// # Errors

@@ -49,6 +49,8 @@ pub(super) enum Form {
     Text(&'static str, fn(&str) -> Outcome),
     /// A list of such texts.
     Texts(&'static str, fn(&str) -> Outcome),
+    /// A list of whole numbers from the first to the second, of a unit.
+    Wholes(u64, u64, &'static str),
 }
 
 /// A value that its key does not take.
@@ -77,6 +79,7 @@ impl Form {
             Form::OneOf(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "),
             Form::Text(what, _) => (*what).into(),
             Form::Texts(what, _) => format!("a list, each {what}"),
+            Form::Wholes(least, most, unit) => format!("a list, each a whole number from {least} to {most} ({unit})"),
         }
     }
 
@@ -95,6 +98,9 @@ impl Form {
             (Form::OneOf(words), DeValue::String(text)) => words.contains(&text.as_ref()),
             (Form::Text(_, check), DeValue::String(text)) => return outcome(check(text), value),
             (Form::Texts(_, check), DeValue::Array(array)) => return array.iter().try_for_each(|one| element(*check, one)),
+            (Form::Wholes(least, most, unit), DeValue::Array(array)) => {
+                return array.iter().try_for_each(|one| Form::Whole(*least, *most, unit).check(one));
+            }
             _ => false,
         };
         if right { Ok(()) } else { Err(Wrong { span: value.span(), reason: None }) }

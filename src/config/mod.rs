@@ -147,8 +147,36 @@ pub struct Topic {
     pub ring_publications: u32,
     /// Most bytes of frames that one ring holds; the newest publication is held whatever its size.
     pub ring_bytes: u32,
+    /// Publications older than this leave the ring when a newer one comes; 0: age does not matter.
+    pub ring_age_ms: u32,
     /// How long publications are gathered before they leave together; 0: not at all.
     pub flush_us: u32,
+    /// JSON pointer to the key in a publication's payload.
+    pub key: Option<String>,
+    /// Most keys whose newest publication is kept beside the ring.
+    pub keys_max: u32,
+    /// What happens to a subscriber that cannot keep up and did not choose.
+    pub slow_default: Slow,
+    /// What subscribers may choose.
+    pub slow_allowed: Vec<Slow>,
+    /// A subscriber of `slow=conflate` is slow when it lacks more bytes than this ...
+    pub slow_lag_bytes: u32,
+    /// ... or the oldest publication that it lacks is older than this.
+    pub slow_lag_ms: u32,
+    /// Intervals that `rate=` takes.
+    pub rates_ms: Vec<u32>,
+}
+
+/// What happens to a subscriber that cannot keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Slow {
+    /// It is closed with 1013.
+    Close,
+    /// The oldest publications are left out, and it is told which.
+    Drop,
+    /// Only the newest (of each key) is kept for it, and it is told how many were not sent.
+    Conflate,
 }
 
 /// The kind of a topic (see docs/protocol.md).

@@ -117,10 +117,34 @@ pub(super) const KEYS: &[Key] = &[
     optional("topic", "ring_bytes", Form::Whole(1024, 1 << 30, "bytes"),
         "Most bytes of frames that one ring holds, for each topic, encoding and shard; the newest publication is held \
          whatever its size. Memory is taken only for what is there. 4 MiB are 16,384 publications of 256 bytes."),
+    optional("topic", "ring_age_ms", Form::Whole(0, 30 * 24 * HOUR_MS, "milliseconds"),
+        "Publications older than this leave the ring when a newer one comes, so that nobody resumes with what nobody wants \
+         any more. The newest stays. 0: only count and bytes matter, which hold whatever the pace."),
     optional("topic", "flush_us", Form::Whole(0, 1_000_000, "microseconds"),
         "The flush window: what is published within so long leaves together, over all topics that have it, so that it takes fewer \
          sends. It is the most latency that this adds, half of it the mean; a window ends early where it holds half a ring. 0: nothing \
          waits, which is the least latency; the sweep gathers what comes during a fan-out all the same."),
+    optional("topic", "key", Form::Text("a JSON pointer, like \"/s\"", forms::pointer),
+        "Where in a payload its key is, whatever way the publication came in: the newest of each key is kept beside the ring, \
+         and `last` gives all of them. Without it, a publication has the key that its publisher names, if any."),
+    optional("topic", "keys_max", Form::Whole(1, 1 << 20, "keys"),
+        "Most keys of one topic; one more takes the place of the one that has not changed for longest, which is counted. \
+         10,000 are every instrument of the largest venues."),
+    optional("topic", "slow_default", Form::OneOf(&["close", "drop", "conflate"]),
+        "What happens to a subscriber that cannot keep up and did not say: close: 1013, once it is more than a ring behind. drop: \
+         the oldest are left out, and a `gap` notice says which. conflate (state topics): it gets the newest of each key, and \
+         `culled` notices say how many it did not. close by default: it needs no notice to be understood."),
+    optional("topic", "slow_allowed", Form::Texts("close, drop or conflate", forms::slow),
+        "What a subscriber may choose with `slow=`. What `slow_default` says, where this is left out."),
+    optional("topic", "slow_lag_bytes", Form::Whole(1, 1 << 30, "bytes"),
+        "A subscriber of slow=conflate that lacks more than this is slow: from then on it gets the newest of each key, until it \
+         lacks nothing. 64 KiB are what an ordinary socket takes at once."),
+    optional("topic", "slow_lag_ms", Form::Whole(1, HOUR_MS, "milliseconds"),
+        "The same, where the oldest publication that it lacks is older than this. Half a second is more than a fan-out to many \
+         takes, and less than what a person calls late."),
+    optional("topic", "rates_ms", Form::Wholes(1, HOUR_MS, "milliseconds"),
+        "Intervals that `rate=` takes on state topics: each that is asked for costs as a topic of its own that publishes once an \
+         interval. Three by default, so that subscribers share them."),
     required("source", "kind", Form::OneOf(&["synthetic", "replay"]),
         "synthetic: a made-up market of some twenty instruments, each payload marked as such. replay: a recording \
          played again."),

@@ -2,13 +2,14 @@
 
 use super::document::{Document, Place};
 use super::error::ConfigError;
-use super::{Config, PublishAllow};
+use super::{Config, PublishAllow, Slow, Topic, TopicKind};
 
 /// Holds the settings against each other.
 pub(super) fn check(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> {
     addresses(document, config)?;
     client_certificates(document, config)?;
     publishing(document, config)?;
+    slow_subscribers(document, config)?;
     threads(document, config)
 }
 
@@ -59,6 +60,31 @@ fn publishing(document: &Document<'_>, config: &Config) -> Result<(), ConfigErro
         let with = format!("({}) and cannot hold one publication of publication_bytes_max", config.admin.body_bytes_max);
         let hint = "Raise it, or lower limits.publication_bytes_max.";
         return Err(document.conflict(place, with, format!("at least {limit} (bytes)"), hint));
+    }
+    Ok(())
+}
+
+/// A book difference left out is a wrong book: only where each publication replaces the one before may some be.
+fn slow_subscribers(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> {
+    for (index, topic) in config.topics.iter().enumerate() {
+        let place = |key| Place { table: "topic", index, key };
+        if !topic.slow_allowed.contains(&topic.slow_default) {
+            let hint = "Add it to `slow_allowed`, or choose one that is there.";
+            return Err(document.conflict(place("slow_allowed"), "without what slow_default says", "a list with it", hint));
+        }
+        if topic.kind == TopicKind::State {
+            continue;
+        }
+        let with = "on a topic of kind \"log\", where every publication counts";
+        let hint = "Only a topic of `kind = \"state\"` can be thinned out, as each publication there replaces the one before.";
+        if topic.slow_allowed.contains(&Slow::Conflate) {
+            let key = if topic.slow_default == Slow::Conflate { "slow_default" } else { "slow_allowed" };
+            return Err(document.conflict(place(key), with, "close or drop", hint));
+        }
+        // The default list stands in every printed configuration and does nothing here.
+        if document.has(place("rates_ms")) && topic.rates_ms != Topic::default().rates_ms {
+            return Err(document.conflict(place("rates_ms"), with, "this key to be left out", hint));
+        }
     }
     Ok(())
 }

@@ -38,6 +38,7 @@ pub use visit::{Fallen, Span, TornPlace, TornRest};
 
 use patterns::Patterns;
 use registry::Registry;
+pub use registry::Terms;
 use store::Topics;
 use tours::Tours;
 use visit::Rests;
@@ -47,20 +48,30 @@ use visit::Rests;
 #[repr(u8)]
 pub enum Encoding {
     /// The payload, byte for byte. Every topic's log is kept in this encoding.
-    Raw = 0,
+    Raw,
     /// The payload in its envelope: topic, offset, data.
-    Combined = 1,
+    Combined,
+    /// As [`Encoding::Combined`], with the time of ingest.
+    Timed,
     /// As [`Encoding::Raw`], a compressed message where that is worth it (permessage-deflate without context take-over).
-    RawDeflate = 2,
+    RawDeflate,
     /// As [`Encoding::Combined`], compressed in the same way.
-    CombinedDeflate = 3,
+    CombinedDeflate,
+    /// As [`Encoding::Timed`], compressed in the same way.
+    TimedDeflate,
 }
 
-/// Number of encodings.
-pub const ENCODINGS: usize = 4;
-
-/// All encodings; the log's first.
-const ALL_ENCODINGS: [Encoding; ENCODINGS] = [Encoding::Raw, Encoding::Combined, Encoding::RawDeflate, Encoding::CombinedDeflate];
+impl Encoding {
+    /// For a subscription that wants the time of ingest, where the encoding has an envelope to put it in.
+    #[must_use]
+    pub fn timed(self) -> Encoding {
+        match self {
+            Encoding::Combined => Encoding::Timed,
+            Encoding::CombinedDeflate => Encoding::TimedDeflate,
+            other => other,
+        }
+    }
+}
 
 /// Makes whole WebSocket frames (unmasked, FIN) of publications.
 pub trait Encoder {
@@ -178,7 +189,7 @@ impl Hub {
     /// The encodings that are made of the topic now.
     pub fn encodings(&self, topic: TopicId) -> impl Iterator<Item = Encoding> {
         let topic = self.topics.get(topic);
-        ALL_ENCODINGS.into_iter().filter(|encoding| topic.encoded(*encoding).is_some())
+        (0..topic.encodings()).map(|number| topic.encoding(number))
     }
 
     /// All open topics.
@@ -194,6 +205,26 @@ impl Hub {
         (!is_empty).then(|| topic.publication(topic.log().next() - 1))
     }
 
+    /// Whether the log has given up, or never had, what follows this position, if that is one of the topic's own.
+    #[must_use]
+    pub fn lacks_after(&self, topic: TopicId, since: Position) -> bool {
+        let topic = self.topics.get(topic);
+        since.epoch == topic.epoch && since.offset + 1 < topic.log().head()
+    }
+
+    /// All that the log holds, in order.
+    #[must_use]
+    pub fn held(&self, topic: TopicId) -> Vec<Publication> {
+        let topic = self.topics.get(topic);
+        (topic.log().head()..topic.log().next()).map(|offset| topic.publication(offset)).collect()
+    }
+
+    /// Makes the log go further back: these are all publications of another log of the topic, up to the same newest.
+    pub fn recall(&mut self, topic: TopicId, publications: &[Publication], encoder: &mut dyn Encoder) {
+        assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
+        self.topics.get_mut(topic).recall(publications, encoder);
+    }
+
     /// The publication of this offset; `None` where the log does not hold it.
     #[cfg(test)]
     pub(crate) fn publication(&self, topic: TopicId, offset: u64) -> Option<Publication> {
@@ -204,8 +235,9 @@ impl Hub {
     /// Whether the publications from this offset on take half of what a ring of the topic may hold, or more.
     #[must_use]
     pub fn fill_half(&self, id: TopicId, first: u64) -> bool {
-        let rings = ALL_ENCODINGS.iter().filter_map(|encoding| self.topics.get(id).encoded(*encoding));
-        rings.map(|encoded| &encoded.ring).any(|ring| {
+        let topic = self.topics.get(id);
+        (0..topic.encodings()).any(|number| {
+            let ring = topic.ring(topic.encoding(number));
             let (limits, next) = (ring.limits(), ring.next());
             let from = first.max(ring.head());
             (next - first) * 2 >= u64::from(limits.publications) || ring.len_bytes(from, next) * 2 >= limits.bytes as usize
@@ -227,15 +259,14 @@ impl Hub {
         assert_eq!(publication.offset, topic.log().next(), "a topic's publications come in order, without holes");
         topic.look_up(&self.patterns);
         topic.expect_readers(&self.patterns);
-        for encoding in ALL_ENCODINGS {
-            if topic.encoded(encoding).is_none() {
-                continue;
-            }
+        let young = topic.young(publication.unix_us);
+        for number in 0..topic.encodings() {
+            let encoding = topic.encoding(number);
             self.frame.clear();
             encoder.encode(encoding, topic.name.as_str(), topic.epoch, publication, &mut self.frame);
             let encoded = topic.encoded_mut(encoding).expect("it is there");
-            self.rests.make_room(&mut self.registry, encoded, self.frame.len());
-            topic.append(encoding, publication, &self.frame);
+            self.rests.make_room(&mut self.registry, encoded, self.frame.len(), young);
+            topic.append(encoding, publication, young, &self.frame);
         }
         self.stamp += 1;
         topic.stamp = self.stamp;

@@ -15,39 +15,40 @@ use super::registry::{Kind, Registry};
 use super::store::{Topic, TopicId};
 use super::subscribe::Start;
 use super::topic::Pattern;
-use super::{ENCODINGS, Encoder, Encoding, Hub, HubError};
+use super::{Encoder, Encoding, Hub, HubError, Terms};
 
 /// What a client is subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held<'h> {
     /// A topic, by its name.
-    Topic(TopicId),
+    Topic(TopicId, Terms),
     /// All topics that match.
-    Pattern(&'h Pattern),
+    Pattern(&'h Pattern, Terms),
 }
 
 impl Hub {
     /// Subscribes the client in `slot` to all topics that match, those to come among them. With `last` it is first given the
     /// newest publication of each, by and by ([`Hub::tour`]). False where it has the pattern already.
-    pub fn subscribe_pattern(&mut self, slot: u32, pattern: &Pattern, encoding: Encoding, last: bool) -> bool {
+    pub fn subscribe_pattern(&mut self, slot: u32, pattern: &Pattern, encoding: Encoding, terms: Terms, last: bool) -> bool {
         let members = self.patterns.find(pattern.as_str()).map_or(&[][..], |id| &self.patterns.get(id).members);
         let Err(place) = self.registry.place_among(members, slot) else { return false };
         let id = self.patterns.find_or_insert(pattern);
         self.stamp += 1;
         let kind = if last { Kind::PatternWithLast } else { Kind::Pattern };
-        let row = self.registry.add(kind, slot, id.in_row(), encoding, self.stamp);
-        self.patterns.join(id, place, row, encoding);
+        let row = self.registry.add(kind, slot, id.in_row(), encoding, terms, self.stamp);
+        self.patterns.join(id, place, row, self.registry.get(row).encoding());
         if last {
             self.tours.begin(row);
         }
         true
     }
 
-    /// Whether the client is subscribed to the pattern.
+    /// What the client asked for beside the pattern; `None` where it is not subscribed to it.
     #[must_use]
-    pub fn has_pattern(&self, slot: u32, pattern: &str) -> bool {
-        let members = self.patterns.find(pattern).map(|id| &self.patterns.get(id).members);
-        members.is_some_and(|members| self.registry.place_among(members, slot).is_ok())
+    pub fn pattern_terms(&self, slot: u32, pattern: &str) -> Option<Terms> {
+        let members = &self.patterns.get(self.patterns.find(pattern)?).members;
+        let place = self.registry.place_among(members, slot).ok()?;
+        Some(self.registry.get(members[place]).terms())
     }
 
     /// Whether any client is subscribed to the pattern.
@@ -88,7 +89,7 @@ impl Hub {
         let mut ended = Vec::new();
         for row in rows {
             match self.owner(slot, self.registry.get(row).topic) {
-                Some(owner) => self.switch(row, self.registry.get(owner).encoding, encoder),
+                Some(owner) => self.switch_as(row, owner, encoder),
                 None => {
                     self.copy_rest_of(slot, Some(row));
                     self.retire(row);
@@ -105,13 +106,13 @@ impl Hub {
     }
 
     /// What the client is subscribed to, in the order subscribed.
-    pub fn held(&self, slot: u32) -> impl Iterator<Item = Held<'_>> {
+    pub fn subscribed_to(&self, slot: u32) -> impl Iterator<Item = Held<'_>> {
         self.registry.of_client(slot).filter_map(|row| {
             let row = self.registry.get(row);
             match row.kind {
-                Kind::Name => Some(Held::Topic(row.topic)),
+                Kind::Name => Some(Held::Topic(row.topic, row.terms())),
                 Kind::Pattern | Kind::PatternWithLast => {
-                    Some(Held::Pattern(&self.patterns.get(PatternId::of_row(row.topic)).pattern))
+                    Some(Held::Pattern(&self.patterns.get(PatternId::of_row(row.topic)).pattern, row.terms()))
                 }
                 Kind::Passing => None,
             }
@@ -209,7 +210,14 @@ impl Hub {
     }
 
     /// Makes the client's passing row its subscription by name; false where it has none.
-    pub(super) fn name_passing(&mut self, slot: u32, id: TopicId, encoding: Encoding, encoder: &mut dyn Encoder) -> bool {
+    pub(super) fn name_passing(
+        &mut self,
+        slot: u32,
+        id: TopicId,
+        encoding: Encoding,
+        terms: Terms,
+        encoder: &mut dyn Encoder,
+    ) -> bool {
         let Some(row) = self.row_of(slot, self.topics.get(id)) else { return false };
         let topic = self.topics.get_mut(id);
         let heard = topic.heard.as_mut().expect("it has a row");
@@ -220,7 +228,7 @@ impl Hub {
         self.registry.get_mut(row).kind = Kind::Name;
         self.registry.make_newest(row);
         self.sweep_idle(id);
-        self.switch(row, encoding, encoder);
+        self.switch(row, encoding, terms, encoder);
         true
     }
 
@@ -249,7 +257,7 @@ impl Hub {
             Err(place) => heard.rows.insert(place, row),
         }
         self.registry.get_mut(row).kind = Kind::Passing;
-        self.switch(row, self.registry.get(owner).encoding, encoder);
+        self.switch_as(row, owner, encoder);
         self.settle_passing(row);
         true
     }
@@ -258,10 +266,10 @@ impl Hub {
     pub(super) fn hear(&mut self, id: TopicId, newest: u64) {
         let Hub { topics, patterns, registry, .. } = self;
         let topic = topics.get_mut(id);
-        let Some(heard) = topic.heard.as_deref_mut() else { return };
-        if heard.whole_at == Some(patterns.members_at()) {
-            return;
+        if topic.heard.as_ref().is_none_or(|heard| heard.whole_at == Some(patterns.members_at())) {
+            return topic.drop_unread();
         }
+        let mut heard = topic.heard.take().expect("it was looked at");
         heard.whole_at = Some(patterns.members_at());
         let merged;
         let members = match &*heard.patterns {
@@ -273,53 +281,58 @@ impl Hub {
             }
         };
         let mut rows = Vec::with_capacity(members.len().max(heard.rows.len()));
-        let mut readers = [0; ENCODINGS];
-        let (mut old, mut named) = (heard.rows.iter().copied().peekable(), topic.members.iter().copied().peekable());
+        let (mut old, mut named) = (heard.rows.iter().copied().peekable(), 0);
         for &member in members {
-            let (slot, encoding) = (registry.get(member).slot, registry.get(member).encoding);
+            let member = registry.get(member);
+            let (slot, base, terms, encoding) = (member.slot, member.base(), member.terms(), member.encoding());
             while let Some(row) = old.next_if(|row| registry.get(*row).slot < slot) {
                 rows.push(row);
             }
-            while named.next_if(|row| registry.get(*row).slot < slot).is_some() {}
-            if named.peek().is_some_and(|row| registry.get(*row).slot == slot) {
+            while topic.members.get(named).is_some_and(|row| registry.get(*row).slot < slot) {
+                named += 1;
+            }
+            if topic.members.get(named).is_some_and(|row| registry.get(*row).slot == slot) {
                 continue;
             }
-            match old.next_if(|row| registry.get(*row).slot == slot) {
+            let known = old.next_if(|row| registry.get(*row).slot == slot);
+            if let Some(row) = known
+                && !registry.is_idle(row)
+            {
+                rows.push(row);
+                continue;
+            }
+            match known {
                 Some(row) => {
-                    if registry.is_idle(row) {
-                        registry.revive(row, encoding, newest);
-                        heard.idle -= 1;
-                        readers[encoding as usize] += 1;
-                    }
+                    registry.revive(row, base, terms, newest);
+                    heard.idle -= 1;
                     rows.push(row);
                 }
-                None => {
-                    rows.push(registry.add(Kind::Passing, slot, id, encoding, newest));
-                    readers[encoding as usize] += 1;
-                }
+                None => rows.push(registry.add(Kind::Passing, slot, id, base, terms, newest)),
             }
+            topic.encoded_mut(encoding).expect("the rings that members read were made").subscriptions += 1;
         }
         rows.extend(old);
         heard.rows = rows;
-        for encoding in super::ALL_ENCODINGS {
-            topic.count_readers(encoding, readers[encoding as usize]);
-        }
+        topic.heard = Some(heard);
+        topic.drop_unread();
     }
 
-    /// Gives the client a row of a topic that it has by a pattern, from the newest publication on; noted.
-    pub(super) fn pass_newest(&mut self, slot: u32, id: TopicId, encoding: Encoding, encoder: &mut dyn Encoder) {
+    /// Gives the owner's client a row of the topic, from the newest publication on; noted.
+    pub(super) fn pass_newest(&mut self, owner: u32, id: TopicId, encoder: &mut dyn Encoder) {
+        let owner = self.registry.get(owner);
+        let (slot, base, terms) = (owner.slot, owner.base(), owner.terms());
         let topic = self.topics.get_mut(id);
         let newest = topic.log().next() - 1;
-        topic.acquire(encoding, newest, encoder);
+        topic.acquire(owner.encoding(), newest, encoder);
         let heard = topic.heard.as_mut().expect("a pattern matches");
         let row = match self.registry.place_among(&heard.rows, slot) {
             Ok(place) => {
                 heard.idle -= 1;
-                self.registry.revive(heard.rows[place], encoding, newest);
+                self.registry.revive(heard.rows[place], base, terms, newest);
                 heard.rows[place]
             }
             Err(place) => {
-                let row = self.registry.add(Kind::Passing, slot, id, encoding, newest);
+                let row = self.registry.add(Kind::Passing, slot, id, base, terms, newest);
                 heard.rows.insert(place, row);
                 row
             }
@@ -340,7 +353,7 @@ impl Hub {
 
     /// Makes a passing row idle, which is not noted. The client is not inside a frame of it.
     pub(super) fn retire(&mut self, row: u32) {
-        let (id, encoding) = (self.registry.get(row).topic, self.registry.get(row).encoding);
+        let (id, encoding) = (self.registry.get(row).topic, self.registry.get(row).encoding());
         self.registry.make_idle(row);
         let topic = self.topics.get_mut(id);
         topic.release(encoding);
@@ -374,7 +387,7 @@ impl Hub {
     pub(super) fn drop_pattern(&mut self, row: u32) {
         let (id, slot, encoding) = {
             let row = self.registry.get(row);
-            (PatternId::of_row(row.topic), row.slot, row.encoding)
+            (PatternId::of_row(row.topic), row.slot, row.encoding())
         };
         let place = self.registry.place_among(&self.patterns.get(id).members, slot);
         self.patterns.leave(id, place.expect("a pattern's row is a member"), encoding);
@@ -382,22 +395,31 @@ impl Hub {
         self.registry.remove(row);
     }
 
-    /// Changes the encoding of a row, from its cursor on.
-    pub(super) fn switch(&mut self, id: u32, encoding: Encoding, encoder: &mut dyn Encoder) {
+    /// A row goes on by its client's pattern.
+    fn switch_as(&mut self, id: u32, owner: u32, encoder: &mut dyn Encoder) {
+        let owner = self.registry.get(owner);
+        self.switch(id, owner.base(), owner.terms(), encoder);
+    }
+
+    /// Changes the encoding and the terms of a row, from its cursor on.
+    pub(super) fn switch(&mut self, id: u32, encoding: Encoding, terms: Terms, encoder: &mut dyn Encoder) {
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
-        let (slot, before) = (self.registry.get(id).slot, self.registry.get(id).encoding);
-        if before == encoding {
+        let (slot, before) = (self.registry.get(id).slot, self.registry.get(id).encoding());
+        if before != if terms.timed { encoding.timed() } else { encoding } {
+            self.copy_rest_of(slot, Some(id));
+        }
+        let row = self.registry.get_mut(id);
+        row.set_encoding(encoding);
+        row.set_terms(terms);
+        let after = row.encoding();
+        if before == after {
             return;
         }
-        self.copy_rest_of(slot, Some(id));
-        let row = self.registry.get_mut(id);
-        row.encoding = encoding;
         if row.kind.is_pattern() {
-            self.patterns.encode(PatternId::of_row(row.topic), before, encoding);
-            return;
+            return self.patterns.encode(PatternId::of_row(row.topic), before, after);
         }
         let topic = self.topics.get_mut(row.topic);
-        topic.acquire(encoding, row.cursor, encoder);
+        topic.acquire(after, row.cursor, encoder);
         topic.release(before);
     }
 }

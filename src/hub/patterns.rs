@@ -10,9 +10,9 @@
 
 use std::collections::HashMap;
 
+use super::Encoding;
 use super::store::TopicId;
 use super::topic::Pattern;
-use super::{ENCODINGS, Encoding};
 
 /// Names a pattern of one hub. Given again to another once nobody is subscribed to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,10 +36,27 @@ pub(super) struct Subscribed {
     pub(super) pattern: Pattern,
     /// The rows of it, in the order of their clients' slots.
     pub(super) members: Vec<u32>,
-    /// By encoding: members in it.
-    pub(super) encodings: [u32; ENCODINGS],
+    /// The encodings that members read, and how many read each.
+    pub(super) encodings: Vec<(Encoding, u32)>,
     /// Topics that match, from when that was first asked.
     pub(super) topics: Option<u32>,
+}
+
+impl Subscribed {
+    fn reads(&mut self, encoding: Encoding) {
+        match self.encodings.iter_mut().find(|(other, _)| *other == encoding) {
+            Some((_, count)) => *count += 1,
+            None => self.encodings.push((encoding, 1)),
+        }
+    }
+
+    fn reads_no_more(&mut self, encoding: Encoding) {
+        let place = self.encodings.iter().position(|(other, _)| *other == encoding).expect("a member reads it");
+        self.encodings[place].1 -= 1;
+        if self.encodings[place].1 == 0 {
+            self.encodings.swap_remove(place);
+        }
+    }
 }
 
 /// All patterns that have members.
@@ -86,7 +103,7 @@ impl Patterns {
         if let Some(id) = self.find(pattern.as_str()) {
             return id;
         }
-        let subscribed = Subscribed { pattern: pattern.clone(), members: Vec::new(), encodings: [0; ENCODINGS], topics: None };
+        let subscribed = Subscribed { pattern: pattern.clone(), members: Vec::new(), encodings: Vec::new(), topics: None };
         let number = self.free.pop().unwrap_or_else(|| {
             self.patterns.push(None);
             (self.patterns.len() - 1) as u32
@@ -103,7 +120,7 @@ impl Patterns {
     pub(super) fn join(&mut self, id: PatternId, place: usize, row: u32, encoding: Encoding) {
         let subscribed = self.get_mut(id);
         subscribed.members.insert(place, row);
-        subscribed.encodings[encoding as usize] += 1;
+        subscribed.reads(encoding);
         self.members_at += 1;
     }
 
@@ -112,7 +129,7 @@ impl Patterns {
         self.members_at += 1;
         let subscribed = self.get_mut(id);
         subscribed.members.remove(place);
-        subscribed.encodings[encoding as usize] -= 1;
+        subscribed.reads_no_more(encoding);
         if subscribed.members.is_empty() {
             let gone = self.patterns[id.0 as usize].take().expect("it was looked at");
             self.names.remove(&gone.pattern);
@@ -125,8 +142,8 @@ impl Patterns {
     /// A member changes its encoding.
     pub(super) fn encode(&mut self, id: PatternId, before: Encoding, encoding: Encoding) {
         let subscribed = self.get_mut(id);
-        subscribed.encodings[before as usize] -= 1;
-        subscribed.encodings[encoding as usize] += 1;
+        subscribed.reads_no_more(before);
+        subscribed.reads(encoding);
     }
 
     /// The patterns that the name matches, in the order of their numbers.

@@ -14,6 +14,7 @@
 use super::Encoding;
 use super::due::DueSet;
 use super::store::TopicId;
+use crate::config::Slow;
 use crate::slots::Slots;
 
 /// Heads of chains that are made at once: a page of them.
@@ -54,7 +55,9 @@ pub(super) struct Subscription {
     pub(super) topic: TopicId,
     /// The client's.
     pub(super) slot: u32,
-    pub(super) encoding: Encoding,
+    /// As its client's connection has it; a subscription that is `timed` reads [`Encoding::timed`] of it.
+    encoding: Encoding,
+    terms: Packed,
     pub(super) kind: Kind,
     next_due: u32,
     /// Chain of the client's subscriptions, in the order subscribed; the free list uses `next`.
@@ -63,6 +66,70 @@ pub(super) struct Subscription {
 }
 
 const _: () = assert!(size_of::<Subscription>() <= 32);
+
+impl Subscription {
+    /// Whose ring it reads.
+    pub(super) fn encoding(&self) -> Encoding {
+        if self.terms.timed() { self.encoding.timed() } else { self.encoding }
+    }
+
+    /// Its client's connection's encoding.
+    pub(super) fn base(&self) -> Encoding {
+        self.encoding
+    }
+
+    pub(super) fn terms(&self) -> Terms {
+        self.terms.terms()
+    }
+
+    /// Reads by these terms from now on.
+    pub(super) fn set_terms(&mut self, terms: Terms) {
+        self.terms = Packed::new(terms);
+    }
+
+    /// Changes the encoding with its client's connection; gives the one before.
+    pub(super) fn set_encoding(&mut self, encoding: Encoding) -> Encoding {
+        let before = self.encoding();
+        self.encoding = encoding;
+        before
+    }
+}
+
+/// What a subscriber asked for beside a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Combined publications bear their time of ingest.
+    pub timed: bool,
+    /// What happens where it cannot keep up.
+    pub slow: Slow,
+    /// It said so itself.
+    pub slow_asked: bool,
+}
+
+impl Default for Terms {
+    fn default() -> Terms {
+        Terms { timed: false, slow: Slow::Close, slow_asked: false }
+    }
+}
+
+/// [`Terms`] in the byte that a row has for them.
+#[derive(Clone, Copy, Debug)]
+struct Packed(u8);
+
+impl Packed {
+    fn new(terms: Terms) -> Packed {
+        Packed(terms.slow as u8 | u8::from(terms.timed) << 2 | u8::from(terms.slow_asked) << 3)
+    }
+
+    fn timed(self) -> bool {
+        self.0 & 4 != 0
+    }
+
+    fn terms(self) -> Terms {
+        let slow = [Slow::Close, Slow::Drop, Slow::Conflate][usize::from(self.0 & 3)];
+        Terms { timed: self.timed(), slow, slow_asked: self.0 & 8 != 0 }
+    }
+}
 
 /// What is left of the one frame that a client is inside of.
 #[derive(Debug, Default)]
@@ -128,7 +195,7 @@ impl Registry {
     }
 
     /// Appends a subscription to the client's; it is not noted.
-    pub(super) fn add(&mut self, kind: Kind, slot: u32, topic: TopicId, encoding: Encoding, cursor: u64) -> u32 {
+    pub(super) fn add(&mut self, kind: Kind, slot: u32, topic: TopicId, encoding: Encoding, terms: Terms, cursor: u64) -> u32 {
         self.clients.reserve_with(slot, |_| Client::NEW);
         self.fresh.reserve_with(slot, |_| NONE);
         self.due.reserve(slot);
@@ -136,7 +203,9 @@ impl Registry {
             self.make_free();
         }
         let id = self.free;
-        let subscription = Subscription { cursor, topic, slot, encoding, kind, next_due: NOT_NOTED, next: NONE, previous: NONE };
+        let (next_due, next, previous) = (NOT_NOTED, NONE, NONE);
+        let terms = Packed::new(terms);
+        let subscription = Subscription { cursor, topic, slot, encoding, terms, kind, next_due, next, previous };
         self.free = std::mem::replace(&mut self.subscriptions[id], subscription).next;
         self.link(id);
         id
@@ -191,9 +260,10 @@ impl Registry {
     }
 
     /// An idle row is behind again: its slot's client is given it.
-    pub(super) fn revive(&mut self, id: u32, encoding: Encoding, cursor: u64) {
+    pub(super) fn revive(&mut self, id: u32, encoding: Encoding, terms: Terms, cursor: u64) {
         let subscription = &mut self.subscriptions[id];
         (subscription.encoding, subscription.cursor, subscription.next_due) = (encoding, cursor, NOT_NOTED);
+        subscription.set_terms(terms);
         self.link(id);
     }
 
@@ -212,6 +282,7 @@ impl Registry {
             topic: TopicId::NONE,
             slot: NONE,
             encoding: Encoding::Raw,
+            terms: Packed::new(Terms::default()),
             kind: Kind::Name,
             next_due: NOT_NOTED,
             next: id + 1,

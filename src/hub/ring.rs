@@ -17,6 +17,9 @@ pub struct RingLimits {
     pub publications: u32,
     /// Bytes of frames; the newest frame is held whatever its size.
     pub bytes: u32,
+    /// The greatest age in milliseconds, seen from the newest one; 0: any. A ring knows no time: whoever appends says what is
+    /// too old.
+    pub age_ms: u32,
 }
 
 /// A run of frames of consecutive offsets, `head..next`.
@@ -58,21 +61,23 @@ impl Ring {
         self.limits
     }
 
-    /// What the head will be once a frame of `frame_bytes` is appended: every offset below it is given up.
+    /// What the head will be once a frame of `frame_bytes` is appended: every offset below it is given up, and all below
+    /// `young`, which are too old.
     #[must_use]
-    pub fn head_after(&self, frame_bytes: usize) -> u64 {
+    pub fn head_after(&self, frame_bytes: usize, young: u64) -> u64 {
         let kept_max = u64::from(self.limits.bytes).saturating_sub(frame_bytes as u64);
         let by_count = (self.starts.len() + 1).saturating_sub(self.limits.publications as usize);
-        let mut evicted = by_count;
+        let by_age = young.saturating_sub(self.head).min(self.starts.len() as u64) as usize;
+        let mut evicted = by_count.max(by_age);
         while self.starts.get(evicted).is_some_and(|start| self.tail - start > kept_max) {
             evicted += 1;
         }
         self.head + evicted as u64
     }
 
-    /// Appends the frame of offset [`Ring::next`], giving up frames at the head as the limits demand.
-    pub fn append(&mut self, frame: &[u8]) {
-        let head = self.head_after(frame.len());
+    /// Appends the frame of offset [`Ring::next`], giving up frames at the head as the limits demand, and all below `young`.
+    pub fn append(&mut self, frame: &[u8], young: u64) {
+        let head = self.head_after(frame.len(), young);
         self.starts.drain(..(head - self.head) as usize);
         self.head = head;
         let start = self.starts.front().copied().unwrap_or(self.tail);
@@ -177,8 +182,8 @@ mod tests {
                 twin.pop_front();
             }
             assert_eq!(ring.next(), offset);
-            assert_eq!(ring.head_after(size), twin[0].0);
-            ring.append(&frame);
+            assert_eq!(ring.head_after(size, 0), twin[0].0);
+            ring.append(&frame, 0);
             assert_eq!((ring.head(), ring.next()), (twin[0].0, offset + 1));
             let all: Vec<u8> = twin.iter().flat_map(|(_, frame)| frame.clone()).collect();
             assert!(ring.buffer.len() <= all.len().max(limits.bytes as usize).next_power_of_two(), "no more than it may");
@@ -206,17 +211,17 @@ mod tests {
             bytes in 1..600u32,
             sizes in prop::collection::vec(prop_oneof![8 => 1..100usize, 1 => 500..2000usize], 1..60),
         ) {
-            check_ring(RingLimits { publications, bytes }, &sizes);
+            check_ring(RingLimits { publications, bytes, age_ms: 0 }, &sizes);
         }
     }
 
     #[test]
     fn an_oversize_frame_is_held_and_its_memory_given_back() {
-        let mut ring = Ring::new(1, RingLimits { publications: 100, bytes: 256 });
-        ring.append(&[1; 100]);
-        ring.append(&[2; 5000]);
+        let mut ring = Ring::new(1, RingLimits { publications: 100, bytes: 256, age_ms: 0 });
+        ring.append(&[1; 100], 0);
+        ring.append(&[2; 5000], 0);
         assert_eq!((ring.head(), ring.next(), ring.buffer.len()), (2, 3, 8192));
-        ring.append(&[3; 100]);
+        ring.append(&[3; 100], 0);
         assert_eq!((ring.head(), ring.next(), ring.buffer.len()), (3, 4, 128));
     }
 }

@@ -13,7 +13,7 @@ use super::patterns::{PatternId, Patterns};
 use super::publication::{Epoch, Marks, Payload, PayloadKind, Position, Publication};
 use super::ring::{Ring, RingLimits};
 use super::topic::TopicName;
-use super::{ALL_ENCODINGS, ENCODINGS, Encoder, Encoding};
+use super::{Encoder, Encoding};
 
 /// Names an open topic of one hub. Given again to another topic once it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +37,7 @@ impl TopicId {
 /// A topic's frames in one encoding, and who is inside one of them.
 #[derive(Debug)]
 pub(super) struct Encoded {
+    pub(super) encoding: Encoding,
     pub(super) ring: Ring,
     /// Subscriptions in this encoding.
     pub(super) subscriptions: u32,
@@ -47,8 +48,8 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
-    fn new(first: u64, limits: RingLimits) -> Encoded {
-        Encoded { ring: Ring::new(first, limits), subscriptions: 0, torn: Vec::new(), torn_from: u64::MAX }
+    fn new(encoding: Encoding, first: u64, limits: RingLimits) -> Encoded {
+        Encoded { encoding, ring: Ring::new(first, limits), subscriptions: 0, torn: Vec::new(), torn_from: u64::MAX }
     }
 
     pub(super) fn add_torn(&mut self, slot: u32, offset: u64) {
@@ -114,7 +115,11 @@ pub(super) struct Topic {
     /// [`Encoding::Raw`].
     log: Encoded,
     ingests: VecDeque<Ingest>,
-    derived: [Option<Box<Encoded>>; ENCODINGS - 1],
+    /// A publication that bears marks has them here; of plain ones nothing is kept.
+    #[expect(clippy::box_collection, reason = "most topics have none, and there are many topics")]
+    marks: Option<Box<VecDeque<(u64, Marks)>>>,
+    /// The other encodings that someone is subscribed in: none or a few.
+    derived: Vec<Encoded>,
 }
 
 impl Topic {
@@ -127,9 +132,10 @@ impl Topic {
             stamp: 0,
             heard: None,
             heard_at: 0,
-            log: Encoded::new(position.offset + 1, limits),
+            log: Encoded::new(Encoding::Raw, position.offset + 1, limits),
             ingests: VecDeque::new(),
-            derived: [const { None }; ENCODINGS - 1],
+            marks: None,
+            derived: Vec::new(),
         }
     }
 
@@ -139,16 +145,16 @@ impl Topic {
 
     /// The encoding's frames; `None` where no one is subscribed in it.
     pub(super) fn encoded(&self, encoding: Encoding) -> Option<&Encoded> {
-        match encoding as usize {
-            0 => Some(&self.log),
-            derived => self.derived[derived - 1].as_deref(),
+        match encoding {
+            Encoding::Raw => Some(&self.log),
+            derived => self.derived.iter().find(|encoded| encoded.encoding == derived),
         }
     }
 
     pub(super) fn encoded_mut(&mut self, encoding: Encoding) -> Option<&mut Encoded> {
-        match encoding as usize {
-            0 => Some(&mut self.log),
-            derived => self.derived[derived - 1].as_deref_mut(),
+        match encoding {
+            Encoding::Raw => Some(&mut self.log),
+            derived => self.derived.iter_mut().find(|encoded| encoded.encoding == derived),
         }
     }
 
@@ -157,22 +163,55 @@ impl Topic {
         self.log().head() < self.log().next()
     }
 
+    /// How many encodings there are frames of.
+    pub(super) fn encodings(&self) -> usize {
+        1 + self.derived.len()
+    }
+
+    /// One of them; the log's is number 0.
+    pub(super) fn encoding(&self, number: usize) -> Encoding {
+        if number == 0 { Encoding::Raw } else { self.derived[number - 1].encoding }
+    }
+
+    /// The oldest publication that stays when one of this time of ingest comes; those before it are too old.
+    pub(super) fn young(&self, unix_us: u64) -> u64 {
+        let age_us = u64::from(self.log().limits().age_ms) * 1000;
+        if age_us == 0 {
+            return 0;
+        }
+        let old = self.ingests.iter().take_while(|ingest| ingest.unix_us() + age_us < unix_us).count();
+        self.log().head() + old as u64
+    }
+
     /// The ring that a subscription in this encoding reads.
     pub(super) fn ring(&self, encoding: Encoding) -> &Ring {
         &self.encoded(encoding).expect("an encoding that someone is subscribed in has its ring").ring
     }
 
-    /// Appends the publication's frame in one encoding; in [`Encoding::Raw`] this makes it the newest.
-    pub(super) fn append(&mut self, encoding: Encoding, publication: &Publication, frame: &[u8]) {
+    /// Appends the publication's frame in one encoding; the log's makes it the newest.
+    pub(super) fn append(&mut self, encoding: Encoding, publication: &Publication, young: u64, frame: &[u8]) {
         let encoded = self.encoded_mut(encoding).expect("frames are made for the encodings that are there");
-        encoded.ring.append(frame);
+        encoded.ring.append(frame, young);
         if encoding == Encoding::Raw {
-            if self.ingests.len() == self.ingests.capacity() {
-                self.ingests.reserve_exact(self.ingests.len().max(1));
+            self.index(publication);
+        }
+    }
+
+    /// Notes what the log's frame does not tell, and forgets it of what the log gave up.
+    fn index(&mut self, publication: &Publication) {
+        if self.ingests.len() == self.ingests.capacity() {
+            self.ingests.reserve_exact(self.ingests.len().max(1));
+        }
+        self.ingests.push_back(Ingest::new(publication.unix_us, publication.payload.kind));
+        let held = (self.log.ring.next() - self.log.ring.head()) as usize;
+        self.ingests.drain(..self.ingests.len() - held);
+        if publication.marks != Marks::default() {
+            self.marks.get_or_insert_default().push_back((publication.offset, publication.marks.clone()));
+        }
+        if let Some(marks) = &mut self.marks {
+            while marks.front().is_some_and(|(offset, _)| *offset < self.log.ring.head()) {
+                marks.pop_front();
             }
-            self.ingests.push_back(Ingest::new(publication.unix_us, publication.payload.kind));
-            let held = (self.log.ring.next() - self.log.ring.head()) as usize;
-            self.ingests.drain(..self.ingests.len() - held);
         }
     }
 
@@ -214,30 +253,48 @@ impl Topic {
 
     /// Before a publication: makes the rings of encodings in which only patterns' members will read it.
     pub(super) fn expect_readers(&mut self, patterns: &Patterns) {
-        for encoding in ALL_ENCODINGS {
-            let reads = |id: &PatternId| patterns.get(*id).encodings[encoding as usize] > 0;
-            if self.encoded(encoding).is_none() && self.patterns().iter().any(reads) {
-                let encoded = Encoded::new(self.log().next(), self.log.ring.limits());
-                self.derived[encoding as usize - 1] = Some(Box::new(encoded));
+        for number in 0..self.patterns().len() {
+            for (encoding, _) in &patterns.get(self.patterns()[number]).encodings {
+                if self.encoded(*encoding).is_none() {
+                    let encoded = Encoded::new(*encoding, self.log().next(), self.log.ring.limits());
+                    self.derived.reserve_exact(1);
+                    self.derived.push(encoded);
+                }
             }
         }
     }
 
-    /// So many passing rows more read in an encoding, from its newest publication on.
-    pub(super) fn count_readers(&mut self, encoding: Encoding, rows: u32) {
-        let Some(encoded) = self.encoded_mut(encoding) else { return assert_eq!(rows, 0, "readers have a ring") };
-        encoded.subscriptions += rows;
-        if encoded.subscriptions == 0 && encoding != Encoding::Raw {
-            self.derived[encoding as usize - 1] = None;
-        }
+    /// After it: drops those that nobody reads after all.
+    pub(super) fn drop_unread(&mut self) {
+        self.derived.retain(|encoded| encoded.subscriptions > 0);
     }
 
     /// Puts the newest publication into the empty log of a fresh replica: its offset is the topic's newest already.
     pub(super) fn seed(&mut self, publication: &Publication, frame: &[u8]) {
         assert!(self.members.is_empty() && self.log().head() == self.log().next(), "only a fresh topic is seeded");
         assert_eq!(publication.offset + 1, self.log().next(), "a topic is seeded with its newest publication");
-        self.log = Encoded::new(publication.offset, self.log.ring.limits());
-        self.append(Encoding::Raw, publication, frame);
+        self.log = Encoded::new(Encoding::Raw, publication.offset, self.log.ring.limits());
+        self.append(Encoding::Raw, publication, 0, frame);
+    }
+
+    /// Makes the log anew from another one that has the same newest publication and goes further back.
+    pub(super) fn recall(&mut self, publications: &[Publication], encoder: &mut dyn Encoder) {
+        let next = publications.last().map_or(self.log().next(), |newest| newest.offset + 1);
+        assert_eq!(next, self.log().next(), "a log is recalled up to the newest publication");
+        let first = publications.first().map_or(next, |oldest| oldest.offset);
+        if first >= self.log().head() {
+            return;
+        }
+        // Whoever is inside a frame is told by the frame's offset, which stays.
+        self.log.ring = Ring::new(first, self.log().limits());
+        self.ingests.clear();
+        self.marks = None;
+        let mut frame = Vec::new();
+        for publication in publications {
+            frame.clear();
+            encoder.encode(Encoding::Raw, self.name.as_str(), self.epoch, publication, &mut frame);
+            self.append(Encoding::Raw, publication, 0, &frame);
+        }
     }
 
     /// Counts a subscription in the encoding, and makes its ring hold all from `cursor` on that the limits allow.
@@ -249,8 +306,9 @@ impl Topic {
             match self.encoded_mut(encoding) {
                 Some(encoded) => encoded.ring = ring,
                 None => {
-                    let encoded = Encoded { ring, ..Encoded::new(from, self.log.ring.limits()) };
-                    self.derived[encoding as usize - 1] = Some(Box::new(encoded));
+                    let encoded = Encoded { ring, ..Encoded::new(encoding, from, self.log.ring.limits()) };
+                    self.derived.reserve_exact(1);
+                    self.derived.push(encoded);
                 }
             }
         }
@@ -263,7 +321,7 @@ impl Topic {
         encoded.subscriptions -= 1;
         if encoded.subscriptions == 0 && encoding != Encoding::Raw {
             assert!(encoded.torn.is_empty(), "who unsubscribes inside a frame takes its rest along");
-            self.derived[encoding as usize - 1] = None;
+            self.derived.retain(|encoded| encoded.encoding != encoding);
         }
     }
 
@@ -285,7 +343,13 @@ impl Topic {
             _ => PayloadKind::Text,
         };
         let payload = Payload { bytes: Bytes::from(frame).slice(header_bytes..), kind };
-        Publication { offset, unix_us: ingest.unix_us(), payload, marks: Marks::default() }
+        Publication { offset, unix_us: ingest.unix_us(), payload, marks: self.marks_of(offset) }
+    }
+
+    fn marks_of(&self, offset: u64) -> Marks {
+        let Some(marks) = &self.marks else { return Marks::default() };
+        let place = marks.binary_search_by_key(&offset, |(of, _)| *of);
+        place.map_or_else(|_| Marks::default(), |place| marks[place].1.clone())
     }
 
     /// Makes an encoding's ring from the log, from this offset on.
@@ -295,7 +359,7 @@ impl Topic {
         for offset in from..self.log().next() {
             frame.clear();
             encoder.encode(encoding, self.name.as_str(), self.epoch, &self.publication(offset), &mut frame);
-            ring.append(&frame);
+            ring.append(&frame, 0);
         }
         ring
     }
@@ -303,7 +367,8 @@ impl Topic {
     /// Memory that the topic takes, in bytes, without its members.
     #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
-        let derived = self.derived.iter().flatten().map(|encoded| size_of::<Encoded>() + encoded.ring.capacity_bytes());
+        let derived = self.derived.iter().map(|encoded| encoded.ring.capacity_bytes());
+        let derived = derived.chain([self.derived.capacity() * size_of::<Encoded>()]);
         let name = 2 * size_of::<usize>() + self.name.as_str().len();
         let ingests = self.ingests.capacity() * size_of::<Ingest>();
         size_of::<Topic>() + name + ingests + self.log().capacity_bytes() + derived.sum::<usize>()

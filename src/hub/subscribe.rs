@@ -2,7 +2,7 @@
 //!
 //! Without: requests and replies, rights, limits on how many.
 
-use super::registry::{Kind, Rest};
+use super::registry::{Kind, Rest, Terms};
 use super::store::TopicId;
 use super::{Encoder, Encoding, Hub};
 
@@ -60,9 +60,11 @@ impl Hub {
         slot: u32,
         id: TopicId,
         encoding: Encoding,
+        terms: Terms,
         start: Start,
         encoder: &mut dyn Encoder,
     ) -> Result<(), HubError> {
+        let own = if terms.timed { encoding.timed() } else { encoding };
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
         let topic = self.topics.get_mut(id);
         let Err(place) = self.registry.place_among(&topic.members, slot) else {
@@ -73,7 +75,7 @@ impl Hub {
             Some(heard) => Start::After(self.start_heard(heard, start, next - 1)? - 1),
             None => start,
         };
-        if self.name_passing(slot, id, encoding, encoder) {
+        if self.name_passing(slot, id, encoding, terms, encoder) {
             return Ok(());
         }
         let topic = self.topics.get_mut(id);
@@ -83,13 +85,13 @@ impl Hub {
             Start::After(after) if after >= next => return Err(HubError::Ahead { after, newest: next - 1 }),
             Start::After(after) => after + 1,
         };
-        topic.acquire(encoding, cursor, encoder);
-        let oldest = topic.ring(encoding).head();
+        topic.acquire(own, cursor, encoder);
+        let oldest = topic.ring(own).head();
         if cursor < oldest {
-            topic.release(encoding);
+            topic.release(own);
             return Err(HubError::NotHeld { after: cursor - 1, oldest });
         }
-        let subscription = self.registry.add(Kind::Name, slot, id, encoding, cursor);
+        let subscription = self.registry.add(Kind::Name, slot, id, encoding, terms, cursor);
         topic.members.insert(place, subscription);
         if cursor < next {
             topic.noted += u32::from(self.registry.note(subscription));
@@ -101,6 +103,14 @@ impl Hub {
     #[must_use]
     pub fn is_subscribed(&self, slot: u32, topic: TopicId) -> bool {
         self.registry.place_among(&self.topics.get(topic).members, slot).is_ok()
+    }
+
+    /// What the client asked for beside the topic; `None` where it is not subscribed to it by name.
+    #[must_use]
+    pub fn terms(&self, slot: u32, topic: TopicId) -> Option<Terms> {
+        let members = &self.topics.get(topic).members;
+        let place = self.registry.place_among(members, slot).ok()?;
+        Some(self.registry.get(members[place]).terms())
     }
 
     /// Ends a subscription by name; false where there is none. A frame that the client is inside of is still owed to it
@@ -136,7 +146,7 @@ impl Hub {
             Rest::None => {}
             Rest::InRing { subscription, .. } => {
                 let subscription = self.registry.get(subscription);
-                let encoded = self.topics.get_mut(subscription.topic).encoded_mut(subscription.encoding);
+                let encoded = self.topics.get_mut(subscription.topic).encoded_mut(subscription.encoding());
                 encoded.expect("an encoding that someone is subscribed in has its ring").remove_torn(slot);
             }
             Rest::Copied(rest) => self.rests.forget(rest.bytes.len()),
@@ -179,7 +189,9 @@ impl Hub {
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
         self.copy_rest_of(slot, None);
         let ids: Vec<u32> = self.registry.of_client(slot).collect();
-        ids.into_iter().for_each(|id| self.switch(id, encoding, encoder));
+        for id in ids {
+            self.switch(id, encoding, self.registry.get(id).terms(), encoder);
+        }
     }
 
     pub(super) fn assert_nothing_taken_by(&self, slot: u32) {
@@ -210,7 +222,7 @@ impl Hub {
         }
         let place = self.registry.place_among(&topic.members, subscription.slot);
         topic.members.remove(place.expect("a subscription's client is a member of its topic"));
-        topic.release(subscription.encoding);
+        topic.release(subscription.encoding());
         topic.noted -= u32::from(self.registry.remove(id));
     }
 }

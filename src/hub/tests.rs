@@ -7,7 +7,7 @@ mod twin;
 use super::*;
 use twin::{TestEncoder, open, publication};
 
-const ROOMY: RingLimits = RingLimits { publications: 1000, bytes: 1 << 20 };
+const ROOMY: RingLimits = RingLimits { publications: 1000, bytes: 1 << 20, age_ms: 0 };
 
 fn publish(hub: &mut Hub, topic: TopicId, payload: &str) {
     let offset = hub.position(topic).offset + 1;
@@ -44,7 +44,7 @@ fn a_visit_takes_all_that_a_client_lacks_over_all_its_topics() {
     let a = open(&mut hub, "a", ROOMY, 0);
     let b = open(&mut hub, "b", ROOMY, 0);
     for topic in [a, b] {
-        hub.subscribe(3, topic, Encoding::Raw, Start::Live, &mut TestEncoder).expect("a first subscription");
+        hub.subscribe(3, topic, Encoding::Raw, Terms::default(), Start::Live, &mut TestEncoder).expect("a first subscription");
     }
     assert_eq!(hub.due().next_from(0), None);
     for (topic, payload) in [(a, "a1"), (b, "b1"), (a, "a2")] {
@@ -61,7 +61,7 @@ fn a_cut_visit_goes_on_with_the_topic_that_waited_longest() {
     let mut hub = Hub::new(0);
     let topics = ["a", "b", "c"].map(|name| open(&mut hub, name, ROOMY, 0));
     for topic in topics {
-        hub.subscribe(0, topic, Encoding::Raw, Start::Live, &mut TestEncoder).expect("a first subscription");
+        hub.subscribe(0, topic, Encoding::Raw, Terms::default(), Start::Live, &mut TestEncoder).expect("a first subscription");
     }
     for number in 1..=3 {
         publish(&mut hub, topics[0], &format!("a{number}"));
@@ -76,7 +76,7 @@ fn a_cut_visit_goes_on_with_the_topic_that_waited_longest() {
 fn the_rest_of_a_torn_frame_leads_the_next_visit_and_can_be_taken_alone() {
     let mut hub = Hub::new(100);
     let a = open(&mut hub, "a", ROOMY, 0);
-    hub.subscribe(0, a, Encoding::Raw, Start::Live, &mut TestEncoder).expect("a first subscription");
+    hub.subscribe(0, a, Encoding::Raw, Terms::default(), Start::Live, &mut TestEncoder).expect("a first subscription");
     publish(&mut hub, a, "first");
     publish(&mut hub, a, "second");
     assert_eq!(visit(&mut hub, 0, ALL, 4), Ok("#first#second".into()));
@@ -94,9 +94,9 @@ fn the_rest_of_a_torn_frame_leads_the_next_visit_and_can_be_taken_alone() {
 #[test]
 fn a_rest_over_the_total_is_lost_and_its_client_told_of_once() {
     let mut hub = Hub::new(3);
-    let a = open(&mut hub, "a", RingLimits { publications: 1, bytes: 100 }, 0);
+    let a = open(&mut hub, "a", RingLimits { publications: 1, bytes: 100, age_ms: 0 }, 0);
     for slot in [0, 1] {
-        hub.subscribe(slot, a, Encoding::Raw, Start::Live, &mut TestEncoder).expect("a first subscription");
+        hub.subscribe(slot, a, Encoding::Raw, Terms::default(), Start::Live, &mut TestEncoder).expect("a first subscription");
     }
     publish(&mut hub, a, "1234");
     for slot in [0, 1] {
@@ -115,10 +115,10 @@ fn a_rest_over_the_total_is_lost_and_its_client_told_of_once() {
 #[test]
 fn a_client_that_fell_is_told_and_still_owed_its_rest() {
     let mut hub = Hub::new(100);
-    let a = open(&mut hub, "a", RingLimits { publications: 2, bytes: 100 }, 0);
+    let a = open(&mut hub, "a", RingLimits { publications: 2, bytes: 100, age_ms: 0 }, 0);
     let b = open(&mut hub, "b", ROOMY, 0);
     for topic in [a, b] {
-        hub.subscribe(0, topic, Encoding::Raw, Start::Live, &mut TestEncoder).expect("a first subscription");
+        hub.subscribe(0, topic, Encoding::Raw, Terms::default(), Start::Live, &mut TestEncoder).expect("a first subscription");
     }
     publish(&mut hub, a, "a1");
     visit(&mut hub, 0, ALL, 1).expect("nothing fell");
@@ -157,11 +157,11 @@ fn newest_is_rebuilt_from_the_log_and_seeds_a_replica() {
 #[test]
 fn what_cannot_be_subscribed_says_why() {
     let mut hub = Hub::new(0);
-    let a = open(&mut hub, "a", RingLimits { publications: 2, bytes: 1000 }, 10);
+    let a = open(&mut hub, "a", RingLimits { publications: 2, bytes: 1000, age_ms: 0 }, 10);
     for payload in ["x", "y", "z"] {
         publish(&mut hub, a, payload);
     }
-    let mut subscribe = |start| hub.subscribe(0, a, Encoding::Combined, start, &mut TestEncoder);
+    let mut subscribe = |start| hub.subscribe(0, a, Encoding::Combined, Terms::default(), start, &mut TestEncoder);
     assert_eq!(subscribe(Start::After(14)), Err(HubError::Ahead { after: 14, newest: 13 }));
     assert_eq!(subscribe(Start::After(10)), Err(HubError::NotHeld { after: 10, oldest: 12 }));
     assert_eq!(subscribe(Start::After(11)), Ok(()));
@@ -172,7 +172,7 @@ fn what_cannot_be_subscribed_says_why() {
 #[test]
 fn a_quiet_topic_costs_about_600_bytes() {
     let mut hub = Hub::new(0);
-    let a = open(&mut hub, "market.trades.BTC-USD", RingLimits { publications: 4096, bytes: 1 << 20 }, 0);
+    let a = open(&mut hub, "market.trades.BTC-USD", RingLimits { publications: 4096, bytes: 1 << 20, age_ms: 0 }, 0);
     publish(&mut hub, a, &"x".repeat(200));
     // With its word and its entry in the map by name, which is at worst just above half of 7/8 full.
     let named = size_of::<usize>() + (size_of::<(TopicName, TopicId)>() + 1) * 16 / 7;

@@ -74,9 +74,9 @@ impl Hub {
 
     /// Gives the next rows; gives the number of the topic to go on with.
     fn tour_on(&mut self, row: u32, first: u32, rows_max: u32, encoder: &mut dyn Encoder) -> u32 {
-        let (slot, encoding, began, pattern) = {
+        let (slot, began, pattern) = {
             let row = self.registry.get(row);
-            (row.slot, row.encoding, row.cursor, PatternId::of_row(row.topic))
+            (row.slot, row.cursor, PatternId::of_row(row.topic))
         };
         let last = self.topics.numbers().min(first.saturating_add(LOOKED_AT_MAX));
         let mut given = 0;
@@ -92,7 +92,7 @@ impl Hub {
             topic.look_up(&self.patterns);
             let is_old = topic.patterns().contains(&pattern) && topic.stamp <= began && topic.holds_any();
             if is_old && !self.is_subscribed(slot, id) && self.owner(slot, id) == Some(row) && !self.is_passing(slot, id) {
-                self.pass_newest(slot, id, encoding, encoder);
+                self.pass_newest(row, id, encoder);
                 given += 1;
             }
         }

@@ -72,11 +72,11 @@ impl Rests {
     }
 
     /// Before a frame of `frame_bytes` is appended: copies the rests of those frames that the ring will give up.
-    pub(super) fn make_room(&mut self, registry: &mut Registry, encoded: &mut Encoded, frame_bytes: usize) {
+    pub(super) fn make_room(&mut self, registry: &mut Registry, encoded: &mut Encoded, frame_bytes: usize, young: u64) {
         if encoded.torn.is_empty() {
             return;
         }
-        let head = encoded.ring.head_after(frame_bytes);
+        let head = encoded.ring.head_after(frame_bytes, young);
         if encoded.torn_from >= head {
             return;
         }
@@ -157,7 +157,7 @@ impl Hub {
             Rest::None => None,
             Rest::InRing { subscription, sent } => {
                 let subscription = self.registry.get(*subscription);
-                let ring = self.topics.get(subscription.topic).ring(subscription.encoding);
+                let ring = self.topics.get(subscription.topic).ring(subscription.encoding());
                 let bytes = ring.len_bytes(subscription.cursor, subscription.cursor + 1) - *sent as usize;
                 Some(TornRest { bytes, place: TornPlace::Ring })
             }
@@ -235,7 +235,7 @@ impl Hub {
             return (rest.unsent(), &[]);
         }
         let subscription = self.registry.get(span.subscription);
-        let ring = self.topics.get(subscription.topic).ring(subscription.encoding);
+        let ring = self.topics.get(subscription.topic).ring(subscription.encoding());
         ring.range(span.from, span.skip_bytes as usize, span.to)
     }
 
@@ -251,7 +251,7 @@ impl Hub {
         }
         let subscription = self.registry.get_mut(span.subscription);
         let topic = self.topics.get_mut(subscription.topic);
-        let encoded = topic.encoded_mut(subscription.encoding).expect("an encoding that someone is subscribed in has its ring");
+        let encoded = topic.encoded_mut(subscription.encoding()).expect("an encoding that someone is subscribed in has its ring");
         let next = encoded.ring.next();
         let (cursor, into) = match bytes_sent {
             0 => (span.from, span.skip_bytes as usize),
@@ -291,7 +291,7 @@ impl Hub {
     pub fn fallen(&self, slot: u32) -> Option<TopicId> {
         let fell = |id: &u32| {
             let subscription = self.registry.get(*id);
-            subscription.cursor < self.topics.get(subscription.topic).ring(subscription.encoding).head()
+            subscription.cursor < self.topics.get(subscription.topic).ring(subscription.encoding()).head()
         };
         self.registry.noted(slot).find(fell).map(|id| self.registry.get(id).topic)
     }
@@ -313,7 +313,7 @@ impl Hub {
             return;
         }
         let subscription = self.registry.get(torn);
-        let encoded = self.topics.get_mut(subscription.topic).encoded_mut(subscription.encoding);
+        let encoded = self.topics.get_mut(subscription.topic).encoded_mut(subscription.encoding());
         let encoded = encoded.expect("an encoding that someone is subscribed in has its ring");
         encoded.remove_torn(slot);
         self.rests.copy(&mut self.registry, &encoded.ring, slot);
@@ -340,7 +340,7 @@ impl Hub {
     /// Takes what a noted subscription lacks; false where the visit is full before it.
     fn take_subscription(&self, visit: &mut Visit, id: u32, spans: &mut Vec<Span>) -> Result<bool, Fallen> {
         let subscription = self.registry.get(id);
-        let ring = self.topics.get(subscription.topic).ring(subscription.encoding);
+        let ring = self.topics.get(subscription.topic).ring(subscription.encoding());
         let from = subscription.cursor + u64::from(visit.torn == id);
         if from < ring.head() {
             return Err(Fallen { topic: subscription.topic });

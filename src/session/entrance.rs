@@ -6,10 +6,11 @@ use std::collections::HashSet;
 
 use super::{Effect, ListenerRules, Moment, Open, Phase, Role, Rules, Session};
 use crate::config::PublishAllow;
+use crate::dialect::stream::reply::Subscribed;
 use crate::dialect::stream::{RequestId, Stream, Target, target};
 use crate::dialect::{ClientError, ErrorCode};
 use crate::http::{self, HeadError, HeadReader, Progress, Request};
-use crate::hub::{Position, TopicName};
+use crate::hub::TopicName;
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::page;
 use crate::ws::deflate::{Agreement, Terms};
@@ -141,7 +142,7 @@ impl Session {
     }
 
     /// The streams of the URL are subscribed to: says 101, and on a combined connection their reply where one had an option.
-    pub fn admit(&mut self, positions: &[(TopicName, Position)]) {
+    pub fn admit(&mut self, streams: &[Subscribed]) {
         let Phase::Entering(entering) = std::mem::replace(&mut self.phase, Phase::Receiving) else {
             unreachable!("the shard admits whom it was asked to admit")
         };
@@ -155,7 +156,7 @@ impl Session {
         self.began_us = entering.came_us;
         // The reply comes "with the handshake": before the first publication, with a null id.
         if combined && upgraded.reply {
-            self.subscribed(&RequestId::NULL, Some(positions));
+            self.subscribed(&RequestId::NULL, Some(streams));
         }
     }
 

@@ -23,7 +23,8 @@ pub use ending::Expiry;
 pub use rules::{Bucket, ListenerRules, Moment, Rules};
 
 use crate::dialect::ClientError;
-use crate::dialect::stream::{RequestId, Stream, event, reply};
+use crate::dialect::stream::reply::{self, Subscribed};
+use crate::dialect::stream::{Lasting, RequestId, Stream, event};
 use crate::http::HeadReader;
 use crate::hub::{Encoding, NewPublication, Position, TopicName};
 use crate::metrics::{CloseClass, RefusalReason};
@@ -240,9 +241,9 @@ impl Session {
     }
 
     /// Answers SUBSCRIBE.
-    pub fn subscribed(&mut self, id: &RequestId, positions: Option<&[(TopicName, Position)]>) {
-        self.answer(|out| match positions {
-            Some(positions) => reply::subscribed(out, id, positions.iter().map(|(topic, position)| (topic, *position))),
+    pub fn subscribed(&mut self, id: &RequestId, streams: Option<&[Subscribed]>) {
+        self.answer(|out| match streams {
+            Some(streams) => reply::subscribed(out, id, streams),
             None => reply::null(out, id),
         });
     }
@@ -264,8 +265,8 @@ impl Session {
     }
 
     /// Answers LIST_SUBSCRIPTIONS.
-    pub fn listed<'t>(&mut self, id: &RequestId, topics: impl Iterator<Item = &'t TopicName>) {
-        self.answer(|out| reply::subscriptions(out, id, topics));
+    pub fn listed<'t>(&mut self, id: &RequestId, streams: impl Iterator<Item = (&'t TopicName, Lasting)>) {
+        self.answer(|out| reply::subscriptions(out, id, streams));
     }
 
     /// Answers POSITIONS.

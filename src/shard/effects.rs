@@ -10,9 +10,11 @@ use super::core::Core;
 use super::mail::{Mail, Ticket};
 use super::stopping::Stop;
 use super::topics::{Waiter, Wanted};
-use crate::dialect::stream::{RequestId, Stream};
+use crate::config::{Slow, TopicKind};
+use crate::dialect::stream::reply::Subscribed;
+use crate::dialect::stream::{Lasting, RequestId, Stream};
 use crate::dialect::{ClientError, ErrorCode};
-use crate::hub::{NewPublication, Position, Start, TopicId, TopicName};
+use crate::hub::{NewPublication, Position, Start, Terms, TopicId, TopicName};
 use crate::metrics::CloseClass;
 use crate::reactor::{ClientKey, Op};
 use crate::session::{Effect, Request};
@@ -93,46 +95,58 @@ impl Core {
             }
             Err(error) => return self.fail(key, id.as_ref(), &error),
         };
-        let encoding = self.session_mut(key).encoding();
-        let mut positions = Vec::with_capacity(streams.len());
-        for (stream, topic) in streams.iter().zip(topics) {
-            if !self.topics.hub.is_subscribed(key.slot, topic) {
-                let start = if stream.options.last { Start::Newest } else { Start::Live };
-                let subscribed = self.topics.hub.subscribe(key.slot, topic, encoding, start, &mut self.topics.encoder);
-                subscribed.expect("the newest and the next publication are always held");
-                self.metrics.subscriptions.add(1);
-            }
-            positions.push((stream.topic.clone(), self.topics.hub.position(topic)));
-        }
+        let entries: Vec<Subscribed> =
+            streams.iter().zip(topics).map(|(stream, topic)| self.subscribe_one(key, stream, topic)).collect();
         let client = self.clients.get(key).expect("effects come from clients that are there");
         client.subscribed = true;
         let session = &mut client.session;
         match id {
             // "`null`; if any has an option: one entry a stream, in order".
             Some(id) => {
-                let told = streams.iter().any(|stream| stream.options.given).then_some(&positions[..]);
+                let told = streams.iter().any(|stream| stream.options.given).then_some(&entries[..]);
                 session.subscribed(&id, told);
             }
-            None => session.admit(&positions),
+            None => session.admit(&entries),
         }
     }
 
-    fn wanted_topics(&mut self, key: ClientKey, streams: &[Stream]) -> Result<Asked, ClientError> {
-        let hub = &self.topics.hub;
-        let held = |name: &str| hub.find(name).is_some_and(|topic| hub.is_subscribed(key.slot, topic));
-        let new: HashSet<&str> = streams.iter().map(|stream| stream.topic.as_str()).filter(|name| !held(name)).collect();
-        let (count, max) = (hub.subscriptions(key.slot).count() + new.len(), self.rules.limits.subscriptions_max);
-        if count > max as usize {
-            let first = streams.iter().find(|stream| new.contains(stream.topic.as_str())).expect("some are new");
-            let message = format!("{}: more than {max} subscriptions on one connection", first.topic.as_str());
-            return Err(ClientError::new(ErrorCode::Limit, message));
+    /// A connection holds a topic once: what is there already is left as it is.
+    fn subscribe_one(&mut self, key: ClientKey, stream: &Stream, topic: TopicId) -> Subscribed {
+        let options = &stream.options;
+        let encoding = self.session_mut(key).encoding();
+        let slow_default = self.topics.setting(&stream.topic).topic.slow_default;
+        let slow = options.slow.unwrap_or(slow_default);
+        let terms = Terms { timed: options.timed, slow, slow_asked: options.slow.is_some() };
+        let hub = &mut self.topics.hub;
+        let position = hub.position(topic);
+        let mut recovered = false;
+        if !hub.is_subscribed(key.slot, topic) {
+            if let Some(since) = options.since.filter(|since| since.epoch == position.epoch) {
+                let start = Start::After(since.offset);
+                recovered = hub.subscribe(key.slot, topic, encoding, terms, start, &mut self.topics.encoder).is_ok();
+            }
+            if !recovered {
+                let start = if options.last { Start::Newest } else { Start::Live };
+                let subscribed = hub.subscribe(key.slot, topic, encoding, terms, start, &mut self.topics.encoder);
+                subscribed.expect("the newest and the next publication are always held");
+            }
+            self.metrics.subscriptions.add(1);
+            if options.since.is_some() {
+                let counter = if recovered { &self.metrics.recoveries } else { &self.metrics.recoveries_refused };
+                counter.add(1);
+            }
         }
+        Subscribed { topic: stream.topic.clone(), position, recovered: options.since.map(|_| recovered) }
+    }
+
+    fn wanted_topics(&mut self, key: ClientKey, streams: &[Stream]) -> Result<Asked, ClientError> {
+        self.check_streams(key, streams)?;
         let (mut topics, mut missing) = (Vec::with_capacity(streams.len()), 0);
         self.waits += 1;
         let waiter = Waiter { client: key, number: self.waits };
         let mut refused = None;
         for stream in streams {
-            match self.topics.want(&stream.topic, waiter, self.now, &mut self.outbox) {
+            match self.topics.want(&stream.topic, stream.options.since, waiter, self.now, &mut self.outbox) {
                 Wanted::Here(topic) => topics.push(topic),
                 Wanted::Awaited => missing += 1,
                 Wanted::Refused(_) => {
@@ -150,6 +164,55 @@ impl Core {
             Some(error) => Err(error),
             None if missing > 0 => Ok(Asked::Awaited { number: waiter.number, missing }),
             None => Ok(Asked::Here(topics)),
+        }
+    }
+
+    /// Whether all of these may be had by this client, as far as can be told without their topics.
+    fn check_streams(&self, key: ClientKey, streams: &[Stream]) -> Result<(), ClientError> {
+        let hub = &self.topics.hub;
+        let mut new: HashMap<&str, &Stream> = HashMap::new();
+        for stream in streams {
+            let name = stream.topic.as_str();
+            let held = hub.find(name).and_then(|topic| hub.terms(key.slot, topic));
+            let lasting = match held {
+                Some(terms) => Some(lasting(terms)),
+                None => new.insert(name, stream).map(|earlier| earlier.options.lasting()),
+            };
+            if lasting.is_some_and(|lasting| lasting != stream.options.lasting()) {
+                let message = format!("{name}: subscribed here with other options; unsubscribe it first");
+                return Err(ClientError::new(ErrorCode::OtherOptions, message));
+            }
+            self.check_options(stream)?;
+        }
+        let (count, max) = (hub.subscriptions(key.slot).count() + new.len(), self.rules.limits.subscriptions_max);
+        if count > max as usize {
+            let first = streams.iter().find(|stream| new.contains_key(stream.topic.as_str())).expect("some are new");
+            let message = format!("{}: more than {max} subscriptions on one connection", first.topic.as_str());
+            return Err(ClientError::new(ErrorCode::Limit, message));
+        }
+        Ok(())
+    }
+
+    /// Whether the configuration grants what the stream's options ask.
+    fn check_options(&self, stream: &Stream) -> Result<(), ClientError> {
+        let (name, setting) = (stream.topic.as_str(), &self.topics.setting(&stream.topic).topic);
+        let is_log = setting.kind == TopicKind::Log;
+        let refused = |why: String| Err(ClientError::new(ErrorCode::NotAllowed, format!("{name}: {why}")));
+        match (stream.options.slow, stream.options.rate_ms) {
+            (Some(Slow::Conflate), _) if is_log => {
+                refused("slow=conflate needs a topic of kind \"state\"; here every publication counts".into())
+            }
+            (Some(slow), _) if !setting.slow_allowed.contains(&slow) => {
+                let name = format!("{slow:?}").to_lowercase();
+                refused(format!("slow={name} is not among the slow_allowed of this topic"))
+            }
+            (_, Some(_)) if is_log => refused("rate needs a topic of kind \"state\"; here every publication counts".into()),
+            (_, Some(rate_ms)) if !setting.rates_ms.contains(&rate_ms) => {
+                let rates: Vec<String> = setting.rates_ms.iter().map(|rate_ms| format!("{rate_ms}ms")).collect();
+                refused(format!("rate={rate_ms}ms is not offered on this topic; there are {}", rates.join(", ")))
+            }
+            (_, Some(_)) => refused("the option `rate` does not exist yet".into()),
+            _ => Ok(()),
         }
     }
 
@@ -172,9 +235,11 @@ impl Core {
     }
 
     fn list(&mut self, key: ClientKey, id: &RequestId) {
-        let names = self.topics.hub.subscriptions(key.slot).map(|(topic, _)| self.topics.hub.name(topic));
+        let hub = &self.topics.hub;
+        let held = hub.subscriptions(key.slot).map(|(topic, _)| topic);
+        let streams = held.map(|topic| (hub.name(topic), lasting(hub.terms(key.slot, topic).expect("it is subscribed"))));
         let client = self.clients.get(key).expect("effects come from clients that are there");
-        client.session.listed(id, names);
+        client.session.listed(id, streams);
     }
 
     /// How far this connection is, which is not how far its topics are.
@@ -302,6 +367,11 @@ impl Core {
         client.receive = Receive::Armed;
         self.ops.push_back(Op::Receive(key));
     }
+}
+
+/// What a subscription's terms were asked for as.
+fn lasting(terms: Terms) -> Lasting {
+    Lasting { rate_ms: None, slow: terms.slow_asked.then_some(terms.slow), timed: terms.timed }
 }
 
 /// Drops repetitions, in order.

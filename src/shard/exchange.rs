@@ -136,6 +136,11 @@ impl Core {
                 self.metrics.publications_replicated.add(1);
                 self.topics.append(replica, &publication, self.now);
             }
+            Mail::Recall { from, replica, topic } => self.topics.recall_asked(from, replica, &topic, &mut self.outbox),
+            Mail::Recalled { replica, publications } => {
+                let waiters = self.topics.recalled(replica, &publications);
+                waiters.into_iter().for_each(|waiter| self.replica_came(waiter));
+            }
             Mail::Detach { from, replica, topic } => self.topics.detach_asked(from, replica, &topic, &mut self.outbox),
             Mail::Detached { replica } => {
                 // Clients that asked while it was being given up ask anew.

@@ -78,6 +78,22 @@ pub enum Mail {
         /// With its offset.
         publication: Publication,
     },
+    /// To the home: send me all that your log holds, as somebody here wants to go back further than mine does.
+    Recall {
+        /// Who asks.
+        from: Place,
+        /// The asker's number.
+        replica: u32,
+        /// Which topic.
+        topic: TopicName,
+    },
+    /// From the home: what its log held when it was asked. Every [`Mail::Append`] before it is in there, none after it is.
+    Recalled {
+        /// The asker's number.
+        replica: u32,
+        /// In order, without holes, up to the newest.
+        publications: Vec<Publication>,
+    },
     /// To the home: send no more.
     Detach {
         /// Who asks.

@@ -18,10 +18,10 @@ pub(super) struct Topics {
     pub(super) hub: Hub,
     pub(super) encoder: StreamEncoder,
     place: Place,
-    settings: Box<[(Pattern, Setting)]>,
-    fallback: Setting,
-    /// By topic.
-    flush_us: Vec<u32>,
+    /// In the configuration's order, and behind them what holds for topics that match none.
+    settings: Box<[Setting]>,
+    /// By topic: which of the settings are its own.
+    classes: Vec<u16>,
     pub(super) windows: Windows,
     /// Times of ingest of publications that became due, until the sweep has them.
     pub(super) told_unix_us: Vec<u64>,
@@ -36,17 +36,19 @@ pub(super) struct Topics {
     lingering: Vec<(u64, u32)>,
 }
 
-/// What the configuration says of a topic.
-#[derive(Clone, Copy)]
-struct Setting {
+/// What the configuration says of the topics of a pattern.
+pub(super) struct Setting {
+    pattern: Pattern,
     ring: RingLimits,
-    flush_us: u32,
+    pub(super) topic: config::Topic,
 }
 
 impl Setting {
     fn new(topic: &config::Topic) -> Setting {
-        let ring = RingLimits { publications: topic.ring_publications, bytes: topic.ring_bytes };
-        Setting { ring, flush_us: topic.flush_us }
+        let age_ms = topic.ring_age_ms;
+        let ring = RingLimits { publications: topic.ring_publications, bytes: topic.ring_bytes, age_ms };
+        let pattern = Pattern::parse(&topic.pattern).expect("the configuration was validated");
+        Setting { pattern, ring, topic: topic.clone() }
     }
 }
 
@@ -60,8 +62,20 @@ struct Home {
 struct Replica {
     name: TopicName,
     state: ReplicaState,
-    /// Clients that wait for it to be attached.
+    /// Clients that wait for it to be attached, or for its past.
     waiters: Vec<Waiter>,
+    past: Past,
+}
+
+/// How far back a replica's log goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Past {
+    /// To the publication that was the newest when it was attached.
+    Short,
+    /// The home was asked for all of its log.
+    Recalling,
+    /// As far as the home's.
+    Whole,
 }
 
 /// A client that waits for replicas, and which of its waits it is.
@@ -108,17 +122,13 @@ pub(super) enum Wanted {
 
 impl Topics {
     pub(super) fn new(place: Place, config: &config::Config, shards: u16) -> Topics {
-        let settings = config
-            .topics
-            .iter()
-            .map(|topic| (Pattern::parse(&topic.pattern).expect("the configuration was validated"), Setting::new(topic)));
+        let settings = config.topics.iter().chain([&config::Topic::default()]).map(Setting::new).collect();
         Topics {
             hub: Hub::new(config.limits.torn_bytes_max as usize),
             encoder: StreamEncoder::new(config.limits.deflate_bytes_min),
             place,
-            settings: settings.collect(),
-            fallback: Setting::new(&config::Topic::default()),
-            flush_us: Vec::new(),
+            settings,
+            classes: Vec::new(),
             windows: Windows::default(),
             told_unix_us: Vec::new(),
             // Homes are dealt out by a hash: an eighth more than the even share leaves the whole bound reachable.
@@ -133,14 +143,28 @@ impl Topics {
     }
 
     fn open(&mut self, name: TopicName, position: Position) -> TopicId {
-        let matching = self.settings.iter().find(|(pattern, _)| pattern.matches(name.as_str()));
-        let setting = matching.map_or(self.fallback, |(_, setting)| *setting);
-        let topic = self.hub.open(name, setting.ring, position);
-        if self.flush_us.len() <= topic.index() {
-            self.flush_us.resize(topic.index() + 1, 0);
+        let class = self.class(&name);
+        let topic = self.hub.open(name, self.settings[class].ring, position);
+        if self.classes.len() <= topic.index() {
+            self.classes.resize(topic.index() + 1, 0);
         }
-        self.flush_us[topic.index()] = setting.flush_us;
+        self.classes[topic.index()] = class as u16;
         topic
+    }
+
+    /// Which of the settings hold for topics of this name: the first whose pattern matches.
+    fn class(&self, name: &TopicName) -> usize {
+        let matching = self.settings.iter().position(|setting| setting.pattern.matches(name.as_str()));
+        matching.expect("the last pattern matches every topic")
+    }
+
+    /// What the configuration says of topics of this name.
+    pub(super) fn setting(&self, name: &TopicName) -> &Setting {
+        &self.settings[self.class(name)]
+    }
+
+    fn setting_of(&self, topic: TopicId) -> &Setting {
+        &self.settings[usize::from(self.classes[topic.index()])]
     }
 
     fn close(&mut self, topic: TopicId) {
@@ -150,7 +174,7 @@ impl Topics {
 
     /// Appends a publication; its subscribers hear of it now, or when the topic's flush window ends.
     fn append_to(&mut self, topic: TopicId, publication: &Publication, now: Now) {
-        let (flush_us, is_heard) = (self.flush_us[topic.index()], self.hub.members(topic) > 0);
+        let (flush_us, is_heard) = (self.setting_of(topic).topic.flush_us, self.hub.members(topic) > 0);
         if flush_us == 0 || !is_heard {
             self.hub.publish(topic, publication, &mut self.encoder);
             self.told_unix_us.extend(is_heard.then_some(publication.unix_us));
@@ -216,7 +240,16 @@ impl Topics {
     }
 
     /// A topic that a client here wants to hear.
-    pub(super) fn want(&mut self, name: &TopicName, waiter: Waiter, now: Now, outbox: &mut Outbox) -> Wanted {
+    ///
+    /// Who wants to go on after a position gets a topic whose log goes back that far, or as far as the home's.
+    pub(super) fn want(
+        &mut self,
+        name: &TopicName,
+        since: Option<Position>,
+        waiter: Waiter,
+        now: Now,
+        outbox: &mut Outbox,
+    ) -> Wanted {
         let home = outbox.post().home(name);
         if home == self.place {
             return self.home_topic(name, now).map_or_else(Wanted::Refused, Wanted::Here);
@@ -226,7 +259,16 @@ impl Topics {
             None => self.attach(name, home, outbox),
         };
         let replica = self.replicas[number as usize].as_mut().expect("a named replica exists");
+        let lacks = |topic| since.is_some_and(|since| self.hub.lacks_after(topic, since));
         match replica.state {
+            ReplicaState::Attached(topic) if replica.past != Past::Whole && lacks(topic) => {
+                if replica.past == Past::Short {
+                    replica.past = Past::Recalling;
+                    outbox.send(home, Mail::Recall { from: self.place, replica: number, topic: name.clone() });
+                }
+                replica.waiters.push(waiter);
+                Wanted::Awaited
+            }
             ReplicaState::Attached(topic) => Wanted::Here(topic),
             ReplicaState::Attaching | ReplicaState::Detaching(_) => {
                 replica.waiters.push(waiter);
@@ -236,7 +278,7 @@ impl Topics {
     }
 
     fn attach(&mut self, name: &TopicName, home: Place, outbox: &mut Outbox) -> u32 {
-        let replica = Replica { name: name.clone(), state: ReplicaState::Attaching, waiters: Vec::new() };
+        let replica = Replica { name: name.clone(), state: ReplicaState::Attaching, waiters: Vec::new(), past: Past::Short };
         let number = self.replicas_free.pop().unwrap_or_else(|| {
             self.replicas.push(None);
             (self.replicas.len() - 1) as u32
@@ -256,6 +298,22 @@ impl Topics {
         self.homes.get_mut(&topic).expect("a home topic has its home's part").replicas.push((from, replica));
         let (position, newest) = (self.hub.position(topic), self.hub.newest(topic));
         outbox.send(from, Mail::Attached { replica, position, newest });
+    }
+
+    /// At the home: another shard wants the past, too.
+    pub(super) fn recall_asked(&mut self, from: Place, replica: u32, name: &TopicName, outbox: &mut Outbox) {
+        let topic = self.hub.find(name.as_str()).expect("a topic with a replica is kept");
+        outbox.send(from, Mail::Recalled { replica, publications: self.hub.held(topic) });
+    }
+
+    /// The home's answer; gives the clients that waited.
+    pub(super) fn recalled(&mut self, number: u32, publications: &[Publication]) -> Vec<Waiter> {
+        let replica = self.replicas[number as usize].as_mut().expect("a number is freed after the home's last word");
+        replica.past = Past::Whole;
+        if let ReplicaState::Attached(topic) = replica.state {
+            self.hub.recall(topic, publications, &mut self.encoder);
+        }
+        std::mem::take(&mut replica.waiters)
     }
 
     /// At the home: another shard has no more use for the topic.
@@ -283,6 +341,10 @@ impl Topics {
         let replica = self.replicas[number as usize].as_mut().expect("the home answers a number that is in use");
         let name = replica.name.clone();
         let waiters = std::mem::take(&mut replica.waiters);
+        // Of a topic without publications, or with one, there is no more.
+        if position.offset <= 1 {
+            replica.past = Past::Whole;
+        }
         let topic = self.open(name, position);
         if let Some(newest) = newest {
             self.hub.seed(topic, newest, &mut self.encoder);

@@ -16,6 +16,7 @@ mod publishers;
 mod refusals;
 mod requests;
 mod reserved;
+mod resuming;
 mod stopping;
 mod subscriptions;
 mod tls;

@@ -124,11 +124,7 @@ fn what_is_not_there_yet_is_error_4() {
     let mut client = Client::connect(&gateway, "/stream");
     let later = [
         ("SUBSCRIBE", "[\"md.a;rate=100ms\"]"),
-        ("SUBSCRIBE", "[\"md.a;slow=close\"]"),
         ("SUBSCRIBE", "[\"md.a;slow=conflate\"]"),
-        ("SUBSCRIBE", "[\"md.a;ts=1\"]"),
-        ("SUBSCRIBE", "[\"md.a;since=abc:1\"]"),
-        ("SUBSCRIBE", "[\"md.a;since=abc:1;last\"]"),
         ("SET_PROPERTY", "[\"heartbeat\",true]"),
         ("PUBLISH", "[\"md.a\",1,\"key\"]"),
         ("AUTH", "[\"token\"]"),

@@ -9,6 +9,8 @@ use crate::ws::frame::{self, Opcode};
 
 /// The layout of a binary publication: the first byte, so that there can be others.
 pub(super) const BINARY_LAYOUT: u8 = 1;
+/// In a binary publication's flags.
+pub(super) const TIME_FOLLOWS: u8 = 1;
 
 /// Encodes publications in the native dialect.
 #[derive(Debug)]
@@ -74,14 +76,16 @@ const WINDOW_BITS: u8 = 15;
 
 impl Encoder for StreamEncoder {
     fn encode(&mut self, encoding: Encoding, topic: &str, _epoch: Epoch, publication: &Publication, out: &mut Vec<u8>) {
-        let Publication { offset, payload: Payload { bytes: payload, kind }, .. } = publication;
-        let (offset, kind) = (*offset, *kind);
+        let head = Head { topic, offset: publication.offset, unix_us: None };
+        let timed = Head { unix_us: Some(publication.unix_us), ..head };
+        let payload = &publication.payload;
         let start = out.len();
         let plain = match encoding {
-            Encoding::Raw | Encoding::RawDeflate => push_raw(out, kind, payload),
-            Encoding::Combined | Encoding::CombinedDeflate => push_combined(out, topic, offset, kind, payload),
+            Encoding::Raw | Encoding::RawDeflate => push_raw(out, payload.kind, &payload.bytes),
+            Encoding::Combined | Encoding::CombinedDeflate => push_combined(out, head, payload),
+            Encoding::Timed | Encoding::TimedDeflate => push_combined(out, timed, payload),
         };
-        if matches!(encoding, Encoding::RawDeflate | Encoding::CombinedDeflate) {
+        if matches!(encoding, Encoding::RawDeflate | Encoding::CombinedDeflate | Encoding::TimedDeflate) {
             self.compress(start, &plain, out);
         }
     }
@@ -103,28 +107,40 @@ fn push_raw(out: &mut Vec<u8>, kind: PayloadKind, payload: &[u8]) -> Plain {
     plain
 }
 
-fn push_combined(out: &mut Vec<u8>, topic: &str, offset: u64, kind: PayloadKind, payload: &[u8]) -> Plain {
-    match kind {
+/// What an envelope says of a publication.
+#[derive(Clone, Copy)]
+struct Head<'t> {
+    topic: &'t str,
+    offset: u64,
+    /// For whoever wants the time of ingest.
+    unix_us: Option<u64>,
+}
+
+fn push_combined(out: &mut Vec<u8>, head: Head<'_>, payload: &Payload) -> Plain {
+    match payload.kind {
         PayloadKind::Json => {
-            let plain = push_envelope(out, topic, offset, payload.len());
-            out.extend_from_slice(payload);
+            let plain = push_envelope(out, head, payload.bytes.len());
+            out.extend_from_slice(&payload.bytes);
             out.push(b'}');
             plain
         }
         PayloadKind::Text => {
-            let plain = push_envelope(out, topic, offset, json::string_len(payload));
-            json::push_string(out, payload);
+            let plain = push_envelope(out, head, json::string_len(&payload.bytes));
+            json::push_string(out, &payload.bytes);
             out.push(b'}');
             plain
         }
-        PayloadKind::Binary => push_binary(out, topic, offset, payload),
+        PayloadKind::Binary => push_binary(out, head, &payload.bytes),
     }
 }
 
-/// Begins `{"stream":"<topic>","o":<offset>,"data":<data>}`. No character that a topic may hold is escaped in JSON.
-fn push_envelope(out: &mut Vec<u8>, topic: &str, offset: u64, data_bytes: usize) -> Plain {
-    let offset = Decimal::new(offset);
-    let pieces: [&[u8]; 5] = [b"{\"stream\":\"", topic.as_bytes(), b"\",\"o\":", offset.as_bytes(), b",\"data\":"];
+/// Begins `{"stream":"<topic>","o":<offset>,"data":<data>}`, with `"t":<time>` before `data` where it is wanted. No character
+/// that a topic may hold is escaped in JSON.
+fn push_envelope(out: &mut Vec<u8>, head: Head<'_>, data_bytes: usize) -> Plain {
+    let (offset, time) = (Decimal::new(head.offset), head.unix_us.map(Decimal::new));
+    let (time_key, time): (&[u8], &[u8]) = time.as_ref().map_or((b"", b""), |time| (b",\"t\":", time.as_bytes()));
+    let topic = head.topic.as_bytes();
+    let pieces: [&[u8]; 7] = [b"{\"stream\":\"", topic, b"\",\"o\":", offset.as_bytes(), time_key, time, b",\"data\":"];
     let plain = push_header(out, Opcode::Text, pieces.iter().map(|piece| piece.len()).sum::<usize>() + data_bytes + 1);
     for piece in pieces {
         out.extend_from_slice(piece);
@@ -132,15 +148,20 @@ fn push_envelope(out: &mut Vec<u8>, topic: &str, offset: u64, data_bytes: usize)
     plain
 }
 
-/// `u8` layout, `u8` flags, `u16` length of the topic, topic, `u64` offset, payload; big endian.
-fn push_binary(out: &mut Vec<u8>, topic: &str, offset: u64, payload: &[u8]) -> Plain {
-    const NO_FLAGS: u8 = 0;
+/// `u8` layout, `u8` flags, `u16` length of the topic, topic, `u64` offset, `u64` time if flagged, payload; big endian.
+fn push_binary(out: &mut Vec<u8>, head: Head<'_>, payload: &[u8]) -> Plain {
+    let Head { topic, offset, unix_us } = head;
+    let flags = if unix_us.is_some() { TIME_FOLLOWS } else { 0 };
     let topic_bytes = u16::try_from(topic.len()).expect("a topic's name has at most 255 bytes");
-    let plain = push_header(out, Opcode::Binary, 4 + topic.len() + 8 + payload.len());
-    out.extend_from_slice(&[BINARY_LAYOUT, NO_FLAGS]);
+    let numbers_bytes = if unix_us.is_some() { 16 } else { 8 };
+    let plain = push_header(out, Opcode::Binary, 4 + topic.len() + numbers_bytes + payload.len());
+    out.extend_from_slice(&[BINARY_LAYOUT, flags]);
     out.extend_from_slice(&topic_bytes.to_be_bytes());
     out.extend_from_slice(topic.as_bytes());
     out.extend_from_slice(&offset.to_be_bytes());
+    if let Some(unix_us) = unix_us {
+        out.extend_from_slice(&unix_us.to_be_bytes());
+    }
     out.extend_from_slice(payload);
     plain
 }

@@ -13,7 +13,7 @@ mod request_id;
 mod target;
 
 pub use encoder::{Compressions, StreamEncoder};
-pub use options::{Stream, StreamOptions};
+pub use options::{Lasting, Stream, StreamOptions};
 pub use publication::{Published, PublisherMessage, publication};
 pub use request::{Command, Failure, Property, Request, request};
 pub use request_id::RequestId;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::encoder::BINARY_LAYOUT;
+use super::encoder::{BINARY_LAYOUT, TIME_FOLLOWS};
 use super::options::publishable;
 use super::request::{Text, bad_request};
 use crate::dialect::{ClientError, json};
@@ -133,7 +133,6 @@ impl<'m> Visitor<'m> for MembersVisitor {
 }
 
 fn binary(bytes: &[u8]) -> Result<Published<'_>, ClientError> {
-    const TIME_FOLLOWS: u8 = 1;
     let short = || bad_request("a binary publication ends inside its own header (layout, flags, length, topic, offset, time)");
     let ([layout, flags, high, low], rest) = bytes.split_first_chunk().ok_or_else(short)?;
     if *layout != BINARY_LAYOUT {

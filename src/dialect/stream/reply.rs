@@ -2,6 +2,7 @@
 //!
 //! Without: which reply a request gets.
 
+use super::options::Lasting;
 use super::request_id::RequestId;
 use crate::dialect::{ClientError, json};
 use crate::hub::{Position, TopicName};
@@ -11,14 +12,45 @@ pub fn null(out: &mut Vec<u8>, id: &RequestId) {
     result(out, id, |out| out.extend_from_slice(b"null"));
 }
 
-/// SUBSCRIBE with an option: each stream, in the order asked, and its topic's newest position.
-pub fn subscribed<'t>(out: &mut Vec<u8>, id: &RequestId, streams: impl IntoIterator<Item = (&'t TopicName, Position)>) {
-    positions(out, id, streams);
+/// What SUBSCRIBE came to for one stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscribed {
+    /// The stream's topic.
+    pub topic: TopicName,
+    /// The topic's newest position at that moment.
+    pub position: Position,
+    /// Where `since` was given: whether all after it follows.
+    pub recovered: Option<bool>,
 }
 
-/// LIST_SUBSCRIPTIONS: the streams in the order subscribed. No option that this list would show exists yet.
-pub fn subscriptions<'t>(out: &mut Vec<u8>, id: &RequestId, topics: impl IntoIterator<Item = &'t TopicName>) {
-    result(out, id, |out| list(out, topics, push_topic));
+/// SUBSCRIBE with an option: each stream, in the order asked.
+pub fn subscribed(out: &mut Vec<u8>, id: &RequestId, streams: &[Subscribed]) {
+    result(out, id, |out| {
+        list(out, streams, |out, Subscribed { topic, position, recovered }| {
+            out.extend_from_slice(b"{\"stream\":");
+            push_topic(out, topic);
+            out.push(b',');
+            push_position(out, *position);
+            match recovered {
+                Some(true) => out.extend_from_slice(b",\"recovered\":true"),
+                Some(false) => out.extend_from_slice(b",\"recovered\":false"),
+                None => {}
+            }
+            out.push(b'}');
+        });
+    });
+}
+
+/// LIST_SUBSCRIPTIONS: the streams in the order subscribed, with the options that last.
+pub fn subscriptions<'t>(out: &mut Vec<u8>, id: &RequestId, streams: impl IntoIterator<Item = (&'t TopicName, Lasting)>) {
+    result(out, id, |out| {
+        list(out, streams, |out, (topic, lasting)| {
+            out.push(b'"');
+            out.extend_from_slice(topic.as_str().as_bytes());
+            lasting.push(out);
+            out.push(b'"');
+        });
+    });
 }
 
 /// POSITIONS: how far the connection is in each topic.
@@ -127,12 +159,24 @@ mod tests {
         let id = &RequestId::NULL;
         check(|out| null(out, id), r#"{"result":null,"id":null}"#);
         check(
-            |out| subscribed(out, id, [(&a, at(0)), (&b, at(1 << 32))]),
-            r#"{"result":[{"stream":"a","epoch":"10","offset":0},{"stream":"b@c","epoch":"10","offset":4294967296}],"id":null}"#,
+            |out| {
+                let entry =
+                    |topic: &TopicName, offset, recovered| Subscribed { topic: topic.clone(), position: at(offset), recovered };
+                subscribed(out, id, &[entry(&a, 0, None), entry(&b, 1 << 32, Some(true)), entry(&b, 3, Some(false))]);
+            },
+            concat!(
+                r#"{"result":[{"stream":"a","epoch":"10","offset":0},"#,
+                r#"{"stream":"b@c","epoch":"10","offset":4294967296,"recovered":true},"#,
+                r#"{"stream":"b@c","epoch":"10","offset":3,"recovered":false}],"id":null}"#
+            ),
         );
         check(|out| positions(out, id, [(&a, at(7))]), r#"{"result":[{"stream":"a","epoch":"10","offset":7}],"id":null}"#);
         check(|out| positions(out, id, []), r#"{"result":[],"id":null}"#);
-        check(|out| subscriptions(out, id, [&b, &a]), r#"{"result":["b@c","a"],"id":null}"#);
+        let lasting = Lasting { rate_ms: Some(1000), slow: Some(crate::config::Slow::Drop), timed: true };
+        check(
+            |out| subscriptions(out, id, [(&b, Lasting::default()), (&a, lasting)]),
+            r#"{"result":["b@c","a;rate=1000ms;slow=drop;ts=1"],"id":null}"#,
+        );
         check(|out| subscriptions(out, id, []), r#"{"result":[],"id":null}"#);
         check(|out| property(out, id, true), r#"{"result":true,"id":null}"#);
         check(|out| property(out, id, false), r#"{"result":false,"id":null}"#);

@@ -10,7 +10,7 @@ fn pattern(text: &str) -> Pattern {
 /// So many clients that have a pattern, from slot 0.
 fn with_clients(hub: &mut Hub, text: &str, clients: u32) {
     for slot in 0..clients {
-        assert!(hub.subscribe_pattern(slot, &pattern(text), Encoding::Combined, false));
+        assert!(hub.subscribe_pattern(slot, &pattern(text), Encoding::Combined, Terms::default(), false));
     }
 }
 
@@ -19,9 +19,9 @@ fn a_pattern_brings_topics_that_are_made_later_and_each_publication_once() {
     let mut hub = Hub::new(0);
     let old = open(&mut hub, "md.a", ROOMY, 0);
     publish(&mut hub, old, "before");
-    assert!(hub.subscribe_pattern(3, &pattern("md.*"), Encoding::Raw, false));
-    assert!(hub.subscribe_pattern(3, &pattern(">"), Encoding::Raw, false));
-    assert!(!hub.subscribe_pattern(3, &pattern(">"), Encoding::Raw, false), "a client has a pattern once");
+    assert!(hub.subscribe_pattern(3, &pattern("md.*"), Encoding::Raw, Terms::default(), false));
+    assert!(hub.subscribe_pattern(3, &pattern(">"), Encoding::Raw, Terms::default(), false));
+    assert!(!hub.subscribe_pattern(3, &pattern(">"), Encoding::Raw, Terms::default(), false), "a client has a pattern once");
     let new = open(&mut hub, "md.b", ROOMY, 0);
     let other = open(&mut hub, "other", ROOMY, 0);
     assert_eq!((hub.pattern_topics("md.*"), hub.pattern_topics(">"), hub.pattern_topics("x.>")), (Some(2), Some(3), None));
@@ -62,12 +62,12 @@ fn a_name_goes_on_where_the_pattern_is_and_the_pattern_where_the_name_is() {
     let mut hub = Hub::new(0);
     let a = open(&mut hub, "a", ROOMY, 0);
     publish(&mut hub, a, "a1");
-    hub.subscribe_pattern(0, &pattern("*"), Encoding::Raw, false);
+    hub.subscribe_pattern(0, &pattern("*"), Encoding::Raw, Terms::default(), false);
     publish(&mut hub, a, "a2");
     publish(&mut hub, a, "a3");
-    let heard = hub.subscribe(0, a, Encoding::Raw, Start::After(2), &mut TestEncoder);
+    let heard = hub.subscribe(0, a, Encoding::Raw, Terms::default(), Start::After(2), &mut TestEncoder);
     assert_eq!(heard, Err(HubError::Heard { after: 2, next: 2 }));
-    assert_eq!(hub.subscribe(0, a, Encoding::Raw, Start::Newest, &mut TestEncoder), Ok(()));
+    assert_eq!(hub.subscribe(0, a, Encoding::Raw, Terms::default(), Start::Newest, &mut TestEncoder), Ok(()));
     assert_eq!(visit(&mut hub, 0, 3, ALL), Ok("#a2".into()));
     assert!(hub.unsubscribe(0, a, &mut TestEncoder));
     assert_eq!(visit(&mut hub, 0, ALL, ALL), Ok("#a3".into()));
@@ -85,8 +85,8 @@ fn last_of_a_pattern_is_the_newest_of_each_topic_a_few_at_a_time() {
         let payload = format!("{}1", hub.name(*topic));
         publish(&mut hub, *topic, &payload);
     }
-    hub.subscribe(0, topics[1], Encoding::Raw, Start::Live, &mut TestEncoder).expect("a first subscription");
-    hub.subscribe_pattern(0, &pattern("*"), Encoding::Raw, true);
+    hub.subscribe(0, topics[1], Encoding::Raw, Terms::default(), Start::Live, &mut TestEncoder).expect("a first subscription");
+    hub.subscribe_pattern(0, &pattern("*"), Encoding::Raw, Terms::default(), true);
     assert_eq!(hub.pattern_positions(0, 9), Some(vec![(topics[0], 0), (topics[2], 0), (topics[3], 0), (topics[4], 0)]));
     publish(&mut hub, topics[2], "c2");
     assert!(!hub.is_touring(), "its client lacks something");

@@ -50,7 +50,7 @@ fn check_derived(pair: &Pair) {
         assert_eq!(rows.clone().count(), topic.rows());
         assert!(heard.len() <= 2 * (topic.rows() - topic.members.len()), "idle rows are at most half");
         for encoding in ALL_ENCODINGS {
-            let subscribed = rows.clone().filter(|row| hub.registry.get(**row).encoding == encoding).count();
+            let subscribed = rows.clone().filter(|row| hub.registry.get(**row).encoding() == encoding).count();
             let encoded = topic.encoded(encoding);
             assert_eq!(encoded.map_or(0, |encoded| encoded.subscriptions as usize), subscribed);
             assert_eq!(encoded.is_some(), subscribed > 0 || encoding == Encoding::Raw);
@@ -71,7 +71,7 @@ proptest! {
         operations in operations(),
     ) {
         let limits: Vec<RingLimits> =
-            limits.into_iter().map(|(publications, bytes)| RingLimits { publications, bytes }).collect();
+            limits.into_iter().map(|(publications, bytes)| RingLimits { publications, bytes, age_ms: 0 }).collect();
         let mut pair = Pair::new(&limits, torn_bytes_max);
         for operation in operations {
             pair.apply(operation);

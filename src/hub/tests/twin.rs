@@ -19,7 +19,8 @@ use super::*;
 
 /// The log's first.
 pub(super) const ALL_ENCODINGS: [Encoding; ENCODINGS] =
-    [Encoding::Raw, Encoding::Combined, Encoding::RawDeflate, Encoding::CombinedDeflate];
+    [Encoding::Raw, Encoding::Combined, Encoding::Timed, Encoding::RawDeflate, Encoding::CombinedDeflate, Encoding::TimedDeflate];
+const ENCODINGS: usize = 6;
 
 pub(super) const TOPICS: usize = 3;
 pub(super) const CLIENTS: usize = 4;
@@ -32,11 +33,14 @@ impl Encoder for TestEncoder {
     fn encode(&mut self, encoding: Encoding, topic: &str, _epoch: Epoch, publication: &Publication, out: &mut Vec<u8>) {
         let Publication { offset, unix_us, payload: Payload { bytes: payload, kind }, .. } = publication;
         let mut body = payload.to_vec();
-        if matches!(encoding, Encoding::Combined | Encoding::CombinedDeflate) {
+        if !matches!(encoding, Encoding::Raw | Encoding::RawDeflate) {
             body = format!("{topic} {offset} {unix_us} {kind:?} ").into_bytes();
             body.extend_from_slice(payload);
         }
-        if matches!(encoding, Encoding::RawDeflate | Encoding::CombinedDeflate) {
+        if matches!(encoding, Encoding::Timed | Encoding::TimedDeflate) {
+            body.insert(0, b't');
+        }
+        if matches!(encoding, Encoding::RawDeflate | Encoding::CombinedDeflate | Encoding::TimedDeflate) {
             body.truncate(150);
             body.insert(0, b'~');
         }
@@ -294,7 +298,8 @@ impl Pair {
             Start::After(after) if first < head => Err(HubError::NotHeld { after, oldest: head }),
             _ => Ok(()),
         };
-        let result = self.hub.subscribe(slot(number), self.ids[topic_number], client.encoding, start, &mut TestEncoder);
+        let result =
+            self.hub.subscribe(slot(number), self.ids[topic_number], client.encoding, Terms::default(), start, &mut TestEncoder);
         assert_eq!(result, expected, "{start:?}");
         if result.is_ok() {
             let encoding = client.encoding;

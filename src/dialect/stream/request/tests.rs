@@ -2,8 +2,10 @@ use proptest::prelude::*;
 
 use super::super::reply;
 use super::*;
+use crate::config::Slow;
 use crate::dialect::ErrorCode::{BadRequest, BadTopic, NotAllowed, UnknownMethod};
 use crate::dialect::stream::StreamOptions;
+use crate::hub::{Epoch, Position};
 
 fn topic(name: &str) -> TopicName {
     TopicName::parse(name).expect("the test's topic is one")
@@ -18,7 +20,7 @@ fn plain(name: &str) -> Stream {
 }
 
 fn last(name: &str) -> Stream {
-    Stream { topic: topic(name), options: StreamOptions { last: true, given: true } }
+    Stream { topic: topic(name), options: StreamOptions { last: true, given: true, ..StreamOptions::default() } }
 }
 
 fn message(method: &str, params: &str) -> String {
@@ -103,21 +105,28 @@ fn until_patterns_exist_they_get_error_3() {
 }
 
 #[test]
-fn an_option_that_does_not_exist_yet_is_error_4() {
-    for option in [
-        "since=0:0",
-        "since=3w5e11264sgsf:9007199254740991",
-        "rate=100ms",
-        "rate=1s",
-        "slow=close",
-        "slow=drop",
-        "slow=conflate",
-        "ts=1",
+fn options_are_read_in_any_order() {
+    let at = |epoch: &str, offset| Some(Position { epoch: Epoch::parse(epoch).expect("an epoch"), offset });
+    let given = StreamOptions { given: true, ..StreamOptions::default() };
+    for (text, options) in [
+        ("since=0:0", StreamOptions { since: at("0", 0), ..given }),
+        ("since=3w5e11264sgsf:9007199254740991", StreamOptions { since: at("3w5e11264sgsf", (1 << 53) - 1), ..given }),
+        ("since=a:7;last", StreamOptions { since: at("a", 7), last: true, ..given }),
+        ("last;since=a:7", StreamOptions { since: at("a", 7), last: true, ..given }),
+        ("rate=100ms", StreamOptions { rate_ms: Some(100), ..given }),
+        ("rate=1s;slow=conflate;last", StreamOptions { rate_ms: Some(1000), slow: Some(Slow::Conflate), last: true, ..given }),
+        ("slow=close", StreamOptions { slow: Some(Slow::Close), ..given }),
+        ("slow=drop;ts=1", StreamOptions { slow: Some(Slow::Drop), timed: true, ..given }),
     ] {
-        let name = option.split('=').next().expect("an option has a name");
-        let words = format!("stream `a;{option}`: the option `{name}` does not exist yet");
-        check_refused("SUBSCRIBE", &format!(r#"["a;{option}"]"#), NotAllowed, &words);
-        check_refused("SUBSCRIBE", &format!(r#"["b","a;last;{option}"]"#), NotAllowed, "does not exist yet");
+        let expected = Stream { topic: topic("a"), options };
+        check("SUBSCRIBE", &format!(r#"["a;{text}"]"#), Command::Subscribe(vec![expected]));
+    }
+}
+
+#[test]
+fn since_and_rate_exclude_each_other() {
+    for text in ["since=a:7;rate=1s", "rate=1s;since=a:7", "rate=1s;last;since=a:7"] {
+        check_refused("SUBSCRIBE", &format!(r#"["b","a;{text}"]"#), BadRequest, "`since`");
     }
 }
 

@@ -47,7 +47,8 @@ impl Pair {
     pub(super) fn subscribe_pattern(&mut self, number: usize, text: &'static str, last: bool) {
         let client = &mut self.clients[number];
         let is_new = client.patterns.iter().all(|pattern| pattern.text != text);
-        let subscribed = self.hub.subscribe_pattern(slot(number), &parsed(text), client.encoding, last);
+        let terms = Terms::default();
+        let subscribed = self.hub.subscribe_pattern(slot(number), &parsed(text), client.encoding, terms, last);
         assert_eq!(subscribed, is_new);
         if is_new {
             self.clock += 1;
@@ -62,7 +63,7 @@ impl Pair {
     pub(super) fn unsubscribe_pattern(&mut self, number: usize, text: &'static str) {
         let client = &mut self.clients[number];
         let was = client.patterns.iter().any(|pattern| pattern.text == text);
-        assert_eq!(self.hub.has_pattern(slot(number), text), was);
+        assert_eq!(self.hub.pattern_terms(slot(number), text).is_some(), was);
         assert_eq!(self.hub.unsubscribe_pattern(slot(number), text, &mut TestEncoder), was);
         client.patterns.retain(|pattern| pattern.text != text);
         client.order.retain(|held| held != text);
@@ -144,10 +145,10 @@ impl Pair {
             let client = &self.clients[number];
             let held: Vec<String> = self
                 .hub
-                .held(slot(number))
+                .subscribed_to(slot(number))
                 .map(|held| match held {
-                    Held::Topic(id) => self.hub.name(id).as_str().to_owned(),
-                    Held::Pattern(pattern) => pattern.as_str().to_owned(),
+                    Held::Topic(id, _) => self.hub.name(id).as_str().to_owned(),
+                    Held::Pattern(pattern, _) => pattern.as_str().to_owned(),
                 })
                 .collect();
             assert_eq!(held, client.order, "client {number}'s subscriptions, in order");

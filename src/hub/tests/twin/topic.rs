@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::super::*;
-use super::{ALL_ENCODINGS, TestEncoder};
+use super::{ALL_ENCODINGS, ENCODINGS, TestEncoder};
 
 /// A topic as the twin sees it: all that was ever published, and what each encoding's ring ought to hold.
 pub(super) struct TwinTopic {
