@@ -22,6 +22,7 @@ mod store;
 mod subscribe;
 pub mod topic;
 mod tours;
+mod trie;
 mod visit;
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use ring::RingLimits;
 pub use store::TopicId;
 pub use subscribe::{HubError, Start};
 pub use topic::{Pattern, Subject, TopicName, TopicNameError};
+pub use trie::Trie;
 pub use visit::{Fallen, Span, TornPlace, TornRest};
 
 use patterns::Patterns;

@@ -38,7 +38,7 @@ impl Hub {
         let row = self.registry.add(kind, slot, id.in_row(), encoding, terms, self.stamp);
         self.patterns.join(id, place, row, self.registry.get(row).encoding());
         if last {
-            self.tours.begin(row);
+            self.tours.begin(row, slot);
         }
         true
     }
@@ -76,6 +76,7 @@ impl Hub {
         let Some(id) = self.patterns.find(pattern) else { return false };
         let Ok(place) = self.registry.place_among(&self.patterns.get(id).members, slot) else { return false };
         let row = self.patterns.get(id).members[place];
+        self.pattern_ended(slot, row);
         self.drop_pattern(row);
         // Off the due chain all at once: unlinking each row from it would be quadratic.
         let mut noted = Vec::new();
@@ -128,7 +129,7 @@ impl Hub {
             Some(row) => Some(self.registry.get(row).cursor - u64::from(!self.is_inside(slot, row))),
             None => self.owner(slot, id).map(|owner| {
                 let newest = topic.log().next() - 1;
-                newest - u64::from(!self.has_newest(owner, id) && self.tours.has_before_it(owner, id) && topic.holds_any())
+                newest - u64::from(!self.has_newest(owner, id) && self.is_to_come(owner, id) && topic.holds_any())
             }),
         }
     }
@@ -186,7 +187,7 @@ impl Hub {
     /// Whether the pattern has brought its client the topic's newest publication, or has it in a row.
     fn has_newest(&self, owner: u32, id: TopicId) -> bool {
         let row = self.registry.get(owner);
-        let passed = row.kind == Kind::PatternWithLast && !self.tours.has_before_it(owner, id);
+        let passed = row.kind == Kind::PatternWithLast && !self.is_to_come(owner, id);
         self.topics.get(id).stamp > row.cursor || passed
     }
 
@@ -236,6 +237,7 @@ impl Hub {
     /// is lacking.
     pub(super) fn unname(&mut self, slot: u32, row: u32, encoder: &mut dyn Encoder) -> bool {
         let (id, cursor) = (self.registry.get(row).topic, self.registry.get(row).cursor);
+        self.name_ended(slot, id);
         let topic = self.topics.get_mut(id);
         topic.look_up(&self.patterns);
         if let Some(heard) = &mut topic.heard {

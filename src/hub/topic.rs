@@ -37,7 +37,7 @@ pub enum TopicNameError {
         at: usize,
     },
     /// A well-formed pattern where a name is wanted.
-    #[error("patterns are not supported yet (a wildcard at byte {at}): name the topic")]
+    #[error("a pattern stands for many topics (a wildcard at byte {at}): name one topic")]
     Pattern {
         /// Where the first wildcard stands, in bytes from the start.
         at: usize,
@@ -123,6 +123,34 @@ impl Pattern {
             }
         }
         levels.next().is_none()
+    }
+
+    /// Whether some topic is one of these and of the other's.
+    #[must_use]
+    pub fn overlaps(&self, other: &Pattern) -> bool {
+        let (mut ours, mut others) = (self.0.split('.'), other.0.split('.'));
+        loop {
+            match (ours.next(), others.next()) {
+                (None, None) | (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+                (None, _) | (_, None) => return false,
+                (Some(our), Some(other)) if our != "*" && other != "*" && our != other => return false,
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether all of the other's topics are of these.
+    #[must_use]
+    pub fn covers(&self, other: &Pattern) -> bool {
+        let (mut ours, mut others) = (self.0.split('.'), other.0.split('.'));
+        loop {
+            match (ours.next(), others.next()) {
+                (None, None) | (Some(">"), Some(_)) => return true,
+                (Some("*"), Some(other)) if other != ">" => {}
+                (Some(our), Some(other)) if our == other => {}
+                _ => return false,
+            }
+        }
     }
 
     /// As text.
@@ -270,7 +298,7 @@ mod tests {
     fn errors_are_sentences() {
         let said = |text: &str| TopicName::parse(text).expect_err("a bad name").to_string();
         assert_eq!(said("a/b"), "a topic name cannot hold '/' (at byte 1)");
-        assert_eq!(said("a.*"), "patterns are not supported yet (a wildcard at byte 2): name the topic");
+        assert_eq!(said("a.*"), "a pattern stands for many topics (a wildcard at byte 2): name one topic");
     }
 
     #[test]

@@ -5,44 +5,129 @@
 //! clients with a hundred thousand topics each have a few thousand rows at once. A topic that was published on since the
 //! subscription began is passed over: the subscription has had a row of it from that publication on, which was the newest then.
 //!
+//! What the client had by another subscription, which has ended since, is passed over too.
+//!
 //! Without: rows, rings. Invariant: a topic whose number lies before a tour's next was given by it, or is the subscription's
 //! otherwise.
 
 use super::patterns::PatternId;
+use super::registry::Kind;
 use super::store::TopicId;
+use super::topic::Pattern;
 use super::{Encoder, Hub};
 
 /// Topics that one step of a tour looks at.
 const LOOKED_AT_MAX: u32 = 4096;
 
+/// Subscriptions that ended during a tour and are kept for it; of the oldest beyond, something may come once more.
+const ENDED_MAX: usize = 1024;
+
 /// The tours under way.
 #[derive(Debug, Default)]
 pub(super) struct Tours {
-    /// The pattern's row, and the number of the topic that is looked at next.
-    tours: Vec<(u32, u32)>,
+    tours: Vec<Tour>,
+}
+
+#[derive(Debug)]
+struct Tour {
+    /// The pattern's.
+    row: u32,
+    slot: u32,
+    /// Number of the topic that is looked at next.
+    next: u32,
+    ended: Vec<Ended>,
+}
+
+/// What a subscription that has ended since has brought: the topics of these names ...
+#[derive(Clone, Debug)]
+struct Ended {
+    names: Pattern,
+    /// ... that were published on after this, by the hub's stamp, ...
+    stamp: u64,
+    /// ... or whose number is below this.
+    below: u32,
 }
 
 impl Tours {
-    pub(super) fn begin(&mut self, row: u32) {
-        self.tours.push((row, 0));
+    pub(super) fn begin(&mut self, row: u32, slot: u32) {
+        self.tours.push(Tour { row, slot, next: 0, ended: Vec::new() });
     }
 
     pub(super) fn end(&mut self, row: u32) {
-        self.tours.retain(|(other, _)| *other != row);
+        self.tours.retain(|tour| tour.row != row);
     }
 
-    /// Whether the tour of this row, if there is one, has not come to this topic yet.
-    pub(super) fn has_before_it(&self, row: u32, topic: TopicId) -> bool {
-        let tour = self.tours.iter().find(|(other, _)| *other == row);
-        tour.is_some_and(|(_, next)| *next as usize <= topic.index())
+    fn find(&self, row: u32) -> Option<&Tour> {
+        self.tours.iter().find(|tour| tour.row == row)
+    }
+
+    fn is_of(&self, slot: u32) -> bool {
+        self.tours.iter().any(|tour| tour.slot == slot)
     }
 }
 
 impl Hub {
+    /// One more than the highest number that a topic has.
+    #[must_use]
+    pub fn numbers(&self) -> u32 {
+        self.topics.numbers()
+    }
+
+    /// The open topic of this number ([`TopicId::index`]).
+    #[must_use]
+    pub fn numbered(&self, number: u32) -> Option<TopicId> {
+        Some(TopicId::from_index(number)).filter(|id| self.topics.is_open(*id))
+    }
+
     /// Whether [`Hub::tour`] has anything to do.
     #[must_use]
     pub fn is_touring(&self) -> bool {
-        self.tours.tours.iter().any(|(row, _)| self.may_tour(self.registry.get(*row).slot))
+        self.tours.tours.iter().any(|tour| self.may_tour(tour.slot))
+    }
+
+    /// Whether the tour of this pattern's row, if there is one, is yet to bring the topic.
+    pub(super) fn is_to_come(&self, row: u32, id: TopicId) -> bool {
+        let Some(tour) = self.tours.find(row) else { return false };
+        let topic = self.topics.get(id);
+        let had = |ended: &Ended| {
+            ended.names.matches(topic.name.as_str()) && (topic.stamp > ended.stamp || id.index() < ended.below as usize)
+        };
+        id.index() >= tour.next as usize && !tour.ended.iter().any(had)
+    }
+
+    /// A topic that the client had by its name is a pattern's from now on: no tour of the client brings what it had.
+    pub(super) fn name_ended(&mut self, slot: u32, id: TopicId) {
+        if self.tours.is_of(slot) {
+            let names = Pattern::parse(self.topics.get(id).name.as_str()).expect("a name is a pattern that matches itself");
+            self.subscription_ended(slot, &Ended { names, stamp: 0, below: u32::MAX });
+        }
+    }
+
+    /// A pattern of the client ends: no tour of the client brings what it had by it.
+    pub(super) fn pattern_ended(&mut self, slot: u32, row: u32) {
+        if self.tours.is_of(slot) {
+            let pattern = self.registry.get(row);
+            let below = match (pattern.kind, self.tours.find(row)) {
+                (Kind::PatternWithLast, Some(tour)) => tour.next,
+                (Kind::PatternWithLast, None) => u32::MAX,
+                _ => 0,
+            };
+            let names = self.patterns.get(PatternId::of_row(pattern.topic)).pattern.clone();
+            let stamp = pattern.cursor;
+            let earlier = self.tours.find(row).map_or(Vec::new(), |tour| tour.ended.clone());
+            self.tours.end(row);
+            self.subscription_ended(slot, &Ended { names, stamp, below });
+            earlier.iter().for_each(|ended| self.subscription_ended(slot, ended));
+        }
+    }
+
+    fn subscription_ended(&mut self, slot: u32, ended: &Ended) {
+        for tour in self.tours.tours.iter_mut().filter(|tour| tour.slot == slot) {
+            if tour.ended.len() == ENDED_MAX {
+                tour.ended.remove(0);
+            }
+            tour.ended.push(ended.clone());
+        }
     }
 
     /// Goes on with the tours whose clients have taken what they were given: at most `rows_max` rows for each. To be called
@@ -52,19 +137,14 @@ impl Hub {
             return;
         }
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
-        for (row, next) in self.tours.tours.clone() {
-            if !self.may_tour(self.registry.get(row).slot) {
-                continue;
-            }
-            let next = self.tour_on(row, next, rows_max, encoder);
-            match next < self.topics.numbers() {
-                true => {
-                    let tour = self.tours.tours.iter_mut().find(|(other, _)| *other == row);
-                    tour.expect("it goes on").1 = next;
-                }
-                false => self.tours.end(row),
+        for place in 0..self.tours.tours.len() {
+            let Tour { row, slot, next, .. } = self.tours.tours[place];
+            if self.may_tour(slot) {
+                self.tours.tours[place].next = self.tour_on(row, next, rows_max, encoder);
             }
         }
+        let numbers = self.topics.numbers();
+        self.tours.tours.retain(|tour| tour.next < numbers);
     }
 
     /// Whether the client lacks nothing else and takes bytes.
@@ -84,14 +164,11 @@ impl Hub {
             if given == rows_max {
                 return number;
             }
-            let id = TopicId::from_index(number);
-            if !self.topics.is_open(id) {
-                continue;
-            }
+            let Some(id) = self.numbered(number) else { continue };
             let topic = self.topics.get_mut(id);
             topic.look_up(&self.patterns);
             let is_old = topic.patterns().contains(&pattern) && topic.stamp <= began && topic.holds_any();
-            if is_old && !self.is_subscribed(slot, id) && self.owner(slot, id) == Some(row) && !self.is_passing(slot, id) {
+            if is_old && self.is_to_come(row, id) && !self.is_passing(slot, id) && self.owner(slot, id) == Some(row) {
                 self.pass_newest(row, id, encoder);
                 given += 1;
             }

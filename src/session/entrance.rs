@@ -287,7 +287,7 @@ impl Door<'_> {
         })?;
         self.check_permission(&role)?;
         // The same stream twice is one subscription.
-        let distinct: HashSet<&str> = streams.iter().map(|stream| stream.topic.as_str()).collect();
+        let distinct: HashSet<&str> = streams.iter().map(|stream| stream.subject.as_str()).collect();
         if distinct.len() > self.rules.limits.subscriptions_max as usize {
             let message = format!("more than subscriptions_max = {} streams", self.rules.limits.subscriptions_max);
             return Err(Refusal { code: ErrorCode::Limit, ..Refusal::new(400, RefusalReason::BadRequest, message) });

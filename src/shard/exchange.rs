@@ -8,7 +8,7 @@ use super::effects::topics_max;
 use super::mail::{Mail, Outbox, Place, Ticket, TopicsMax};
 use super::mailbox::Mailbox;
 use super::topics::Waiter;
-use crate::hub::{NewPublication, Position};
+use crate::hub::{NewPublication, Position, TopicName};
 use crate::metrics::RefusalReason;
 use crate::reactor::ClientKey;
 
@@ -110,6 +110,7 @@ impl Core {
         }
         self.confirm_drained();
         self.report();
+        self.topics.walk(&mut self.outbox);
         self.metrics.mailbox_full.add(self.outbox.take_full());
     }
 
@@ -124,29 +125,37 @@ impl Core {
                 self.exchange.credits[usize::from(home)] += count;
                 self.exchange.moved = true;
             }
-            Mail::Attach { from, replica, topic } => {
-                self.topics.attach_asked(from, replica, &topic, self.now, &mut self.outbox);
+            Mail::Attach { from, topic } => self.topics.attach_asked(from, &topic, self.now, &mut self.outbox),
+            Mail::Attached { home, number, topic, position, newest } => {
+                let waiters = self.topics.attached((home, number), &topic, position, newest.as_ref(), self.now);
+                self.replicas_came(waiters);
             }
-            Mail::Attached { replica, position, newest } => {
-                let waiters = self.topics.attached(replica, position, newest.as_ref(), self.now);
-                waiters.into_iter().for_each(|waiter| self.replica_came(waiter));
-            }
-            Mail::AttachRefused { replica } => self.attach_refused(replica),
-            Mail::Append { replica, publication } => {
+            Mail::AttachRefused { topic } => self.attach_refused(&topic),
+            Mail::Append { home, number, publication } => {
                 self.metrics.publications_replicated.add(1);
-                self.topics.append(replica, &publication, self.now);
+                self.topics.append(home, number, &publication, self.now);
             }
-            Mail::Recall { from, replica, topic } => self.topics.recall_asked(from, replica, &topic, &mut self.outbox),
-            Mail::Recalled { replica, publications } => {
-                let waiters = self.topics.recalled(replica, &publications);
-                waiters.into_iter().for_each(|waiter| self.replica_came(waiter));
+            Mail::Recall { from, number } => self.topics.recall_asked(from, number, &mut self.outbox),
+            Mail::Recalled { home, number, publications } => {
+                let waiters = self.topics.recalled(home, number, &publications);
+                self.replicas_came(waiters);
             }
-            Mail::Detach { from, replica, topic } => self.topics.detach_asked(from, replica, &topic, &mut self.outbox),
-            Mail::Detached { replica } => {
+            Mail::Detach { from, number } => self.topics.detach_asked(from, number, &mut self.outbox),
+            Mail::Detached { home, number } => {
                 // Clients that asked while it was being given up ask anew.
-                let waiters = self.topics.detached(replica);
-                waiters.into_iter().for_each(|waiter| self.replica_came(waiter));
+                let waiters = self.topics.detached(home, number);
+                self.replicas_came(waiters);
             }
+            Mail::Kept { home, number } => {
+                let waiters = self.topics.kept(home, number);
+                self.replicas_came(waiters);
+            }
+            Mail::Watch { from, pattern } => self.topics.watch_asked(from, pattern),
+            Mail::Watched { pattern } => {
+                let waiters = self.topics.watched(&pattern, self.now);
+                self.replicas_came(waiters);
+            }
+            Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
             Mail::BarrierPassed { token } => {
                 let passed = self.exchange.barriers.entry(token).or_insert(0);
                 *passed += 1;
@@ -213,6 +222,10 @@ impl Core {
         }
     }
 
+    fn replicas_came(&mut self, waiters: Vec<Waiter>) {
+        waiters.into_iter().for_each(|waiter| self.replica_came(waiter));
+    }
+
     fn replica_came(&mut self, waiter: Waiter) {
         let Some(client) = self.clients.get(waiter.client) else { return };
         if let Some(pending) = &mut client.pending
@@ -227,13 +240,12 @@ impl Core {
         }
     }
 
-    fn attach_refused(&mut self, replica: u32) {
-        let (topic, waiters) = self.topics.attach_refused(replica);
-        for Waiter { client: key, number } in waiters {
+    fn attach_refused(&mut self, topic: &TopicName) {
+        for Waiter { client: key, number } in self.topics.attach_refused(topic) {
             let awaited = |wait: &Wait| matches!(wait, Wait::Replicas { number: own, .. } if *own == number);
             let Some((_, pending)) = self.take_pending(key, awaited) else { continue };
             let Wait::Replicas { effect, .. } = pending.wait else { unreachable!("it was looked at above") };
-            self.refuse_subscribe(key, &effect, &topics_max(&topic));
+            self.refuse_subscribe(key, &effect, &topics_max(topic));
             let mut held = pending.held;
             self.go_on(key, &mut held);
         }

@@ -20,6 +20,7 @@ mod input;
 pub mod mail;
 pub mod mailbox;
 mod opening;
+mod replicas;
 mod shared;
 mod stopping;
 mod sweep;
@@ -27,6 +28,7 @@ mod sweep;
 mod tests;
 pub mod timer;
 mod topics;
+mod watches;
 
 use std::io;
 use std::sync::Arc;

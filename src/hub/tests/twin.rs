@@ -197,6 +197,9 @@ impl Pair {
                 let client = &mut self.clients[client];
                 client.named.retain(|of| *of != topic);
                 client.order.retain(|held| *held != self.topics[topic].name);
+                if was {
+                    client.name_ended(topic);
+                }
                 if client.owner(&self.topics[topic].name).is_none() {
                     client.end(topic);
                 }

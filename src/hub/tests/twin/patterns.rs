@@ -15,6 +15,8 @@ pub(super) struct TwinPattern {
     began: u64,
     /// Number of the topic that its tour comes to next.
     tour: Option<usize>,
+    /// Topics that came by a subscription that has ended since the tour began.
+    had: Vec<usize>,
 }
 
 fn parsed(text: &str) -> Pattern {
@@ -32,6 +34,11 @@ impl TwinClient {
         let in_ring = self.rest.as_ref().and_then(|rest| rest.in_ring).map(|(topic, _)| topic);
         let TwinClient { queues, named, .. } = self;
         queues.retain(|(topic, queue)| !queue.is_empty() || in_ring == Some(*topic) || named.contains(topic));
+    }
+
+    /// It had the topic by its name.
+    pub(super) fn name_ended(&mut self, topic: usize) {
+        self.patterns.iter_mut().for_each(|pattern| pattern.had.push(topic));
     }
 
     /// The queue of the topic, made where it is not there.
@@ -52,7 +59,7 @@ impl Pair {
         assert_eq!(subscribed, is_new);
         if is_new {
             self.clock += 1;
-            client.patterns.push(TwinPattern { text, last, began: self.clock, tour: last.then_some(0) });
+            client.patterns.push(TwinPattern { text, last, began: self.clock, tour: last.then_some(0), had: Vec::new() });
             client.order.push(text.to_owned());
             if last {
                 self.tours.push((number, text));
@@ -65,6 +72,12 @@ impl Pair {
         let was = client.patterns.iter().any(|pattern| pattern.text == text);
         assert_eq!(self.hub.pattern_terms(slot(number), text).is_some(), was);
         assert_eq!(self.hub.unsubscribe_pattern(slot(number), text, &mut TestEncoder), was);
+        if let Some(pattern) = client.patterns.iter().find(|pattern| pattern.text == text).cloned() {
+            let matching = (0..self.topics.len()).filter(|topic| parsed(text).matches(&self.topics[*topic].name));
+            let had: Vec<usize> = matching.filter(|topic| self.has_newest(&pattern, *topic)).collect();
+            self.clients[number].patterns.iter_mut().for_each(|pattern| pattern.had.extend(&had));
+        }
+        let client = &mut self.clients[number];
         client.patterns.retain(|pattern| pattern.text != text);
         client.order.retain(|held| held != text);
         self.tours.retain(|tour| *tour != (number, text));
@@ -77,7 +90,7 @@ impl Pair {
 
     /// Whether the client has the topic's newest publication by the pattern, or will have it by a queue.
     fn has_newest(&self, owner: &TwinPattern, topic: usize) -> bool {
-        let is_before = owner.tour.is_some_and(|next| next <= self.ids[topic].index());
+        let is_before = owner.tour.is_some_and(|next| next <= self.ids[topic].index()) && !owner.had.contains(&topic);
         self.topics[topic].published_at > owner.began || (owner.last && !is_before)
     }
 
@@ -105,7 +118,7 @@ impl Pair {
             let (mut given, mut next) = (0, None);
             for &topic in &by_number {
                 let pattern = self.clients[number].patterns.iter().find(|pattern| pattern.text == text).expect("it is there");
-                let (first, began) = (pattern.tour.expect("it tours"), pattern.began);
+                let (first, began, had) = (pattern.tour.expect("it tours"), pattern.began, pattern.had.clone());
                 if self.ids[topic].index() < first {
                     continue;
                 }
@@ -115,7 +128,7 @@ impl Pair {
                 }
                 let client = &self.clients[number];
                 let is_its = client.owner(&self.topics[topic].name).is_some_and(|owner| owner.text == text);
-                let is_old = self.topics[topic].published_at <= began && self.topics[topic].newest() > 0;
+                let is_old = self.topics[topic].published_at <= began && self.topics[topic].newest() > 0 && !had.contains(&topic);
                 let is_passing = client.queues.iter().any(|(of, _)| *of == topic);
                 if is_its && is_old && !is_passing && self.topics[topic].head(Encoding::Raw) <= self.topics[topic].newest() {
                     given += 1;
