@@ -15,8 +15,10 @@ use tokio::sync::watch;
 
 use crate::admin::{self, AdminContext};
 use crate::broker::Handle;
+use crate::broker::journaled::Journaled;
 use crate::broker::memory::Memory;
 use crate::config::{self, Config};
+use crate::journal::JournalError;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::reactor::listener::{ListenSettings, Listener};
 use crate::reactor::probe::{Capabilities, ProbeError, probe, raise_descriptors_max};
@@ -68,6 +70,9 @@ pub enum StartError {
     /// A TLS listener's files cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// A feed cannot be played.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -98,7 +103,12 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let config = Arc::new(within_machine(config, capabilities, shards)?);
     let listeners = listen(&config, shards)?;
     let addresses: Vec<SocketAddr> = listeners[0].iter().map(Listener::address).collect();
-    let post = Post::new(shards, config.shards.mailbox_places as usize);
+    let post = Post::new(shards, config.shards.mailbox_places as usize, &config.topics);
+    let control_metrics = Arc::new(ControlMetrics::default());
+    let journaled = match post.has_journals() {
+        true => Some(Journaled::open(&config, post.control(), control_metrics.clone())?),
+        false => None,
+    };
     let metrics: Arc<[Arc<ShardMetrics>]> = (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect();
     let ready = Arc::new(AtomicBool::new(false));
     end_process_on_panic();
@@ -114,8 +124,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
         };
         threads.push(start_shard(context, listeners, capabilities)?);
     }
-    let control = Control { config, post, shards: metrics, ready, addresses, acceptors };
-    tokio_uring::start(control.run())?;
+    let control = Control { config, post, shards: metrics, metrics: control_metrics, ready, addresses, acceptors };
+    tokio_uring::start(control.run(journaled))?;
     for thread in threads {
         thread.join().expect("a panic ends the process before it gets here");
     }
@@ -184,6 +194,7 @@ fn start_shard(
             accepts_max: shards.accepts_armed,
             receive_buffers: shards.receive_buffers,
             receive_buffer_bytes: shards.receive_buffer_bytes,
+            bounded_send_bytes: context.config.limits.conflate_unsent_bytes,
             direct: capabilities.direct,
             incremental: capabilities.incremental,
         };
@@ -231,19 +242,19 @@ struct Control {
     config: Arc<Config>,
     post: Arc<Post>,
     shards: Arc<[Arc<ShardMetrics>]>,
+    metrics: Arc<ControlMetrics>,
     ready: Arc<AtomicBool>,
     addresses: Vec<SocketAddr>,
     acceptors: Acceptors,
 }
 
 impl Control {
-    async fn run(mut self) -> Result<(), StartError> {
+    async fn run(mut self, journaled: Option<Journaled>) -> Result<(), StartError> {
         let refused = |what: &str| {
             let what = what.to_owned();
             move |error| StartError::Thread { what, error }
         };
-        let (memory, broker) = Memory::new(self.post.clone(), &self.config.limits).map_err(refused("the broker"))?;
-        let metrics = Arc::new(ControlMetrics::default());
+        let (memory, broker) = Memory::new(self.post.clone(), &self.config.limits, journaled).map_err(refused("the broker"))?;
         let (stop, stopping) = watch::channel(false);
         let mut terminate = signal(SignalKind::terminate()).map_err(refused("the signal handler"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(refused("the signal handler"))?;
@@ -258,7 +269,7 @@ impl Control {
             let context = AdminContext {
                 broker: broker.clone(),
                 shards: self.shards.clone(),
-                control: metrics.clone(),
+                control: self.metrics.clone(),
                 settings: Arc::new(self.config.admin.clone()),
                 publication_bytes_max: self.config.limits.publication_bytes_max,
                 send_timeout_ms: self.config.limits.send_timeout_ms,
@@ -272,7 +283,7 @@ impl Control {
             stopping,
             publication_bytes_max: self.config.limits.publication_bytes_max,
             topics: self.config.topics.iter().cloned().chain([config::Topic::default()]).collect(),
-            metrics,
+            metrics: self.metrics.clone(),
         };
         source::spawn(self.config.sources.clone(), &context);
         self.ready.store(true, Ordering::Relaxed);

@@ -180,6 +180,15 @@ pub fn write_response(out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)], 
     out.extend_from_slice(body);
 }
 
+/// Writes the head of a response 200 whose body goes on until the connection ends (RFC 9112 6.3, 8).
+pub fn write_endless_response(out: &mut Vec<u8>, headers: &[(&str, &str)]) {
+    write_head_start(out, 200);
+    for (name, value) in headers.iter().chain(&[("Connection", "close")]) {
+        write_header(out, name, value);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// One header field. The value must be free of line ends: it comes from the program, or from a head that was parsed.
 pub(crate) fn write_header(out: &mut Vec<u8>, name: &str, value: &str) {
     assert!(

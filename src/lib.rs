@@ -20,7 +20,7 @@
 //! [`shard`] one thread, one ring, one set of clients: completions in, submissions out.
 //!
 //! # Control plane
-//! [`broker`] the way in for feeds; [`source`] the feeds; [`admin`] publish API, topics, health, metrics. Ordinary async Rust on
+//! [`journal`] what journaled topics keep on disk; [`broker`] the way in for feeds, and home of those topics; [`source`] the feeds; [`admin`] publish API, topics, health, metrics. Ordinary async Rust on
 //! one runtime in a thread of its own.
 //!
 //! # Roof
@@ -44,6 +44,7 @@ pub mod shard;
 
 pub mod admin;
 pub mod broker;
+pub mod journal;
 pub mod source;
 
 pub mod command;

@@ -266,6 +266,14 @@ pub struct ShardMetrics {
     pub recoveries: Counter,
     /// Subscriptions with `since` that could not, and were told so.
     pub recoveries_refused: Counter,
+    /// Publications left out for subscribers of `slow=drop`.
+    pub dropped: Counter,
+    /// Publications left out for subscribers of `slow=conflate`.
+    pub culled: Counter,
+    /// Times that a subscriber began to be sent the newest only.
+    pub conflations: Counter,
+    /// Keys that had to make room for others, on each shard that holds the topic.
+    pub keys_evicted: Counter,
     /// Rests of unfinished frames copied because their ring gave them up.
     pub torn_copies: Counter,
     /// Publications compressed, once for each topic and encoding.
@@ -303,6 +311,20 @@ pub struct ControlMetrics {
     pub http_publications: Counter,
     /// Publications that came over HTTP and were refused, one by one.
     pub http_publication_errors: Counter,
+    /// Publications written to journals and given their offset, as their topics' home.
+    pub journal_publications: Counter,
+    /// Bytes given to journals.
+    pub journal_bytes: Counter,
+    /// Batches given to journals.
+    pub journal_writes: Counter,
+    /// Times that a journal was to be put on disk.
+    pub journal_syncs: Counter,
+    /// Writes and syncs that failed.
+    pub journal_errors: Counter,
+    /// Publications refused because their journal could not be written, or had no place.
+    pub journal_refused: Counter,
+    /// Topics whose journal could not be written the last time.
+    pub journals_failing: Gauge,
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ macro_rules! targets {
     };
 }
 
-targets!(config, connection, deflate, dialect, frame, handshake, hub, message, session, unmask, utf8);
+targets!(config, connection, deflate, dialect, frame, handshake, hub, journal, message, session, unmask, utf8);
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz"))

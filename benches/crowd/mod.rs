@@ -3,11 +3,12 @@
 //! Without: what an envelope costs, which is the dialect's, and the sends.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate::hub::{
     Encoder, Encoding, Epoch, Hub, Marks, Payload, PayloadKind, Position, Publication, RingLimits, Span, Start, Terms, TopicId,
-    TopicName,
+    TopicName, TopicSettings, Visiting,
 };
 
 /// Header and payload in every encoding: what the envelope costs is the dialect's to measure.
@@ -34,10 +35,18 @@ impl Crowd {
     /// `topics_each` must be at most `topics`.
     pub(crate) fn new(clients: u32, topics: u32, topics_each: u32) -> Crowd {
         let mut hub = Hub::new(1 << 20);
-        let limits = RingLimits { publications: 4096, bytes: 1 << 20, age_ms: 0 };
+        let ring = RingLimits { publications: 4096, bytes: 1 << 20, age_ms: 0 };
+        let settings = Arc::new(TopicSettings {
+            ring,
+            slow_lag_bytes: 1 << 16,
+            slow_lag_ms: 500,
+            slow_default: tidegate::config::Slow::Close,
+            keyed: false,
+            keys_max: 1,
+        });
         let position = Position { epoch: Epoch::from_number(1), offset: 0 };
         let name = |number: u32| TopicName::parse(&format!("topic.{number}")).expect("a valid name");
-        let topics: Vec<TopicId> = (0..topics).map(|number| hub.open(name(number), limits, position)).collect();
+        let topics: Vec<TopicId> = (0..topics).map(|number| hub.open(name(number), settings.clone(), position)).collect();
         for client in 0..clients {
             for choice in 0..topics_each {
                 // Multiplying by an odd number spreads the choices without repeating one.
@@ -66,7 +75,8 @@ impl Crowd {
     pub(crate) fn sweep(&mut self) -> u64 {
         let (mut visits, mut slot) = (0, 0);
         while let Some(due) = self.hub.due().next_from(slot) {
-            self.hub.take_due(due, 1 << 16, &mut self.spans).expect("no one lags");
+            let visiting = Visiting { bytes_max: 1 << 16, unix_us: 1, tells: true };
+            self.hub.take_due(due, visiting, &mut HeaderOnly, &mut self.spans, &mut Vec::new()).expect("no one lags");
             for span in self.spans.drain(..) {
                 black_box(self.hub.resolve(&span));
                 self.hub.advance(due, &span, span.bytes());

@@ -83,7 +83,7 @@ fn check_request(text: &str) {
         }
         Command::SetProperty(..) => "SET_PROPERTY",
         Command::GetProperty(_) => "GET_PROPERTY",
-        Command::Publish { topic, data } => {
+        Command::Publish { topic, data, .. } => {
             check_topic(topic);
             assert_eq!(payload_kind(data), PayloadKind::Json);
             let place = data.as_ptr() as usize - text.as_ptr() as usize;
@@ -102,13 +102,17 @@ fn check_target(text: &str) {
             streams.iter().for_each(|stream| check_subject(&stream.subject));
             assert!(path == "/ws" || path.starts_with("/ws/") || path == "/stream");
         }
+        Ok(Target::Sse { streams }) => {
+            streams.iter().for_each(|stream| check_subject(&stream.subject));
+            assert_eq!(path, "/sse");
+        }
         Ok(Target::PublisherOne(topic)) => {
             check_topic(&topic);
             assert!(path.starts_with("/publish/"));
         }
         Ok(Target::PublisherMany) => assert_eq!(path, "/publish"),
         Ok(Target::Echo) => assert_eq!(path, "/echo"),
-        Ok(Target::Other) => assert!(!["/ws", "/stream", "/publish", "/echo"].contains(&path)),
+        Ok(Target::Other) => assert!(!["/ws", "/stream", "/sse", "/publish", "/echo"].contains(&path)),
         Err(error) => {
             assert_eq!(error.status, 400);
             check_error(&error.error);

@@ -1,9 +1,10 @@
 //! The hub against its naive twin: any sequence of operations, every client's bytes judged.
 
 use arbitrary::{Result, Unstructured};
+use tidegate::config::Slow;
 use tidegate::hub::{
     Encoder, Encoding, Epoch, Fallen, Held, Hub, HubError, Marks, Pattern, Payload, PayloadKind, Position, Publication,
-    RingLimits, Span, Start, Terms, TopicId, TopicName, TornPlace, TornRest,
+    RingLimits, Span, Start, Terms, TopicId, TopicName, TopicSettings, TornPlace, TornRest, Visiting,
 };
 
 #[path = "../../src/hub/tests/twin.rs"]

@@ -11,6 +11,7 @@ pub mod dialect;
 pub mod frame;
 pub mod handshake;
 pub mod hub;
+pub mod journal;
 pub mod message;
 pub mod session;
 pub mod unmask;

@@ -76,6 +76,7 @@ impl Engine {
             accepts_max: 0,
             receive_buffers: sizes.buffers,
             receive_buffer_bytes: sizes.receive_bytes,
+            bounded_send_bytes: 16 << 10,
             direct: capabilities.direct,
             incremental: capabilities.incremental,
         };

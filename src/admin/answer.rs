@@ -45,9 +45,10 @@ impl Refused {
 impl From<PublishError> for Refused {
     fn from(error: PublishError) -> Refused {
         let (status, code) = match error {
-            PublishError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Internal),
+            PublishError::Stopping | PublishError::Journal => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Internal),
             PublishError::Busy => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TooManyRequests),
             PublishError::TopicsMax => (StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Limit),
+            PublishError::Key(_) => (StatusCode::BAD_REQUEST, ErrorCode::BadRequest),
         };
         Refused { status, code, msg: error.to_string() }
     }

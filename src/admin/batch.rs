@@ -10,14 +10,13 @@ use axum::body::Bytes;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::answer::{self, Refused};
 use crate::broker::PublishError;
 use crate::dialect::stream::payload_kind;
-use crate::dialect::{ErrorCode, quoted};
-use crate::hub::{NewPublication, Payload, PayloadKind, Position, TopicName};
+use crate::dialect::{ErrorCode, percent, quoted};
+use crate::hub::{Key, Marks, NewPublication, Payload, PayloadKind, Position, TopicName};
 
 /// A request's publications in their order, some of which may be wrong.
 #[derive(Debug)]
@@ -40,7 +39,8 @@ struct Members<'b> {
     topic: Cow<'b, str>,
     #[serde(borrow)]
     data: &'b RawValue,
-    key: Option<IgnoredAny>,
+    #[serde(borrow)]
+    key: Option<Cow<'b, str>>,
 }
 
 impl Batch {
@@ -87,7 +87,8 @@ impl Batch {
     /// One line for each publication of the request. `results` are the broker's, one for each of
     /// [`publications`](Batch::publications). Where the gateway took nothing because it is stopping or busy: 503.
     pub(super) fn answer(&self, results: &[Result<Position, PublishError>]) -> Result<Response, Refused> {
-        let unavailable = results.iter().find(|result| matches!(result, Err(PublishError::Stopping | PublishError::Busy)));
+        let passing = [PublishError::Stopping, PublishError::Busy, PublishError::Journal];
+        let unavailable = results.iter().find(|result| result.is_err_and(|error| passing.contains(&error)));
         if let Some(Err(error)) = unavailable
             && results.iter().all(Result::is_err)
         {
@@ -127,16 +128,18 @@ fn read_publication(body: &Bytes, value: &RawValue, publication_bytes_max: u32) 
         let reason = reason.split(" at line ").next().unwrap_or_default();
         Refused::bad_request(ErrorCode::BadRequest, format!("{form}: {reason}"))
     })?;
-    if members.key.is_some() {
-        let msg = "\"key\" is not there yet; publish without it";
-        return Err(Refused::bad_request(ErrorCode::NotAllowed, msg));
-    }
+    let key = members.key.as_deref().map(read_key).transpose()?;
     let topic = read_topic(&members.topic)?;
     let data = members.data.get().as_bytes();
     if data.len() > publication_bytes_max as usize {
         return Err(Refused::too_large(data.len(), publication_bytes_max));
     }
-    Ok(NewPublication::new(topic, Payload { bytes: body.slice_ref(data), kind: PayloadKind::Json }))
+    let payload = Payload { bytes: body.slice_ref(data), kind: PayloadKind::Json };
+    Ok(NewPublication { marks: Marks { key, ..Marks::default() }, ..NewPublication::new(topic, payload) })
+}
+
+fn read_key(key: &str) -> Result<Key, Refused> {
+    Key::parse(key).map_err(|error| Refused::bad_request(ErrorCode::BadRequest, format!("key {}: {error}", quoted(key))))
 }
 
 fn read_topic(name: &str) -> Result<TopicName, Refused> {
@@ -151,9 +154,10 @@ pub(super) fn whole_body(
     body: Bytes,
     publication_bytes_max: u32,
 ) -> Result<NewPublication, Refused> {
-    let options = query.unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or_default());
-    if let Some(option) = options.into_iter().find(|name| matches!(*name, "key" | "remove")) {
-        return Err(Refused::bad_request(ErrorCode::NotAllowed, format!("\"{option}\" is not there yet; publish without it")));
+    let marks = read_marks(query.unwrap_or_default())?;
+    if marks.removes && !body.is_empty() {
+        let msg = "a removal has no payload: send an empty body, or publish without `remove`";
+        return Err(Refused::bad_request(ErrorCode::BadRequest, msg));
     }
     let topic = read_topic(topic)?;
     if body.len() > publication_bytes_max as usize {
@@ -170,7 +174,29 @@ pub(super) fn whole_body(
             return Err(Refused::bad_request(ErrorCode::BadRequest, msg));
         }
     };
-    Ok(NewPublication::new(topic, Payload { bytes: body, kind }))
+    Ok(NewPublication { marks, ..NewPublication::new(topic, Payload { bytes: body, kind }) })
+}
+
+/// `key=K` and `remove=1` of a query; other members are ignored.
+fn read_marks(query: &str) -> Result<Marks, Refused> {
+    let wrong = |msg: String| Refused::bad_request(ErrorCode::BadRequest, msg);
+    let mut marks = Marks::default();
+    for (name, value) in query.split('&').map(|member| member.split_once('=').unwrap_or((member, ""))) {
+        match name {
+            "key" if marks.key.is_some() => return Err(wrong("`key` stands in the query twice".into())),
+            "key" => {
+                let key = percent::decode(value).map_err(|error| wrong(format!("key {}: {error}", quoted(value))))?;
+                marks.key = Some(read_key(&key)?);
+            }
+            "remove" if value == "1" => marks.removes = true,
+            "remove" => return Err(wrong(format!("`remove` takes 1, not {}", quoted(value)))),
+            _ => {}
+        }
+    }
+    if marks.removes && marks.key.is_none() {
+        return Err(wrong("`remove` needs the key that it takes out: `?key=K&remove=1`".into()));
+    }
+    Ok(marks)
 }
 
 /// `serde_json` counts lines from 1 and columns in bytes, from 1.
@@ -255,7 +281,7 @@ mod tests {
     fn one_wrong_publication_is_answered_by_itself() {
         let body = format!(
             "{{\"topic\":\"a\",\"data\":1}}\n\n[\"a\",1]\n{{\"topic\":\"b\"}}\n{{\"topic\":1,\"data\":1}}\n\
-             {{\"topic\":\"b\",\"data\":\"{}\"}}\n{{\"topic\":\"b\",\"data\":1,\"key\":\"k\"}}\n{{\"topic\":\"b\",\"data\":2}}",
+             {{\"topic\":\"b\",\"data\":\"{}\"}}\n{{\"topic\":\"b\",\"data\":1,\"key\":\"\"}}\n{{\"topic\":\"b\",\"data\":2,\"key\":\"k\"}}",
             "x".repeat(31)
         );
         let batch = read(&body).expect("a batch");
@@ -268,7 +294,7 @@ mod tests {
             .iter()
             .map(|line| (line["error"]["code"].as_u64().unwrap(), line["error"]["line"].as_u64().unwrap()))
             .collect();
-        assert_eq!(errors, [(1, 3), (1, 4), (1, 5), (5, 6), (4, 7), (8, 8)]);
+        assert_eq!(errors, [(1, 3), (1, 4), (1, 5), (5, 6), (1, 7), (8, 8)]);
         let missing = lines[2]["error"]["msg"].as_str().unwrap();
         assert_eq!(missing, "a publication is an object with \"topic\" and \"data\": missing field `data`");
     }
@@ -314,7 +340,21 @@ mod tests {
         let refused = whole(b"ab\xff", false).expect_err("not UTF-8");
         assert!(refused.msg.contains("not UTF-8 at byte 2; send binary publications with Content-Type"), "{}", refused.msg);
         assert_eq!(whole(&[b'x'; 33], true).expect_err("too large").status, StatusCode::PAYLOAD_TOO_LARGE);
-        let keyed = whole_body("a", Some("x=1&key=k"), false, Bytes::new(), BYTES_MAX).expect_err("keys");
-        assert_eq!((keyed.status, keyed.code), (StatusCode::BAD_REQUEST, ErrorCode::NotAllowed));
+    }
+
+    #[test]
+    fn a_query_names_the_key_and_takes_it_out() {
+        let whole =
+            |query, body: &'static str| whole_body("a", Some(query), false, Bytes::from_static(body.as_bytes()), BYTES_MAX);
+        let key = |text| Some(Key::parse(text).expect("a key"));
+        let marks = |query, body| whole(query, body).expect(query).marks;
+        assert_eq!(marks("x=1&key=BTC%2FUSD", "1"), Marks { key: key("BTC/USD"), ..Marks::default() });
+        assert_eq!(marks("remove=1&key=k", ""), Marks { key: key("k"), removes: true, gap: None });
+        let long = format!("key={}", "x".repeat(256));
+        let wrong = [("key=", "1"), ("key", "1"), (&long, "1"), ("key=a&key=b", "1"), ("key=%zz", "1"), ("remove=1", "")];
+        for (query, body) in wrong.into_iter().chain([("key=a&remove=0", ""), ("key=a&remove=1", "1")]) {
+            let refused = whole(query, body).expect_err(query);
+            assert_eq!((refused.status, refused.code), (StatusCode::BAD_REQUEST, ErrorCode::BadRequest), "{query}");
+        }
     }
 }

@@ -64,6 +64,10 @@ const COUNTERS: &[Row<ShardMetrics, u64>] = &[
     ("publisher_pauses", "Times that a publisher was not read for want of credits", |m| m.publisher_pauses.get()),
     ("recoveries", "Subscriptions with since= that went on without a gap", |m| m.recoveries.get()),
     ("recoveries_refused", "Subscriptions with since= whose past was not held any more", |m| m.recoveries_refused.get()),
+    ("dropped", "Publications left out for subscribers of slow=drop", |m| m.dropped.get()),
+    ("culled", "Publications left out for subscribers of slow=conflate", |m| m.culled.get()),
+    ("conflations", "Times that a subscriber began to be sent the newest only", |m| m.conflations.get()),
+    ("keys_evicted", "Keys that had to make room for others", |m| m.keys_evicted.get()),
     ("torn_copies", "Rests of frames copied because their ring gave them up", |m| m.torn_copies.get()),
     ("compressions", "Publications compressed, once for each topic and encoding", |m| m.compressions.get()),
     ("compression_bytes_in", "Bytes of compressed publications before", |m| m.compression_bytes_in.get()),
@@ -82,7 +86,17 @@ const CONTROL_COUNTERS: &[Row<ControlMetrics, u64>] = &[
     ("admin_errors", "Requests on the admin port answered with an error", |m| m.http_errors.get()),
     ("http_publications", "Publications taken over HTTP", |m| m.http_publications.get()),
     ("http_publication_errors", "Publications refused over HTTP", |m| m.http_publication_errors.get()),
+    ("journal_publications", "Publications written to journals and given their offset", |m| m.journal_publications.get()),
+    ("journal_bytes", "Bytes given to journals", |m| m.journal_bytes.get()),
+    ("journal_writes", "Batches given to journals", |m| m.journal_writes.get()),
+    ("journal_syncs", "Times that a journal was to be put on disk", |m| m.journal_syncs.get()),
+    ("journal_errors", "Writes and syncs of journals that failed", |m| m.journal_errors.get()),
+    ("journal_refused", "Publications refused for want of their journal", |m| m.journal_refused.get()),
 ];
+
+/// Gauges of the control thread.
+const CONTROL_GAUGES: &[Row<ControlMetrics, i64>] =
+    &[("journals_failing", "Topics whose journal could not be written the last time", |m| m.journals_failing.get())];
 
 impl Collector for Gathered {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
@@ -107,6 +121,10 @@ impl Collector for Gathered {
         let mut family = encoder.encode_descriptor("publish_to_submit_seconds", help, None, MetricType::Histogram)?;
         for (shard, metrics) in self.numbered() {
             histogram(family.encode_family(&[("shard", shard)])?, &metrics.publish_to_submit)?;
+        }
+        for &(name, help, read) in CONTROL_GAUGES {
+            let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            encode_gauge(gauge, read(&self.control))?;
         }
         for &(name, help, read) in CONTROL_COUNTERS {
             counter(encoder.encode_descriptor(name, help, None, MetricType::Counter)?, read(&self.control))?;
@@ -138,6 +156,10 @@ impl Gathered {
 
 fn counter(mut encoder: MetricEncoder<'_>, value: u64) -> fmt::Result {
     encoder.encode_counter::<NoLabelSet, u64, f64>(&value, None)
+}
+
+fn encode_gauge(mut encoder: MetricEncoder<'_>, value: i64) -> fmt::Result {
+    encoder.encode_gauge(&value)
 }
 
 fn histogram(mut encoder: MetricEncoder<'_>, histogram: &Histogram) -> fmt::Result {

@@ -206,7 +206,12 @@ async fn live() -> &'static str {
 async fn ready(State(context): State<AdminContext>) -> Response {
     let stopping = *context.stopping.borrow();
     if context.ready.load(Relaxed) && !stopping {
-        return "ready\n".into_response();
+        let failing = context.control.journals_failing.get();
+        // Subscribers are served all the same, so it stays ready.
+        return match failing {
+            0 => "ready\n".into_response(),
+            _ => format!("ready\nthe journals of {failing} topics cannot be written; see the log\n").into_response(),
+        };
     }
     let msg = if stopping { "the gateway is stopping" } else { "the gateway does not serve clients yet" };
     Refused { status: StatusCode::SERVICE_UNAVAILABLE, code: ErrorCode::Internal, msg: msg.to_owned() }.into_response()

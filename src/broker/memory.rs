@@ -1,7 +1,8 @@
 //! The embedded broker: a task on the control thread that passes publications to their topics' homes, and gathers what the
 //! shards tell.
 //!
-//! Without: storage. A position is lost with the process; the epoch says so.
+//! Without: storage. The positions of topics without a journal are lost with the process; the epoch says so. It is the home of
+//! topics with one ([`journaled`](super::journaled)), and mails to itself as to any other home.
 //!
 //! One request at a time is in hand, so the order of each handle is kept; while it waits for credits the next is not taken,
 //! and the queue behind it holds its senders back.
@@ -12,14 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::bell::Bell;
+use super::journaled::{Done, Journaled};
 use super::{Handle, PublishError, Request, TopicReport};
 use crate::config::Limits;
 use crate::hub::{NewPublication, Position, TopicName};
-use crate::shard::mail::{Mail, Outbox, Place, Post, Ticket, TopicShare, TopicsMax};
+use crate::shard::mail::{Mail, NotPublished, Outbox, Place, Post, Ticket, TopicShare};
 
 /// A gathered list of topics is told again for so long.
 const TOPICS_FRESH: Duration = Duration::from_millis(200);
@@ -32,6 +34,9 @@ const RETRY: Duration = Duration::from_micros(200);
 pub struct Memory {
     outbox: Outbox,
     bell: Bell,
+    journaled: Option<Journaled>,
+    /// What sources may still hand over to it.
+    permits: Arc<Semaphore>,
     requests: mpsc::Receiver<Request>,
     limits: Limits,
     credits: Box<[u32]>,
@@ -101,18 +106,24 @@ enum Wanted {
 }
 
 impl Memory {
-    /// The broker and its first handle. To be made within the control runtime.
+    /// The broker and its first handle. To be made within the control runtime; `journaled` where the post has journals.
     ///
     /// # Errors
     /// Where the process has no descriptor left.
-    pub fn new(post: Arc<Post>, limits: &Limits) -> io::Result<(Memory, Handle)> {
+    pub fn new(post: Arc<Post>, limits: &Limits, journaled: Option<Journaled>) -> io::Result<(Memory, Handle)> {
+        assert_eq!(post.has_journals(), journaled.is_some(), "topics with a journal have their home here");
         let (bell, waker) = Bell::new()?;
         post.mailbox(post.control()).set_waker(waker);
-        let (handle, requests) = Handle::new(limits.broker_requests_max);
-        let credits = vec![limits.publish_credits; usize::from(post.shards())].into();
+        // Half of the credits, so that those that wait for a journal leave some to those that are answered.
+        let permits = Arc::new(Semaphore::new((limits.publish_credits as usize).div_ceil(2)));
+        let shared = journaled.is_some().then(|| (post.clone(), permits.clone()));
+        let (handle, requests) = Handle::new(limits.broker_requests_max, shared);
+        let credits = vec![limits.publish_credits; usize::from(post.shards()) + 1].into();
         let memory = Memory {
             outbox: Outbox::new(post),
             bell,
+            journaled,
+            permits,
             requests,
             limits: limits.clone(),
             credits,
@@ -145,6 +156,11 @@ impl Memory {
                 break;
             }
             self.pass_on();
+            if let Some(journaled) = &mut self.journaled {
+                journaled.step(&mut self.outbox);
+                journaled.walk(&mut self.outbox);
+                self.permits.add_permits(journaled.take_handed_over());
+            }
             if self.stopped.is_some() && finish_by.is_none() {
                 finish_by = Some(Instant::now() + Duration::from_millis(self.limits.stop_timeout_ms.into()));
             }
@@ -153,19 +169,32 @@ impl Memory {
                 continue;
             }
             let far = Instant::now() + Duration::from_secs(3600);
-            let retry = if self.outbox.is_congested() { Instant::now() + RETRY } else { far };
+            let is_walking = self.journaled.as_ref().is_some_and(|journaled| journaled.is_walking());
+            let retry = match (self.outbox.is_congested(), is_walking) {
+                (true, _) => Instant::now() + RETRY,
+                (false, true) => Instant::now(),
+                (false, false) => far,
+            };
             tokio::select! {
                 rung = self.bell.rung() => rung?,
                 request = self.requests.recv(), if self.takes_requests() => match request {
                     Some(request) => self.begin(request),
                     None => self.begin_stop(None),
                 },
+                done = done(&mut self.journaled) => {
+                    if let (Some(journaled), Some(done)) = (&mut self.journaled, done) {
+                        journaled.finish(done, &mut self.outbox);
+                    }
+                }
                 () = tokio::time::sleep_until(self.give_up.unwrap_or(far)), if self.give_up.is_some() => self.give_up(),
-                () = tokio::time::sleep_until(retry), if self.outbox.is_congested() => {}
+                () = tokio::time::sleep_until(retry), if retry < far => {}
                 // Subscribers that do not take what they lack hold the stop up only so long.
                 () = tokio::time::sleep_until(finish_by.unwrap_or(far)), if self.barrier_holds_stop() => self.finish(),
             }
             post.mailbox(post.control()).wake_up();
+        }
+        if let Some(journaled) = self.journaled.take() {
+            journaled.close(&mut self.outbox).await;
         }
         if let Some(stopped) = self.stopped.take() {
             // Whoever asked for the stop may be gone.
@@ -258,15 +287,19 @@ impl Memory {
                 Mail::Reported { token, topics, last } => self.reported(token, topics, last),
                 Mail::TopicsWanted { from, client } => self.want_topics(Wanted::Client { place: from, client }),
                 Mail::Finished => self.finished += 1,
-                other => unreachable!("this mail is a shard's: {other:?}"),
+                other => {
+                    let journaled = self.journaled.as_mut().expect("a home's mail comes only where there are journals");
+                    journaled.take(other, &mut self.outbox);
+                }
             }
         }
     }
 
-    fn position_came(&mut self, ticket: u64, result: Result<Position, TopicsMax>) {
-        match self.tickets.remove(&ticket) {
-            Some((number, at)) => self.resolve(number, at, result.map_err(|TopicsMax| PublishError::TopicsMax)),
-            None => tracing::warn!("a source's publication was refused: the gateway holds topics_max topics already"),
+    fn position_came(&mut self, ticket: u64, result: Result<Position, NotPublished>) {
+        match (self.tickets.remove(&ticket), result) {
+            (Some((number, at)), result) => self.resolve(number, at, result.map_err(PublishError::from)),
+            (None, Err(refusal)) => tracing::warn!("a source's publication was refused: {refusal}"),
+            (None, Ok(_)) => unreachable!("a position is told only to who asked for it"),
         }
     }
 
@@ -277,7 +310,7 @@ impl Memory {
         let token = self.tokens_given;
         let shards = self.outbox.post().shards();
         self.barriers.insert(token, Barrier { missing: shards, then });
-        (0..shards).for_each(|home| self.outbox.send(home, Mail::Barrier { token }));
+        (0..self.outbox.post().homes()).for_each(|home| self.outbox.send(home, Mail::Barrier { token }));
     }
 
     fn drained(&mut self, token: u64) {
@@ -305,6 +338,7 @@ impl Memory {
         self.stopped = Some(answer.unwrap_or_else(|| oneshot::channel().0));
         // Closed, so that every other request finds the gateway stopping; those in the queue are dropped, which says the same.
         self.requests.close();
+        self.permits.close();
         while self.requests.try_recv().is_ok() {}
         (0..self.outbox.post().shards()).for_each(|shard| self.outbox.send(shard, Mail::Pause));
         self.send_barrier(Then::Settle);
@@ -324,7 +358,7 @@ impl Memory {
         self.topics_wanted.push(wanted);
         if self.report.is_none() {
             self.tokens_given += 1;
-            let (token, missing) = (self.tokens_given, self.outbox.post().shards());
+            let (token, missing) = (self.tokens_given, self.outbox.post().homes());
             self.report = Some(Report { token, missing, topics: HashMap::new() });
             (0..missing).for_each(|shard| self.outbox.send(shard, Mail::Report { token }));
         }
@@ -367,6 +401,14 @@ impl Memory {
     }
 }
 
+/// What the home of journaled topics has done; never where there is none.
+async fn done(journaled: &mut Option<Journaled>) -> Option<Done> {
+    match journaled {
+        Some(journaled) => journaled.done().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The list for clients: names and positions of the first thousand.
 fn topics_json(topics: &[TopicReport]) -> Bytes {
     let entry = |topic: &TopicReport| {
@@ -403,8 +445,8 @@ mod tests {
     fn a_stop_waits_for_what_a_shard_took_before_it_heard_of_it() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
         runtime.block_on(async {
-            let post = Post::new(2, 64);
-            let (mut memory, _handle) = Memory::new(post.clone(), &Limits::default()).expect("a bell can be made");
+            let post = Post::new(2, 64, &[]);
+            let (mut memory, _handle) = Memory::new(post.clone(), &Limits::default(), None).expect("a bell can be made");
             memory.begin_stop(None);
             let publication = NewPublication::new(
                 TopicName::parse("late").expect("it is a name"),

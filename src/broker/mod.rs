@@ -4,19 +4,23 @@
 //! passes on to the shards.
 
 pub mod bell;
+pub mod journaled;
 pub mod memory;
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::hub::{NewPublication, Position, TopicName};
+use crate::hub::{KeyError, NewPublication, Position, TopicName};
+use crate::shard::mail::{NotPublished, Post};
 use crate::tls::Acceptors;
 
 /// Clonable, sendable handle to the broker; all calls are for the control runtime.
 #[derive(Clone, Debug)]
 pub struct Handle {
     requests: mpsc::Sender<Request>,
+    /// Where there are journals: which topics have one, and how many of their publications may still be handed over.
+    journaled: Option<(Arc<Post>, Arc<Semaphore>)>,
 }
 
 /// Why a publication was not taken.
@@ -31,6 +35,22 @@ pub enum PublishError {
     /// `topics_max` topics exist.
     #[error("the gateway holds topics_max topics already")]
     TopicsMax,
+    /// Its topic's journal cannot be written.
+    #[error("{}", NotPublished::Journal)]
+    Journal,
+    /// The topic's `key` finds something that cannot be one.
+    #[error("{}", NotPublished::Key(*.0))]
+    Key(KeyError),
+}
+
+impl From<NotPublished> for PublishError {
+    fn from(why: NotPublished) -> PublishError {
+        match why {
+            NotPublished::TopicsMax => PublishError::TopicsMax,
+            NotPublished::Journal => PublishError::Journal,
+            NotPublished::Key(error) => PublishError::Key(error),
+        }
+    }
 }
 
 /// What is told of a topic.
@@ -59,15 +79,15 @@ enum Request {
 
 impl Handle {
     /// A handle, and the queue that the broker serves; where it is full, whoever asks waits.
-    fn new(requests_max: u32) -> (Handle, mpsc::Receiver<Request>) {
+    fn new(requests_max: u32, journaled: Option<(Arc<Post>, Arc<Semaphore>)>) -> (Handle, mpsc::Receiver<Request>) {
         let (requests, queue) = mpsc::channel(requests_max as usize);
-        (Handle { requests }, queue)
+        (Handle { requests, journaled }, queue)
     }
 
     /// A handle whose broker is gone: every call finds the gateway stopping.
     #[cfg(test)]
     pub(crate) fn stopped() -> Handle {
-        Handle::new(1).0
+        Handle::new(1, None).0
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, PublishError> {
@@ -81,6 +101,12 @@ impl Handle {
     /// # Errors
     /// [`PublishError::Stopping`].
     pub async fn send(&self, publication: NewPublication) -> Result<(), PublishError> {
+        // Each waits here by itself while a journal cannot be written; in the broker's queue it would hold up everybody else.
+        if let Some((post, permits)) = &self.journaled
+            && post.home(&publication.topic) == post.control()
+        {
+            permits.acquire().await.map_err(|_| PublishError::Stopping)?.forget();
+        }
         self.requests.send(Request::Send(publication)).await.map_err(|_| PublishError::Stopping)
     }
 

@@ -90,6 +90,13 @@ impl Lost {
     }
 }
 
+impl Lost {
+    /// What the gateway closed it with.
+    pub(super) fn code(&self) -> Option<CloseCode> {
+        if let Lost::Closed(code, _) = self { Some(*code) } else { None }
+    }
+}
+
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

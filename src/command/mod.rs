@@ -1,10 +1,12 @@
-//! What the command line asks for: serve, check, config, tail, publish.
+//! What the command line asks for: serve, check, config, tail, publish, journal.
 //!
 //! Invariant: whatever goes wrong is one sentence on standard error and exit code 2; standard output bears only what was
 //! asked for, and a reader that closes it ends the command quietly.
 
+mod backoff;
 mod client;
 mod endpoint;
+mod journal;
 mod log;
 mod publish;
 mod serve;
@@ -22,6 +24,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
 use crate::gateway::{StartError, certificates};
+use crate::journal::JournalError;
 
 const EXIT_FAILED: u8 = 2;
 
@@ -65,6 +68,8 @@ enum Command {
     Tail(tail::TailArgs),
     /// Publishes each line of a file or of standard input
     Publish(publish::PublishArgs),
+    /// Reads the files of journaled topics
+    Journal(journal::JournalArgs),
 }
 
 #[derive(Debug, Args)]
@@ -85,6 +90,8 @@ enum CommandError {
     Start(#[from] StartError),
     #[error("standard output cannot be written ({0}); what was to be printed is lost")]
     Output(io::Error),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     #[error("{0}")]
     Client(String),
     #[error("{0}")]
@@ -121,6 +128,7 @@ impl Cli {
             Some(Command::Config) => print(&config::default_text()),
             Some(Command::Tail(args)) => tail::run(&args),
             Some(Command::Publish(args)) => publish::run(&args),
+            Some(Command::Journal(args)) => journal::run(&args),
         }
     }
 }

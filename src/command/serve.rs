@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, ValueEnum, value_parser};
 use super::{CommandError, log, read};
 use crate::config::{self, Config, Listener, LogFormat, LogLevel, Replay, Source, Speed, forms};
 use crate::gateway;
+use crate::journal::segment::is_journal;
 
 /// What `tidegate serve` takes.
 #[derive(Debug, Default, Args)]
@@ -108,8 +109,9 @@ fn addresses_differ(config: &Config) -> Result<(), CommandError> {
 pub(super) fn recordings_can_be_read(config: &Config) -> Result<(), CommandError> {
     for source in &config.sources {
         let Source::Replay(Replay { file, .. }) = source else { continue };
-        let readable = File::open(file)
-            .and_then(|opened| if opened.metadata()?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(()) });
+        let readable = File::open(file).and_then(|opened| {
+            if opened.metadata()?.is_dir() && !is_journal(file) { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(()) }
+        });
         readable.map_err(|source| CommandError::Unreadable { what: "the recording", file: file.clone(), source })?;
     }
     Ok(())

@@ -1,4 +1,7 @@
-//! `tidegate tail`: subscribes and prints, and connects again when the connection is lost.
+//! `tidegate tail`: subscribes and prints, and connects again when the connection is lost: where it was, as far as the gateway
+//! still holds that.
+
+mod streams;
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
@@ -11,6 +14,8 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+pub(super) use self::streams::Streams;
+use super::backoff::Backoff;
 use super::client::{Client, ErrorBody, Lost};
 use super::endpoint::{Endpoint, push_encoded};
 use super::{CommandError, say};
@@ -32,6 +37,12 @@ pub(super) struct TailArgs {
     /// Streams, `topic` or `topic;option`; before them the gateway's URL [default: ws://127.0.0.1:8080]
     #[arg(value_name = "STREAM", required = true)]
     streams: Vec<String>,
+    /// First all after this position of the one stream, as far as it is still held, then live
+    #[arg(long, value_name = "EPOCH:OFFSET", conflicts_with = "raw")]
+    since: Option<String>,
+    /// First the newest publication of each stream (with --since only where that is not held any more), then live
+    #[arg(long)]
+    last: bool,
     /// Payloads only, as they come over a raw connection, one stream
     #[arg(long, conflicts_with = "json")]
     raw: bool,
@@ -48,11 +59,14 @@ pub(super) struct TailArgs {
 
 const EXAMPLES: &str = "\
 Prints one publication a line: topic and payload. Binary payloads are escaped, but with --raw.
-What was published while the connection was lost is not seen.
+A lost connection is made again, and goes on where it was lost; what the gateway does not hold
+any more is told on standard error. With --raw, patterns and rates, what was published meanwhile
+is not seen.
 
 Examples:
   tidegate tail demo.trades.BTC-USD demo.bbo.BTC-USD
-  tidegate tail --json --count 1 'demo.bbo.BTC-USD;last'
+  tidegate tail --json --count 1 --last demo.bbo.BTC-USD
+  tidegate tail --since mb3k9x2:840 demo.trades.BTC-USD
   tidegate tail wss://feed.example.com --raw btcusdt@trade | jq .p";
 
 /// Prints until `--count` is reached, standard output is closed or the gateway refuses.
@@ -68,28 +82,42 @@ pub(super) fn run(args: &TailArgs) -> Result<(), CommandError> {
         (_, true) => Form::Message,
         _ => Form::TopicAndPayload,
     };
-    tail(&endpoint, &Target::of(form, streams), Printer::new(form, args.count, io::stdout().lock()))
+    let streams = Streams::new(&with_options(args, streams)?, form != Form::Payload);
+    tail(&endpoint, form, streams, Printer::new(form, args.count, io::stdout().lock()))
+}
+
+/// The streams with what the flags add.
+fn with_options(args: &TailArgs, streams: &[String]) -> Result<Vec<String>, CommandError> {
+    if args.since.is_some() && streams.len() > 1 {
+        let sentence = "--since is a position in one topic; write it behind each stream, as in 'a;since=EPOCH:OFFSET'";
+        return Err(CommandError::Arguments(sentence.into()));
+    }
+    let since = args.since.as_ref().map(|position| format!(";since={position}")).unwrap_or_default();
+    let last = |stream: &str| args.last && !stream.split(';').any(|option| option == "last");
+    Ok(streams.iter().map(|stream| format!("{stream}{since}{}", if last(stream) { ";last" } else { "" })).collect())
 }
 
 /// Connects, prints, and connects again.
-pub(super) fn tail(endpoint: &Endpoint, target: &Target, mut printer: Printer<impl Write>) -> End {
+pub(super) fn tail(endpoint: &Endpoint, form: Form, mut streams: Streams, mut printer: Printer<impl Write>) -> End {
     let mut backoff = Backoff::default();
     let mut was_open = false;
     loop {
-        let lost = match Client::connect(endpoint, &target.path, Some(SILENCE)) {
+        let target = Target::of(form, &streams.texts());
+        let (lost, code) = match Client::connect(endpoint, &target.path, Some(SILENCE)) {
             Err(error) if !error.is_passing() || !was_open => return Err(CommandError::Client(error.to_string())),
-            Err(error) => error.to_string(),
+            Err(error) => (error.to_string(), None),
             Ok(mut client) => {
                 was_open = true;
-                match follow(&mut client, target, &mut printer, &mut backoff) {
+                match follow(&mut client, &target, &mut streams, &mut printer, &mut backoff) {
                     Ok(outcome) => return outcome,
                     Err(lost) if !lost.is_passing() => return Err(CommandError::Client(lost.to_string())),
-                    Err(lost) => lost.to_string(),
+                    Err(lost) => (lost.to_string(), lost.code()),
                 }
             }
         };
-        let wait = backoff.next();
-        say(&format!("{lost}; connecting again in {:.1} s", wait.as_secs_f64()));
+        let wait = backoff.next(code);
+        let missed = if streams.misses() { "; what is published meanwhile is not seen" } else { "" };
+        say(&format!("{lost}; connecting again in {:.1} s{missed}", wait.as_secs_f64()));
         std::thread::sleep(wait);
     }
 }
@@ -165,14 +193,20 @@ fn subscribes(streams: &[String]) -> Vec<String> {
 }
 
 /// Prints what comes over one connection; `Ok` is the end of the command.
-fn follow(client: &mut Client, target: &Target, printer: &mut Printer<impl Write>, backoff: &mut Backoff) -> Result<End, Lost> {
+fn follow(
+    client: &mut Client,
+    target: &Target,
+    streams: &mut Streams,
+    printer: &mut Printer<impl Write>,
+    backoff: &mut Backoff,
+) -> Result<End, Lost> {
     for request in &target.subscribes {
         client.sender().send(Opcode::Text, request.as_bytes())?;
     }
     loop {
         let turn = client.receive(|message| {
             *backoff = Backoff::default();
-            printer.message(&message)
+            printer.message(&message, streams)
         })?;
         let end = match turn {
             ControlFlow::Break(end) => Some(end),
@@ -208,18 +242,26 @@ impl<W: Write> Printer<W> {
         Printer { form, left: count, output: BufWriter::new(output) }
     }
 
-    fn message(&mut self, message: &Message<'_>) -> ControlFlow<End> {
-        let line = match line(self.form, message) {
-            Line::Publication(line) => line,
-            Line::Nothing => return ControlFlow::Continue(()),
+    fn message(&mut self, message: &Message<'_>, streams: &mut Streams) -> ControlFlow<End> {
+        let (line, place) = match line(self.form, message) {
+            Line::Publication { line, place } => (line, place),
+            Line::Reply => {
+                streams.replied(&message.bytes).iter().for_each(|note| say(note));
+                return ControlFlow::Continue(());
+            }
             Line::Note(note) => {
+                streams.event(&message.bytes);
                 say(&note);
                 return ControlFlow::Continue(());
             }
+            Line::Nothing => return ControlFlow::Continue(()),
             Line::Refused(sentence) => return ControlFlow::Break(Err(CommandError::Client(sentence))),
         };
         if let Err(error) = self.output.write_all(&line).and_then(|()| self.output.write_all(b"\n")) {
             return ControlFlow::Break(output_failed(&error));
+        }
+        if let Some((topic, offset)) = place {
+            streams.came(&topic, offset);
         }
         self.left = self.left.map(|left| left - 1);
         if self.left == Some(0) { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
@@ -229,7 +271,13 @@ impl<W: Write> Printer<W> {
 /// What a message is to be printed as.
 #[derive(Debug, PartialEq)]
 enum Line<'m> {
-    Publication(Cow<'m, [u8]>),
+    Publication {
+        line: Cow<'m, [u8]>,
+        /// Topic and offset, but on a raw connection.
+        place: Option<(Cow<'m, str>, u64)>,
+    },
+    /// The reply to a subscription.
+    Reply,
     /// An event of the gateway, for standard error.
     Note(String),
     /// The gateway refuses what was asked for.
@@ -241,6 +289,7 @@ enum Line<'m> {
 struct TextPublication<'m> {
     #[serde(borrow)]
     stream: Cow<'m, str>,
+    o: u64,
     #[serde(borrow)]
     data: &'m RawValue,
 }
@@ -255,20 +304,20 @@ struct Failure {
 fn line<'m>(form: Form, message: &'m Message<'_>) -> Line<'m> {
     let bytes: &[u8] = &message.bytes;
     if form == Form::Payload {
-        return Line::Publication(bytes.into());
+        return Line::Publication { line: bytes.into(), place: None };
     }
     if message.kind == MessageKind::Binary {
         return binary(form, bytes);
     }
     if bytes.starts_with(b"{\"stream\":") {
-        if form == Form::Message {
-            return Line::Publication(bytes.into());
-        }
         return match serde_json::from_slice::<TextPublication<'_>>(bytes) {
-            Ok(publication) => {
+            Ok(TextPublication { stream, o, .. }) if form == Form::Message => {
+                Line::Publication { line: bytes.into(), place: Some((stream, o)) }
+            }
+            Ok(TextPublication { stream, o, data }) => {
                 // Line ends can stand between JSON's tokens only, where a space is as good.
-                let payload = publication.data.get().replace(['\n', '\r'], " ");
-                Line::Publication(format!("{} {payload}", publication.stream).into_bytes().into())
+                let payload = data.get().replace(['\n', '\r'], " ");
+                Line::Publication { line: format!("{stream} {payload}").into_bytes().into(), place: Some((stream, o)) }
             }
             Err(error) => Line::Note(format!("a publication cannot be read ({error})")),
         };
@@ -282,7 +331,7 @@ fn line<'m>(form: Form, message: &'m Message<'_>) -> Line<'m> {
     if bytes.starts_with(b"{\"e\":") {
         return Line::Note(format!("the gateway says {}", String::from_utf8_lossy(bytes)));
     }
-    Line::Nothing
+    if bytes.starts_with(b"{\"result\":") { Line::Reply } else { Line::Nothing }
 }
 
 /// docs/protocol.md, Combined: `u8` 1, `u8` flags (1: time follows), `u16` length of the topic, topic, `u64` offset, `u64`
@@ -304,29 +353,7 @@ fn binary(form: Form, bytes: &[u8]) -> Line<'static> {
         Form::Message => json!({"stream": topic, "o": offset, "binary": escaped}).to_string(),
         _ => format!("{topic} {escaped}"),
     };
-    Line::Publication(line.into_bytes().into())
-}
-
-/// How long to wait before connecting again: at random up to a bound that doubles, so that a thousand clients that lost
-/// the same gateway do not come back at once.
-#[derive(Debug, Default)]
-struct Backoff {
-    tries: u32,
-}
-
-impl Backoff {
-    const FIRST_MS: u64 = 500;
-    const LONGEST_MS: u64 = 30_000;
-
-    fn bound_ms(&self) -> u64 {
-        (Self::FIRST_MS << self.tries.min(16)).min(Self::LONGEST_MS)
-    }
-
-    fn next(&mut self) -> Duration {
-        let wait = Duration::from_millis(rand::random_range(0..=self.bound_ms()));
-        self.tries += 1;
-        wait
-    }
+    Line::Publication { line: line.into_bytes().into(), place: Some((topic.to_owned().into(), offset)) }
 }
 
 #[cfg(test)]
@@ -338,35 +365,39 @@ mod tests {
         assert_eq!(line(form, &message), *expected, "{}", bytes.escape_ascii());
     }
 
-    fn publication(line: &str) -> Line<'_> {
-        Line::Publication(line.as_bytes().into())
+    fn publication<'l>(line: &'l str, topic: &'l str, offset: u64) -> Line<'l> {
+        Line::Publication { line: line.as_bytes().into(), place: Some((topic.into(), offset)) }
+    }
+
+    fn payload(bytes: &[u8]) -> Line<'_> {
+        Line::Publication { line: bytes.into(), place: None }
     }
 
     #[test]
     fn text_messages_become_lines() {
         let check = |form, text: &str, expected| check(form, MessageKind::Text, text.as_bytes(), &expected);
         let text = r#"{"stream":"a.b","o":7,"data":{"e":"trade" , "p":"1"}}"#;
-        check(Form::TopicAndPayload, text, publication(r#"a.b {"e":"trade" , "p":"1"}"#));
-        check(Form::Message, text, publication(text));
-        check(Form::Payload, text, publication(text));
-        check(Form::TopicAndPayload, r#"{"stream":"a","o":1,"t":5,"data":"x\ny"}"#, publication(r#"a "x\ny""#));
-        check(Form::TopicAndPayload, "{\"stream\":\"a\",\"o\":1,\"data\":[1,\r\n2]}", publication("a [1,  2]"));
-        check(Form::TopicAndPayload, r#"{"result":null,"id":null}"#, Line::Nothing);
+        check(Form::TopicAndPayload, text, publication(r#"a.b {"e":"trade" , "p":"1"}"#, "a.b", 7));
+        check(Form::Message, text, publication(text, "a.b", 7));
+        check(Form::Payload, text, payload(text.as_bytes()));
+        check(Form::TopicAndPayload, r#"{"stream":"a","o":1,"t":5,"data":"x\ny"}"#, publication(r#"a "x\ny""#, "a", 1));
+        check(Form::TopicAndPayload, "{\"stream\":\"a\",\"o\":1,\"data\":[1,\r\n2]}", publication("a [1,  2]", "a", 1));
+        check(Form::TopicAndPayload, r#"{"result":null,"id":null}"#, Line::Reply);
         let refused = Line::Refused("the gateway refuses (error 3): `a b` is no topic".into());
         check(Form::Message, r#"{"error":{"code":3,"msg":"`a b` is no topic"},"id":1}"#, refused);
         let event = r#"{"e":"serverShutdown","E":1,"in":0}"#;
         check(Form::TopicAndPayload, event, Line::Note(format!("the gateway says {event}")));
-        check(Form::Payload, event, publication(event));
+        check(Form::Payload, event, payload(event.as_bytes()));
     }
 
     #[test]
     fn binary_messages_become_lines() {
         let check = |form, bytes: &[u8], expected| check(form, MessageKind::Binary, bytes, &expected);
         let plain = b"\x01\x00\x00\x03a.b\0\0\0\0\0\0\x01\x00\xff\nx";
-        check(Form::TopicAndPayload, plain, publication(r"a.b \xff\nx"));
-        check(Form::Message, plain, publication(r#"{"binary":"\\xff\\nx","o":256,"stream":"a.b"}"#));
-        check(Form::Payload, plain, Line::Publication(plain.into()));
-        check(Form::TopicAndPayload, b"\x01\x01\x00\x01a\0\0\0\0\0\0\0\x0112345678z", publication("a z"));
+        check(Form::TopicAndPayload, plain, publication(r"a.b \xff\nx", "a.b", 256));
+        check(Form::Message, plain, publication(r#"{"binary":"\\xff\\nx","o":256,"stream":"a.b"}"#, "a.b", 256));
+        check(Form::Payload, plain, payload(plain));
+        check(Form::TopicAndPayload, b"\x01\x01\x00\x01a\0\0\0\0\0\0\0\x0112345678z", publication("a z", "a", 1));
         let strange = || Line::Note("a binary publication cannot be read: its layout is not known here".into());
         for cut in 0..15 {
             check(Form::TopicAndPayload, &plain[..cut], strange());
@@ -390,6 +421,19 @@ mod tests {
     }
 
     #[test]
+    fn flags_stand_behind_the_streams() {
+        let with = |since: Option<&str>, last, streams: &[&str]| {
+            let streams: Vec<String> = streams.iter().map(ToString::to_string).collect();
+            let since = since.map(ToOwned::to_owned);
+            let args = TailArgs { streams: Vec::new(), since, last, raw: false, json: false, count: None, ca: None };
+            with_options(&args, &streams).map_err(|error| error.to_string())
+        };
+        assert_eq!(with(Some("e:1"), true, &["a"]), Ok(vec!["a;since=e:1;last".into()]));
+        assert_eq!(with(None, true, &["a;last", "b;ts=1"]), Ok(vec!["a;last".into(), "b;ts=1;last".into()]));
+        assert!(with(Some("e:1"), false, &["a", "b"]).expect_err("two topics").contains("--since is a position in one topic"));
+    }
+
+    #[test]
     fn few_streams_go_into_the_url_and_many_into_requests() {
         let of = |form, streams: &[String]| Target::of(form, streams);
         let few = ["a@b".to_owned(), "c;last".to_owned()];
@@ -406,19 +450,5 @@ mod tests {
             subscribed.extend(request["params"].as_array().expect("a list").iter().map(|s| s.as_str().expect("text").to_owned()));
         }
         assert_eq!(subscribed, many);
-    }
-
-    #[test]
-    fn waits_grow_up_to_a_bound() {
-        let mut backoff = Backoff::default();
-        let bounds: Vec<u64> = (0..40)
-            .map(|_| {
-                let bound = backoff.bound_ms();
-                assert!(backoff.next().as_millis() <= bound.into());
-                bound
-            })
-            .collect();
-        assert_eq!(bounds[..8], [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
-        assert!(bounds[8..].iter().all(|bound| *bound == 30_000));
     }
 }

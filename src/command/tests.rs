@@ -8,7 +8,7 @@ use clap::CommandFactory;
 
 use super::client::Client;
 use super::endpoint::Endpoint;
-use super::tail::{Form, Printer, Target, tail};
+use super::tail::{Form, Printer, Streams, tail};
 use super::*;
 use crate::http::{self, HeadReader, Progress};
 use crate::ws::{Assembler, CloseCode, Connection, Event, Limits, Opcode, Role, frame, handshake};
@@ -33,6 +33,7 @@ fn wrong_arguments_are_one_sentence() {
         (&["check"], &["--config <FILE>"]),
         (&["tail"], &["<STREAM>"]),
         (&["tail", "--raw", "--json", "a"], &["cannot be used with"]),
+        (&["tail", "--raw", "--since", "e:1", "a"], &["cannot be used with"]),
         (&["publish"], &["<TOPIC>"]),
         (&["publish", "a.*"], &["only names can be published to"]),
     ] {
@@ -151,7 +152,7 @@ fn gateway<T: Send + 'static>(script: impl FnOnce(&TcpListener) -> T + Send + 's
 fn tailed(endpoint: &Endpoint, form: Form, streams: &[&str], count: u64) -> (String, Result<(), String>) {
     let streams: Vec<String> = streams.iter().map(ToString::to_string).collect();
     let mut output = Vec::new();
-    let end = tail(endpoint, &Target::of(form, &streams), Printer::new(form, Some(count), &mut output));
+    let end = tail(endpoint, form, Streams::new(&streams, form != Form::Payload), Printer::new(form, Some(count), &mut output));
     (String::from_utf8(output).expect("text"), end.map_err(|error| error.to_string()))
 }
 
@@ -168,7 +169,7 @@ fn tail_prints_publications_and_ends_after_count() {
     });
     assert_eq!(tailed(&endpoint, Form::TopicAndPayload, &["a;last", "b"], 2), ("a {\"p\":1}\nb 2\n".into(), Ok(())));
     let (target, sent) = script.join().expect("the script");
-    assert_eq!(target, "/stream?streams=a;last/b");
+    assert_eq!(target, "/stream?streams=a;last/b;since=0:0");
     assert_eq!(sent, [Sent::Pong(b"you?".to_vec()), Sent::Close(Some(1000))]);
 }
 
@@ -188,16 +189,19 @@ fn tail_raw_prints_payloads() {
 fn tail_connects_again_when_the_connection_is_lost() {
     let (endpoint, script) = gateway(|listener| {
         let mut first = Peer::accept(listener);
+        first.send(Opcode::Text, br#"{"result":[{"stream":"a","epoch":"e","offset":0,"recovered":false}],"id":null}"#);
         first.send(Opcode::Text, br#"{"stream":"a","o":1,"data":1}"#);
-        first.close(1012, "restart");
+        first.close(1001, "restart");
         let answer = first.read_all();
         drop(Peer::refuse(listener, 503, "busy"));
         let mut second = Peer::accept(listener);
         second.send(Opcode::Text, br#"{"stream":"a","o":2,"data":2}"#);
-        answer
+        (answer, second.target.clone())
     });
     assert_eq!(tailed(&endpoint, Form::TopicAndPayload, &["a"], 2), ("a 1\na 2\n".into(), Ok(())));
-    assert_eq!(script.join().expect("the script"), [Sent::Close(Some(1000))]);
+    let (answer, target) = script.join().expect("the script");
+    assert_eq!(answer, [Sent::Close(Some(1000))]);
+    assert_eq!(target, "/stream?streams=a;since=e:1", "it goes on where it was");
 }
 
 #[test]
@@ -213,7 +217,7 @@ fn tail_subscribes_many_streams_by_requests() {
     assert_eq!(tailed(&endpoint, Form::Message, &streams, 1), (String::new(), Err(refused.into())));
     let (target, sent) = script.join().expect("the script");
     assert_eq!(target, "/stream");
-    assert!(matches!(&sent[0], Sent::Text(text) if text.contains("\"topic.0\",\"topic.1\"")), "{sent:?}");
+    assert!(matches!(&sent[0], Sent::Text(text) if text.contains("\"topic.0;since=0:0\",\"topic.1;since=0:0\"")), "{sent:?}");
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use super::forms::covers;
-use super::{ClientCertificates, Config, Limits, ListenerTls, PublishAllow, Replay, Shards, Source, Speed, Topic};
+use super::{
+    ClientCertificates, Config, JournalFlush, Limits, ListenerTls, PublishAllow, Replay, Shards, Source, Speed, Topic,
+    TopicJournal,
+};
 
 /// What is in force, one line for each part.
 #[must_use]
@@ -32,6 +35,9 @@ pub fn in_force(config: &Config) -> String {
     }
     let others = if config.topics.is_empty() { "all" } else { "all others" };
     lines.push(("topics", ring(&Topic::default(), others)));
+    if config.topics.iter().any(|topic| topic.journal.is_some()) {
+        lines.push(("journal", config.journal.directory.display().to_string()));
+    }
     lines.push(("shards", shards(&config.shards)));
     lines.push(("limits", differing(&config.limits, &Limits::default())));
     lines.push(("slow clients", slow_clients(&config.limits)));
@@ -99,7 +105,16 @@ fn ring(topic: &Topic, pattern: &str) -> String {
     let kind = format!("{:?}", topic.kind).to_lowercase();
     let flush = if topic.flush_us > 0 { format!(", flushed every {} us", topic.flush_us) } else { String::new() };
     let held = bytes(topic.ring_bytes.into());
-    format!("{pattern}: {kind}, ring of {} publications or {held}{flush}", topic.ring_publications)
+    let journal = topic.journal.map(journal).unwrap_or_default();
+    format!("{pattern}: {kind}, ring of {} publications or {held}{flush}{journal}", topic.ring_publications)
+}
+
+fn journal(journal: TopicJournal) -> String {
+    let flush = match journal.flush {
+        JournalFlush::EveryMs(every_ms) => format!("on disk every {every_ms} ms"),
+        JournalFlush::Always => "on disk before it is delivered".into(),
+    };
+    format!(", journal {flush}, {} or {} s kept", bytes(journal.keep_bytes), journal.keep_s)
 }
 
 fn shards(shards: &Shards) -> String {

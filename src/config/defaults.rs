@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{
-    Admin, Config, Echo, Limits, Listener, ListenerKind, Log, LogFormat, LogLevel, Page, Publish, PublishAllow, Replay, Shards,
-    Slow, Source, Speed, Synthetic, Topic, TopicKind,
+    Admin, Config, Echo, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind, Log, LogFormat, LogLevel, Page,
+    Publish, PublishAllow, Replay, Shards, Slow, Source, Speed, Synthetic, Topic, TopicJournal, TopicKind,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -33,6 +33,7 @@ impl Default for Config {
             admin: Admin::default(),
             topics: Vec::new(),
             sources: Vec::new(),
+            journal: Journal::default(),
             limits: Limits::default(),
             shards: Shards::default(),
             publish: Publish::default(),
@@ -86,7 +87,31 @@ impl Default for Topic {
             slow_lag_bytes: 64 << 10,
             slow_lag_ms: 500,
             rates_ms: vec![100, 250, 1000],
+            journal: None,
         }
+    }
+}
+
+impl TopicJournal {
+    /// The milliseconds of `every_ms` where nothing else is said.
+    pub const EVERY_MS: u32 = 100;
+}
+
+impl Default for TopicJournal {
+    fn default() -> TopicJournal {
+        TopicJournal {
+            flush: JournalFlush::EveryMs(TopicJournal::EVERY_MS),
+            segment_bytes: 64 << 20,
+            keep_bytes: 1 << 30,
+            keep_s: 86_400,
+            full: JournalFull::Refuse,
+        }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Journal {
+        Journal { directory: "tidegate-journal".into(), topics_max: 1024 }
     }
 }
 
@@ -177,6 +202,7 @@ impl Default for Limits {
             close_deadline_ms: 5000,
             send_timeout_ms: 30_000,
             send_unsent_bytes_max: 16 << 10,
+            conflate_unsent_bytes: 16 << 10,
             visit_bytes_max: 256 << 10,
             tls_visit_bytes_max: 16 << 10,
             tls_handshake_bytes_max: 8192,

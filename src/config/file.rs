@@ -8,8 +8,9 @@ use serde::Deserialize;
 use super::document::{Document, Place};
 use super::error::ConfigError;
 use super::{
-    Admin, CertificateFiles, ClientCertificates, Config, Echo, Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat,
-    LogLevel, Page, Publish, PublishAllow, Replay, Shards, Slow, Source, Speed, Synthetic, Topic, TopicKind, rules,
+    Admin, CertificateFiles, ClientCertificates, Config, Echo, Journal, JournalFlush, JournalFull, Limits, Listener,
+    ListenerKind, ListenerTls, Log, LogFormat, LogLevel, Page, Publish, PublishAllow, Replay, Shards, Slow, Source, Speed,
+    Synthetic, Topic, TopicJournal, TopicKind, rules,
 };
 
 /// Reads the text of a configuration file; `file` is only named in errors.
@@ -29,6 +30,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
         admin: shape.admin.map_or_else(Admin::default, AdminShape::into_admin),
         topics: shape.topic.into_iter().map(TopicShape::into_topic).collect(),
         sources: sources.collect::<Result<_, _>>()?,
+        journal: shape.journal,
         limits: shape.limits,
         shards: shape.shards,
         publish: shape.publish.into_publish(),
@@ -50,6 +52,8 @@ struct FileShape {
     topic: Vec<TopicShape>,
     #[serde(default)]
     source: Vec<SourceShape>,
+    #[serde(default)]
+    journal: Journal,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
@@ -164,16 +168,31 @@ struct TopicShape {
     slow_lag_bytes: Option<u32>,
     slow_lag_ms: Option<u32>,
     rates_ms: Option<Vec<u32>>,
+    #[serde(default)]
+    journal: bool,
+    journal_flush: Option<FlushWord>,
+    journal_every_ms: Option<u32>,
+    journal_segment_bytes: Option<u32>,
+    journal_keep_bytes: Option<u64>,
+    journal_keep_s: Option<u32>,
+    journal_full: Option<JournalFull>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FlushWord {
+    EveryMs,
+    Always,
 }
 
 impl TopicShape {
     fn into_topic(self) -> Topic {
         let default = Topic::default();
+        let journal = self.journal.then(|| self.journal_settings());
         let slow_default = self.slow_default.unwrap_or(default.slow_default);
         // What happens without a choice may be chosen.
         let slow_allowed = self.slow_allowed.unwrap_or_else(|| vec![slow_default]);
         Topic {
-            pattern: self.pattern,
             kind: self.kind.unwrap_or(default.kind),
             ring_publications: self.ring_publications.unwrap_or(default.ring_publications),
             ring_bytes: self.ring_bytes.unwrap_or(default.ring_bytes),
@@ -186,6 +205,22 @@ impl TopicShape {
             slow_lag_bytes: self.slow_lag_bytes.unwrap_or(default.slow_lag_bytes),
             slow_lag_ms: self.slow_lag_ms.unwrap_or(default.slow_lag_ms),
             rates_ms: self.rates_ms.unwrap_or(default.rates_ms),
+            journal,
+            pattern: self.pattern,
+        }
+    }
+
+    fn journal_settings(&self) -> TopicJournal {
+        let default = TopicJournal::default();
+        TopicJournal {
+            flush: match self.journal_flush.unwrap_or(FlushWord::EveryMs) {
+                FlushWord::EveryMs => JournalFlush::EveryMs(self.journal_every_ms.unwrap_or(TopicJournal::EVERY_MS)),
+                FlushWord::Always => JournalFlush::Always,
+            },
+            segment_bytes: self.journal_segment_bytes.unwrap_or(default.segment_bytes),
+            keep_bytes: self.journal_keep_bytes.unwrap_or(default.keep_bytes),
+            keep_s: self.journal_keep_s.unwrap_or(default.keep_s),
+            full: self.journal_full.unwrap_or(default.full),
         }
     }
 }

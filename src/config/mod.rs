@@ -46,6 +46,8 @@ pub struct Config {
     pub topics: Vec<Topic>,
     /// Feeds that the gateway plays or takes in.
     pub sources: Vec<Source>,
+    /// Where journaled topics are kept.
+    pub journal: Journal,
     /// All limits.
     pub limits: Limits,
     /// Threads and turns.
@@ -165,6 +167,8 @@ pub struct Topic {
     pub slow_lag_ms: u32,
     /// Intervals that `rate=` takes.
     pub rates_ms: Vec<u32>,
+    /// Keeps what is published on disk; none: positions end with the process.
+    pub journal: Option<TopicJournal>,
 }
 
 /// What happens to a subscriber that cannot keep up.
@@ -177,6 +181,50 @@ pub enum Slow {
     Drop,
     /// Only the newest (of each key) is kept for it, and it is told how many were not sent.
     Conflate,
+}
+
+/// How a topic's journal is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicJournal {
+    /// When what is written is made to be on disk.
+    pub flush: JournalFlush,
+    /// From this size on a new segment is begun.
+    pub segment_bytes: u32,
+    /// All segments of the topic together; the oldest are removed.
+    pub keep_bytes: u64,
+    /// Segments that ended longer ago are removed.
+    pub keep_s: u32,
+    /// What is done where the disk is full.
+    pub full: JournalFull,
+}
+
+/// When a journal is made to be on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JournalFlush {
+    /// So often, while publications are delivered: a power failure takes at most so much.
+    EveryMs(u32),
+    /// Before a publication is delivered or acknowledged.
+    Always,
+}
+
+/// What is done where a journal's disk is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JournalFull {
+    /// Publications are refused, or wait, until there is room.
+    Refuse,
+    /// The topic's oldest segments are removed to make room.
+    Forget,
+}
+
+/// Where journaled topics are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Journal {
+    /// The directory; made where it is not there.
+    pub directory: PathBuf,
+    /// Topics that are written in one run.
+    pub topics_max: u32,
 }
 
 /// The kind of a topic (see docs/protocol.md).
@@ -363,6 +411,8 @@ pub struct Limits {
     pub send_timeout_ms: u32,
     /// `TCP_NOTSENT_LOWAT`: bytes that the kernel takes for a client beyond what is on the wire.
     pub send_unsent_bytes_max: u32,
+    /// The same of a subscriber of `slow=conflate`, and its `SO_SNDBUF`.
+    pub conflate_unsent_bytes: u32,
     /// Bytes in one visit of the sweep to one client.
     pub visit_bytes_max: u32,
     /// The same of a TLS client, before they are sealed.

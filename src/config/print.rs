@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::keys::{self, Form, Key, Table};
 use super::reference::TABLES;
-use super::{Admin, Limits, Listener, Shards, Synthetic, Topic};
+use super::{Admin, Journal, Limits, Listener, Shards, Synthetic, Topic, TopicJournal};
 
 /// Width of the prose.
 const COLUMNS: usize = 110;
@@ -98,6 +98,14 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
         ("topic", "slow_lag_ms") => whole(Topic::default().slow_lag_ms.into()),
         ("topic", "rates_ms") => Some(format!("{:?}", Topic::default().rates_ms)),
         ("topic", "flush_us") => whole(Topic::default().flush_us.into()),
+        ("topic", "journal") => Some("false".into()),
+        ("topic", "journal_flush") => Some("\"every_ms\"".into()),
+        ("topic", "journal_every_ms") => whole(TopicJournal::EVERY_MS.into()),
+        ("topic", "journal_segment_bytes") => whole(TopicJournal::default().segment_bytes.into()),
+        ("topic", "journal_keep_bytes") => whole(TopicJournal::default().keep_bytes),
+        ("topic", "journal_keep_s") => whole(TopicJournal::default().keep_s.into()),
+        ("topic", "journal_full") => Some("\"refuse\"".into()),
+        ("journal", name) => of_struct(&Journal::default(), name),
         ("topic", "ring_publications") => whole(Topic::default().ring_publications.into()),
         ("topic", "ring_bytes") => whole(Topic::default().ring_bytes.into()),
         ("source", "prefix") => Some(format!("{:?}", Synthetic::default().prefix)),
@@ -129,6 +137,7 @@ fn example(key: &Key) -> String {
         ("listener.tls", "client_ca") => "\"clients-ca.pem\"",
         ("listener.tls.sni", "certificate") => "\"other-certificate.pem\"",
         ("listener.tls.sni", "key") => "\"other-key.pem\"",
+        ("topic", "journal") => "true",
         ("topic", "pattern") => "\"md.book.>\"",
         ("topic", "key") => "\"/s\"",
         ("source", "file") => "\"recording.gz\"",

@@ -43,6 +43,8 @@ pub(super) const TABLES: &[Table] = &[
          yet, so only loopback addresses are taken." },
     Table { name: "topic", many: true, meaning:
         "Settings of the topics that match a pattern. The first match wins; topics that match none have the defaults." },
+    Table { name: "journal", many: false, meaning:
+        "Where the publications of topics with journal = true are kept." },
     Table { name: "source", many: true, meaning:
         "A feed that the gateway plays. Without one, only publishers bring something." },
     Table { name: "publish", many: false, meaning:
@@ -145,6 +147,28 @@ pub(super) const KEYS: &[Key] = &[
     optional("topic", "rates_ms", Form::Wholes(1, HOUR_MS, "milliseconds"),
         "Intervals that `rate=` takes on state topics: each that is asked for costs as a topic of its own that publishes once an \
          interval. Three by default, so that subscribers share them."),
+    optional("topic", "journal", Form::Flag,
+        "Keeps what is published in files, so that epoch and offsets go on after a restart and `since` works across it. The control \
+         thread orders such a topic; nothing is delivered or acknowledged before it is written."),
+    optional("topic", "journal_flush", Form::OneOf(&["every_ms", "always"]),
+        "every_ms: what is written is made to be on disk (fdatasync) every journal_every_ms, so that a crash of the gateway loses \
+         nothing and a power failure at most so much, which the topic's new epoch then says. always: before a publication is delivered or \
+         acknowledged, so that nothing acknowledged is ever lost, at the price of the disk's latency."),
+    optional("topic", "journal_every_ms", Form::Whole(1, HOUR_MS, "milliseconds"),
+        "With every_ms: how often. 100 ms are ten times a second for each topic that something is published on."),
+    optional("topic", "journal_segment_bytes", Form::Whole(4096, 1 << 30, "bytes"),
+        "From this size on a new file is begun; whole files are what is removed. A start reads the newest one of each topic."),
+    optional("topic", "journal_keep_bytes", Form::Whole(8192, 1 << 44, "bytes"),
+        "All files of one topic together, looked at when one is begun; the oldest are removed. At least twice journal_segment_bytes."),
+    optional("topic", "journal_keep_s", Form::Whole(1, u32::MAX as u64, "seconds"),
+        "Files whose last publication is older are removed, looked at when one is begun. A day by default."),
+    optional("topic", "journal_full", Form::OneOf(&["refuse", "forget"]),
+        "What happens where the disk is full. refuse: publications over HTTP and by PUBLISH are refused, other publishers and feeds wait, \
+         until there is room. forget: the topic's oldest files are removed first."),
+    optional("journal", "directory", Form::Text("the path of a directory", forms::filled),
+        "Made where it is not there; a relative path begins at the working directory. One gateway has it at a time."),
+    optional("journal", "topics_max", Form::Whole(1, 1 << 20, "topics"),
+        "Journaled topics that are published on in one run: each keeps a file open. Further ones are refused."),
     required("source", "kind", Form::OneOf(&["synthetic", "replay"]),
         "synthetic: a made-up market of some twenty instruments, each payload marked as such. replay: a recording \
          played again."),
@@ -155,7 +179,7 @@ pub(super) const KEYS: &[Key] = &[
     optional("source", "seed", Form::Whole(0, i64::MAX as u64, "any"),
         "synthetic: the same seed gives the same bytes, so that tests can be repeated."),
     optional("source", "file", Form::Text("the path of a recording", forms::filled),
-        "replay, required: the recording, plain or gzip; a relative path begins at the working directory. Lines are \
+        "replay, required: the recording, plain or gzip, or a journal (its directory or a file of it, which names its own topic); a relative path begins at the working directory. Lines are \
          `<time> <message>`, `<time>: <message>` or JSON alone; others are counted and skipped."),
     optional("source", "topic", Form::Text(TEMPLATE, forms::template),
         "replay: the topic of a message. The default fits recordings of combined streams; a message without one of the \
@@ -263,6 +287,9 @@ pub(super) const KEYS: &[Key] = &[
     limit("send_unsent_bytes_max", 1024, 16 << 20, "bytes",
         "TCP_NOTSENT_LOWAT: what the kernel takes for a client beyond what is on the wire. With its own default a \
          reader that never reads pins 4.3 MB of kernel memory, with 16 KiB 47 KB; and its lag shows while it is young."),
+    limit("conflate_unsent_bytes", 2304, 16 << 20, "bytes",
+        "The same of a client with a subscription of slow=conflate, and its SO_SNDBUF (which the kernel doubles): what it gets is old \
+         by no more than what the network and its own buffers hold."),
     limit("visit_bytes_max", 4096, 16 << 20, "bytes",
         "Most bytes of one send to one client, so that one that lags far behind does not hold up the others' turn. 17 \
          KB measured 0.7 us more than one small frame, so 256 KiB are some 11 us."),

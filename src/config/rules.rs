@@ -2,7 +2,7 @@
 
 use super::document::{Document, Place};
 use super::error::ConfigError;
-use super::{Config, PublishAllow, Slow, Topic, TopicKind};
+use super::{Config, JournalFlush, PublishAllow, Slow, Topic, TopicKind};
 
 /// Holds the settings against each other.
 pub(super) fn check(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> {
@@ -10,6 +10,7 @@ pub(super) fn check(document: &Document<'_>, config: &Config) -> Result<(), Conf
     client_certificates(document, config)?;
     publishing(document, config)?;
     slow_subscribers(document, config)?;
+    journals(document, config)?;
     threads(document, config)
 }
 
@@ -84,6 +85,32 @@ fn slow_subscribers(document: &Document<'_>, config: &Config) -> Result<(), Conf
         // The default list stands in every printed configuration and does nothing here.
         if document.has(place("rates_ms")) && topic.rates_ms != Topic::default().rates_ms {
             return Err(document.conflict(place("rates_ms"), with, "this key to be left out", hint));
+        }
+    }
+    Ok(())
+}
+
+fn journals(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> {
+    let keys =
+        ["journal_flush", "journal_every_ms", "journal_segment_bytes", "journal_keep_bytes", "journal_keep_s", "journal_full"];
+    for (index, topic) in config.topics.iter().enumerate() {
+        let place = |key| Place { table: "topic", index, key };
+        let Some(journal) = topic.journal else {
+            if let Some(key) = keys.into_iter().find(|key| document.has(place(key))) {
+                let hint = "Add `journal = true` beside it, or remove it.";
+                return Err(document.conflict(place(key), "without `journal = true`", "this key to be left out", hint));
+            }
+            continue;
+        };
+        if journal.flush == JournalFlush::Always && document.has(place("journal_every_ms")) {
+            let hint = "Remove it, or set `journal_flush = \"every_ms\"`.";
+            return Err(document.conflict(place("journal_every_ms"), "beside \"always\"", "this key to be left out", hint));
+        }
+        let least = u64::from(journal.segment_bytes) * 2;
+        if journal.keep_bytes < least {
+            let with = format!("({}) and less than twice journal_segment_bytes", journal.keep_bytes);
+            let hint = "Raise it, or lower journal_segment_bytes: only whole segments are removed.";
+            return Err(document.conflict(place("journal_keep_bytes"), with, format!("at least {least} (bytes)"), hint));
         }
     }
     Ok(())

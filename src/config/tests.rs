@@ -46,7 +46,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 fn a_key_before_the_first_table_is_told_its_table() {
     let error = parse_text("connections_max = 1\n").expect_err("a key without its table");
     let said = "gateway.toml, line 1, column 1: connections_max is not known; expected one of the tables listener, \
-                listener.tls, listener.tls.sni, admin, topic, source, publish, echo, page, log, shards, limits. It belongs below [limits].";
+                listener.tls, listener.tls.sni, admin, topic, journal, source, publish, echo, page, log, shards, limits. It belongs below [limits].";
     assert_eq!(error.to_string(), said);
 }
 
@@ -137,6 +137,15 @@ fn settings_that_do_not_go_together() {
     check_error("[shards]\nsends_per_turn = 257", 2, 18, &["shards.sends_per_turn is 257", "at most 256 (sends)"]);
     check_error("[shards]\nring_entries = 128", 1, 2, &["shards.sends_per_turn is not set (64)", "at most 32"]);
     check_error("[shards]\nmailbox_places = 2047", 2, 18, &["mailbox_places is 2047", "at least 2048 (publications)"]);
+    let journaled = "[[topic]]\npattern = \"a\"\njournal = true\n";
+    check_error("[[topic]]\npattern = \"a\"\njournal_keep_s = 9", 3, 18, &["topic.journal_keep_s is 9 without", "Add `journal"]);
+    check_error(&format!("{journaled}journal_keep_bytes = 9000"), 4, 22, &["9000", "at least 134217728 (bytes)"]);
+    check_error(
+        &format!("{journaled}journal_flush = \"always\"\njournal_every_ms = 5"),
+        5,
+        20,
+        &["journal_every_ms is 5 beside", "\"every_ms\""],
+    );
     check_whole(
         &format!("{LISTENER}[limits]\npublish_credits = 5000"),
         1,
@@ -192,6 +201,12 @@ const EVERYTHING: &str = r#"
     pattern = "md.>"
     kind = "state"
     ring_publications = 7
+    journal = true
+    journal_flush = "always"
+    journal_segment_bytes = 5000
+    journal_full = "forget"
+    [journal]
+    directory = "j"
     [[source]]
     kind = "synthetic"
     prefix = "x.y"
@@ -266,7 +281,19 @@ fn everything_can_be_set() {
             }),
         }],
         admin: Admin { enabled: true, address: "[::1]:9".parse().expect("an address"), ..Admin::default() },
-        topics: vec![Topic { pattern: "md.>".into(), kind: TopicKind::State, ring_publications: 7, ..Topic::default() }],
+        topics: vec![Topic {
+            pattern: "md.>".into(),
+            kind: TopicKind::State,
+            ring_publications: 7,
+            journal: Some(TopicJournal {
+                flush: JournalFlush::Always,
+                segment_bytes: 5000,
+                full: JournalFull::Forget,
+                ..TopicJournal::default()
+            }),
+            ..Topic::default()
+        }],
+        journal: Journal { directory: "j".into(), ..Journal::default() },
         sources: vec![
             Source::Synthetic(Synthetic { prefix: "x.y".into(), seed: 9, ..Synthetic::default() }),
             Source::Replay(replay("r.gz", "cb.{/type}", None)),
@@ -325,6 +352,7 @@ fn every_key_is_printed_once_for_each_table_that_has_it() {
 #[test]
 fn the_keys_are_those_that_the_file_is_read_into() {
     for (table, error) in [
+        ("journal", toml::from_str::<Journal>("zzz = 1").expect_err("no such key")),
         ("limits", toml::from_str::<Limits>("zzz = 1").expect_err("no such key")),
         ("shards", toml::from_str::<Shards>("zzz = 1").expect_err("no such key")),
     ] {

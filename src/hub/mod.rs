@@ -13,17 +13,20 @@
 //! lie in changes: publishing, subscribing and changes of encoding wait for the last `advance` (asserted).
 
 pub mod due;
+mod newest;
 mod passing;
 mod patterns;
 pub mod publication;
 mod registry;
 pub mod ring;
+mod state;
 mod store;
 mod subscribe;
 pub mod topic;
 mod tours;
 mod trie;
 mod visit;
+mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -32,11 +35,14 @@ pub use due::DueSet;
 pub use passing::Held;
 pub use publication::{Epoch, Key, KeyError, Marks, NewPublication, Payload, PayloadKind, Position, Publication, SourceGap};
 pub use ring::RingLimits;
-pub use store::TopicId;
+pub use store::{TopicId, TopicSettings};
 pub use subscribe::{HubError, Start};
 pub use topic::{Pattern, Subject, TopicName, TopicNameError};
 pub use trie::Trie;
-pub use visit::{Fallen, Span, TornPlace, TornRest};
+pub use visit::{Fallen, Span, TornPlace, TornRest, Visiting};
+pub use walk::{LeftOut, Notice};
+
+use std::sync::Arc;
 
 use patterns::Patterns;
 use registry::Registry;
@@ -45,7 +51,7 @@ use store::Topics;
 use tours::Tours;
 use visit::Rests;
 
-/// What changes a publication's bytes on the wire: dialect and compression. The key of encode-once.
+/// What changes a publication's bytes on the wire: dialect, transport and compression. The key of encode-once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Encoding {
@@ -61,6 +67,14 @@ pub enum Encoding {
     CombinedDeflate,
     /// As [`Encoding::Timed`], compressed in the same way.
     TimedDeflate,
+    /// [`Encoding::Combined`] as a server-sent event whose id is the position: for a client of one topic.
+    Sse,
+    /// As [`Encoding::Sse`], with the time of ingest.
+    SseTimed,
+    /// As [`Encoding::Sse`], without an id: for clients of several topics.
+    SseMany,
+    /// As [`Encoding::SseMany`], with the time of ingest.
+    SseManyTimed,
 }
 
 impl Encoding {
@@ -70,12 +84,14 @@ impl Encoding {
         match self {
             Encoding::Combined => Encoding::Timed,
             Encoding::CombinedDeflate => Encoding::TimedDeflate,
+            Encoding::Sse => Encoding::SseTimed,
+            Encoding::SseMany => Encoding::SseManyTimed,
             other => other,
         }
     }
 }
 
-/// Makes whole WebSocket frames (unmasked, FIN) of publications.
+/// Makes whole WebSocket frames (unmasked, FIN) of publications, or whole server-sent events: "frames" here and in rings.
 pub trait Encoder {
     /// Appends the one frame of the publication in `encoding` to `out`.
     fn encode(&mut self, encoding: Encoding, topic: &str, epoch: Epoch, publication: &Publication, out: &mut Vec<u8>);
@@ -95,6 +111,10 @@ pub struct Hub {
     taken: u32,
     /// One frame, while it is made.
     frame: Vec<u8>,
+    /// Keys that had to make room since this was last asked.
+    evicted_keys: u64,
+    /// What slow subscribers were not sent since this was last asked.
+    left_out: LeftOut,
 }
 
 impl Hub {
@@ -110,6 +130,8 @@ impl Hub {
             rests: Rests::new(torn_bytes_max),
             taken: 0,
             frame: Vec::new(),
+            evicted_keys: 0,
+            left_out: LeftOut::default(),
         }
     }
 
@@ -120,19 +142,16 @@ impl Hub {
     }
 
     /// Opens a topic whose newest publication so far is at `position` (offset 0: none yet). The name must not be open.
-    pub fn open(&mut self, name: TopicName, limits: RingLimits, position: Position) -> TopicId {
-        let id = self.topics.open(name, limits, position);
+    pub fn open(&mut self, name: TopicName, settings: Arc<TopicSettings>, position: Position) -> TopicId {
+        let id = self.topics.open(name, settings, position);
         self.topics.get_mut(id).look_up(&self.patterns);
         self.count_topic(id, true);
         id
     }
 
-    /// Puts the newest known publication into the log of a topic that was just opened at its position, and tells nobody.
-    pub fn seed(&mut self, topic: TopicId, publication: &Publication, encoder: &mut dyn Encoder) {
-        let topic = self.topics.get_mut(topic);
-        self.frame.clear();
-        encoder.encode(Encoding::Raw, topic.name.as_str(), topic.epoch, publication, &mut self.frame);
-        topic.seed(publication, &self.frame);
+    /// Puts what [`Hub::state`] of another hub gave into a topic that was just opened at its position, and tells nobody.
+    pub fn seed(&mut self, topic: TopicId, state: &[Publication], encoder: &mut dyn Encoder) {
+        self.topics.get_mut(topic).seed(state, encoder);
     }
 
     /// Closes a topic that has no members and forgets what it held.
@@ -199,12 +218,10 @@ impl Hub {
         self.topics.ids()
     }
 
-    /// The newest publication, copied from the log; `None` where the log holds none.
+    /// The newest publication of each key, in offset order; of a topic without keys its newest, if the log holds one.
     #[must_use]
-    pub fn newest(&self, topic: TopicId) -> Option<Publication> {
-        let topic = self.topics.get(topic);
-        let is_empty = topic.log().head() == topic.log().next();
-        (!is_empty).then(|| topic.publication(topic.log().next() - 1))
+    pub fn state(&self, topic: TopicId) -> Vec<Publication> {
+        self.topics.get(topic).state()
     }
 
     /// Whether the log has given up, or never had, what follows this position, if that is one of the topic's own.
@@ -270,9 +287,20 @@ impl Hub {
             self.rests.make_room(&mut self.registry, encoded, self.frame.len(), young);
             topic.append(encoding, publication, young, &self.frame);
         }
-        self.stamp += 1;
-        topic.stamp = self.stamp;
+        self.evicted_keys += topic.take_evicted_keys();
         self.hear(id, publication.offset);
+        self.stamp += 1;
+        self.topics.get_mut(id).stamp = self.stamp;
+    }
+
+    /// Keys that had to make room for others since this was last asked, for the counters.
+    pub fn take_evicted_keys(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted_keys)
+    }
+
+    /// What slow subscribers were not sent since this was last asked, for the counters.
+    pub fn take_left_out(&mut self) -> LeftOut {
+        std::mem::take(&mut self.left_out)
     }
 
     /// Notes the topic's subscribers, who may lack something of it.

@@ -11,7 +11,7 @@
 //! *owner*). A passing row that is not idle is behind, or noted and about to be popped.
 
 use super::patterns::PatternId;
-use super::registry::{Kind, Registry};
+use super::registry::{Kind, Mode, Registry, Walk};
 use super::store::{Topic, TopicId};
 use super::subscribe::Start;
 use super::topic::Pattern;
@@ -265,7 +265,11 @@ impl Hub {
     }
 
     /// Gives each member of the topic's patterns that has no row of it one, which begins with the newest publication.
+    ///
+    /// The stamp of the topic is still that of its publication before: of a topic with keys, a tour that has not come to it yet
+    /// gives up its place to this row, which begins with the newest of every key.
     pub(super) fn hear(&mut self, id: TopicId, newest: u64) {
+        let snapshots = self.snapshots_to_come(id);
         let Hub { topics, patterns, registry, .. } = self;
         let topic = topics.get_mut(id);
         if topic.heard.as_ref().is_none_or(|heard| heard.whole_at == Some(patterns.members_at())) {
@@ -284,9 +288,10 @@ impl Hub {
         };
         let mut rows = Vec::with_capacity(members.len().max(heard.rows.len()));
         let (mut old, mut named) = (heard.rows.iter().copied().peekable(), 0);
-        for &member in members {
-            let member = registry.get(member);
-            let (slot, base, terms, encoding) = (member.slot, member.base(), member.terms(), member.encoding());
+        for &number in members {
+            let member = registry.get(number);
+            let (slot, base, encoding) = (member.slot, member.base(), member.encoding());
+            let terms = member.terms().in_topic(topic.settings.slow_default);
             while let Some(row) = old.next_if(|row| registry.get(*row).slot < slot) {
                 rows.push(row);
             }
@@ -303,14 +308,20 @@ impl Hub {
                 rows.push(row);
                 continue;
             }
-            match known {
+            let snapshot = snapshots.contains(&number);
+            let cursor = if snapshot { 1 } else { newest };
+            let row = match known {
                 Some(row) => {
-                    registry.revive(row, base, terms, newest);
+                    registry.revive(row, base, terms, cursor);
                     heard.idle -= 1;
-                    rows.push(row);
+                    row
                 }
-                None => rows.push(registry.add(Kind::Passing, slot, id, base, terms, newest)),
+                None => registry.add(Kind::Passing, slot, id, base, terms, cursor),
+            };
+            if snapshot {
+                registry.set_mode(row, Mode::Snapshot, Walk { end: newest, ..Walk::default() });
             }
+            rows.push(row);
             topic.encoded_mut(encoding).expect("the rings that members read were made").subscriptions += 1;
         }
         rows.extend(old);
@@ -319,26 +330,32 @@ impl Hub {
         topic.drop_unread();
     }
 
-    /// Gives the owner's client a row of the topic, from the newest publication on; noted.
+    /// Gives the owner's client a row of the topic, from the newest publication (of each key) on; noted.
     pub(super) fn pass_newest(&mut self, owner: u32, id: TopicId, encoder: &mut dyn Encoder) {
         let owner = self.registry.get(owner);
-        let (slot, base, terms) = (owner.slot, owner.base(), owner.terms());
         let topic = self.topics.get_mut(id);
-        let newest = topic.log().next() - 1;
-        topic.acquire(owner.encoding(), newest, encoder);
+        let (slot, base, terms) = (owner.slot, owner.base(), owner.terms().in_topic(topic.settings.slow_default));
+        let (newest, snapshot) = (topic.log().next() - 1, topic.is_keyed());
+        topic.acquire(owner.encoding(), if snapshot { newest + 1 } else { newest }, encoder);
+        let cursor = if snapshot { 1 } else { newest };
         let heard = topic.heard.as_mut().expect("a pattern matches");
         let row = match self.registry.place_among(&heard.rows, slot) {
             Ok(place) => {
                 heard.idle -= 1;
-                self.registry.revive(heard.rows[place], base, terms, newest);
+                self.registry.revive(heard.rows[place], base, terms, cursor);
                 heard.rows[place]
             }
             Err(place) => {
-                let row = self.registry.add(Kind::Passing, slot, id, base, terms, newest);
+                let row = self.registry.add(Kind::Passing, slot, id, base, terms, cursor);
                 heard.rows.insert(place, row);
                 row
             }
         };
+        if snapshot {
+            self.registry.set_mode(row, Mode::Snapshot, Walk { end: newest, ..Walk::default() });
+            self.end_walk(row);
+        }
+        let topic = self.topics.get_mut(id);
         topic.noted += u32::from(self.registry.note(row));
     }
 
@@ -346,6 +363,7 @@ impl Hub {
     pub(super) fn settle_passing(&mut self, row: u32) {
         let passing = self.registry.get(row);
         let is_over = passing.kind == Kind::Passing
+            && passing.mode == Mode::Log
             && passing.cursor == self.topics.get(passing.topic).log().next()
             && !self.registry.is_noted(row);
         if is_over {
@@ -399,8 +417,9 @@ impl Hub {
 
     /// A row goes on by its client's pattern.
     fn switch_as(&mut self, id: u32, owner: u32, encoder: &mut dyn Encoder) {
-        let owner = self.registry.get(owner);
-        self.switch(id, owner.base(), owner.terms(), encoder);
+        let (owner, topic) = (self.registry.get(owner), self.registry.get(id).topic);
+        let terms = owner.terms().in_topic(self.topics.get(topic).settings.slow_default);
+        self.switch(id, owner.base(), terms, encoder);
     }
 
     /// Changes the encoding and the terms of a row, from its cursor on.

@@ -14,6 +14,8 @@
 use super::Encoding;
 use super::due::DueSet;
 use super::store::TopicId;
+use std::collections::HashMap;
+
 use crate::config::Slow;
 use crate::slots::Slots;
 
@@ -59,6 +61,7 @@ pub(super) struct Subscription {
     encoding: Encoding,
     terms: Packed,
     pub(super) kind: Kind,
+    pub(super) mode: Mode,
     next_due: u32,
     /// Chain of the client's subscriptions, in the order subscribed; the free list uses `next`.
     next: u32,
@@ -87,6 +90,13 @@ impl Subscription {
         self.terms = Packed::new(terms);
     }
 
+    /// What happens where it cannot keep up. Who cannot be told what it is not sent is closed, if it did not itself ask for
+    /// another end.
+    pub(super) fn slow(&self, tells: bool) -> Slow {
+        let Terms { slow, slow_asked, .. } = self.terms();
+        if tells || slow_asked { slow } else { Slow::Close }
+    }
+
     /// Changes the encoding with its client's connection; gives the one before.
     pub(super) fn set_encoding(&mut self, encoding: Encoding) -> Encoding {
         let before = self.encoding();
@@ -112,6 +122,13 @@ impl Default for Terms {
     }
 }
 
+impl Terms {
+    /// Of a pattern: what they come to in a topic.
+    pub(super) fn in_topic(self, slow_default: Slow) -> Terms {
+        if self.slow_asked { self } else { Terms { slow: slow_default, ..self } }
+    }
+}
+
 /// [`Terms`] in the byte that a row has for them.
 #[derive(Clone, Copy, Debug)]
 struct Packed(u8);
@@ -129,6 +146,28 @@ impl Packed {
         let slow = [Slow::Close, Slow::Drop, Slow::Conflate][usize::from(self.0 & 3)];
         Terms { timed: self.timed(), slow, slow_asked: self.0 & 8 != 0 }
     }
+}
+
+/// What a subscription reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Its ring, frame by frame.
+    Log,
+    /// The newest of each key up to where the topic was when it began; then its ring.
+    Snapshot,
+    /// The newest of each key, as it cannot keep up.
+    Conflated,
+}
+
+/// Where a subscription is that does not read its ring.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Walk {
+    /// Of a snapshot: its last offset.
+    pub(super) end: u64,
+    /// Of what is below, notices have told all that will not be sent ...
+    pub(super) told: u64,
+    /// ... but for so many, which are still to be sent.
+    pub(super) promised: u64,
 }
 
 /// What is left of the one frame that a client is inside of.
@@ -186,12 +225,21 @@ pub(super) struct Registry {
     /// By slot: noted subscriptions, the one noted last first.
     fresh: Slots<u32, HEADS>,
     clients: Slots<Client>,
+    /// Of the subscriptions that do not read their ring.
+    walks: HashMap<u32, Walk>,
     pub(super) due: DueSet,
 }
 
 impl Registry {
     pub(super) fn new() -> Registry {
-        Registry { subscriptions: Slots::new(), free: NONE, fresh: Slots::new(), clients: Slots::new(), due: DueSet::default() }
+        Registry {
+            subscriptions: Slots::new(),
+            free: NONE,
+            fresh: Slots::new(),
+            clients: Slots::new(),
+            walks: HashMap::new(),
+            due: DueSet::default(),
+        }
     }
 
     /// Appends a subscription to the client's; it is not noted.
@@ -203,9 +251,9 @@ impl Registry {
             self.make_free();
         }
         let id = self.free;
+        let (terms, mode) = (Packed::new(terms), Mode::Log);
         let (next_due, next, previous) = (NOT_NOTED, NONE, NONE);
-        let terms = Packed::new(terms);
-        let subscription = Subscription { cursor, topic, slot, encoding, terms, kind, next_due, next, previous };
+        let subscription = Subscription { cursor, topic, slot, encoding, terms, kind, mode, next_due, next, previous };
         self.free = std::mem::replace(&mut self.subscriptions[id], subscription).next;
         self.link(id);
         id
@@ -245,6 +293,7 @@ impl Registry {
     /// Makes a passing row idle, which is not noted.
     pub(super) fn make_idle(&mut self, id: u32) {
         self.unlink(id);
+        self.set_mode(id, Mode::Log, Walk::default());
         let subscription = &mut self.subscriptions[id];
         debug_assert!(subscription.kind == Kind::Passing && subscription.next_due == NOT_NOTED, "{subscription:?}");
         subscription.next_due = IDLE;
@@ -284,6 +333,7 @@ impl Registry {
             encoding: Encoding::Raw,
             terms: Packed::new(Terms::default()),
             kind: Kind::Name,
+            mode: Mode::Log,
             next_due: NOT_NOTED,
             next: id + 1,
             previous: NONE,
@@ -298,6 +348,7 @@ impl Registry {
     /// Takes a subscription out of its client's chains and frees it; gives whether it was noted.
     pub(super) fn remove(&mut self, id: u32) -> bool {
         let was_noted = self.unlink_due(id);
+        self.set_mode(id, Mode::Log, Walk::default());
         self.unlink(id);
         self.free(id);
         was_noted
@@ -314,6 +365,40 @@ impl Registry {
 
     pub(super) fn get_mut(&mut self, id: u32) -> &mut Subscription {
         &mut self.subscriptions[id]
+    }
+
+    /// From now on the subscription reads this.
+    pub(super) fn set_mode(&mut self, id: u32, mode: Mode, walk: Walk) {
+        if mode != Mode::Log {
+            self.walks.insert(id, walk);
+        } else if self.subscriptions[id].mode != Mode::Log {
+            self.walks.remove(&id);
+        }
+        self.subscriptions[id].mode = mode;
+    }
+
+    /// The frame of this offset is sent, or will be whatever comes: it is behind the subscription.
+    pub(super) fn pass(&mut self, id: u32, offset: u64) {
+        self.subscriptions[id].cursor = offset + 1;
+        if let Some(walk) = self.walks.get_mut(&id).filter(|walk| offset < walk.told) {
+            walk.promised -= 1;
+        }
+    }
+
+    /// How many subscriptions do not read their ring.
+    #[cfg(test)]
+    pub(super) fn walks(&self) -> usize {
+        self.walks.len()
+    }
+
+    /// The last offset of a walk.
+    pub(super) fn walk_end(&self, id: u32) -> u64 {
+        self.walks[&id].end
+    }
+
+    /// Where a subscription is that does not read its ring.
+    pub(super) fn walk(&mut self, id: u32) -> &mut Walk {
+        self.walks.get_mut(&id).expect("a subscription that does not read its ring walks")
     }
 
     /// The client; `None` where it never had a subscription.

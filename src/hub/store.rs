@@ -6,14 +6,17 @@
 //! Without: clients, cursors' moves, what an encoding looks like.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::newest::Newest;
 use super::patterns::{PatternId, Patterns};
 use super::publication::{Epoch, Marks, Payload, PayloadKind, Position, Publication};
 use super::ring::{Ring, RingLimits};
 use super::topic::TopicName;
 use super::{Encoder, Encoding};
+use crate::config::Slow;
 
 /// Names an open topic of one hub. Given again to another topic once it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,11 +100,29 @@ pub(super) struct Heard {
     pub(super) whole_at: Option<u64>,
 }
 
+/// What the configuration says of a topic; shared by all that it says it of.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicSettings {
+    /// Of each of its rings.
+    pub ring: RingLimits,
+    /// A subscription of `slow=conflate` is slow when it lacks more bytes than this ...
+    pub slow_lag_bytes: u32,
+    /// ... or something older than this.
+    pub slow_lag_ms: u32,
+    /// What happens to who cannot keep up and did not ask for anything.
+    pub slow_default: Slow,
+    /// Its publications have keys.
+    pub keyed: bool,
+    /// Most keys whose newest publication is kept.
+    pub keys_max: u32,
+}
+
 /// One topic.
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: TopicName,
     pub(super) epoch: Epoch,
+    pub(super) settings: Arc<TopicSettings>,
     /// How many members are noted: where it is all of them, publishing walks nobody.
     pub(super) noted: u32,
     /// The subscriptions by name, in the order of their clients' slots.
@@ -120,10 +141,13 @@ pub(super) struct Topic {
     marks: Option<Box<VecDeque<(u64, Marks)>>>,
     /// The other encodings that someone is subscribed in: none or a few.
     derived: Vec<Encoded>,
+    /// Once a publication has a key; of a topic without keys the newest is the log's newest.
+    pub(super) newest: Option<Box<Newest>>,
 }
 
 impl Topic {
-    fn new(name: TopicName, limits: RingLimits, position: Position) -> Topic {
+    fn new(name: TopicName, settings: Arc<TopicSettings>, position: Position) -> Topic {
+        let newest = settings.keyed.then(|| Box::new(Newest::new(settings.keys_max)));
         Topic {
             name,
             epoch: position.epoch,
@@ -132,10 +156,12 @@ impl Topic {
             stamp: 0,
             heard: None,
             heard_at: 0,
-            log: Encoded::new(Encoding::Raw, position.offset + 1, limits),
+            log: Encoded::new(Encoding::Raw, position.offset + 1, settings.ring),
             ingests: VecDeque::new(),
             marks: None,
             derived: Vec::new(),
+            newest,
+            settings,
         }
     }
 
@@ -190,10 +216,16 @@ impl Topic {
 
     /// Appends the publication's frame in one encoding; the log's makes it the newest.
     pub(super) fn append(&mut self, encoding: Encoding, publication: &Publication, young: u64, frame: &[u8]) {
+        if encoding == Encoding::Raw {
+            self.keep_leaving(publication, young, frame.len());
+        }
         let encoded = self.encoded_mut(encoding).expect("frames are made for the encodings that are there");
         encoded.ring.append(frame, young);
         if encoding == Encoding::Raw {
             self.index(publication);
+            if let Some(newest) = &mut self.newest {
+                newest.replace(publication, false);
+            }
         }
     }
 
@@ -269,12 +301,21 @@ impl Topic {
         self.derived.retain(|encoded| encoded.subscriptions > 0);
     }
 
-    /// Puts the newest publication into the empty log of a fresh replica: its offset is the topic's newest already.
-    pub(super) fn seed(&mut self, publication: &Publication, frame: &[u8]) {
+    /// Puts what is the newest (of each key, in offset order) into a fresh replica, whose position is that of the last one.
+    pub(super) fn seed(&mut self, state: &[Publication], encoder: &mut dyn Encoder) {
+        let Some((last, others)) = state.split_last() else { return };
         assert!(self.members.is_empty() && self.log().head() == self.log().next(), "only a fresh topic is seeded");
-        assert_eq!(publication.offset + 1, self.log().next(), "a topic is seeded with its newest publication");
-        self.log = Encoded::new(Encoding::Raw, publication.offset, self.log.ring.limits());
-        self.append(Encoding::Raw, publication, 0, frame);
+        assert_eq!(last.offset + 1, self.log().next(), "a topic is seeded up to its newest publication");
+        self.log = Encoded::new(Encoding::Raw, last.offset, self.settings.ring);
+        let mut frame = Vec::new();
+        encoder.encode(Encoding::Raw, self.name.as_str(), self.epoch, last, &mut frame);
+        if state.iter().any(|publication| publication.marks.key.is_some()) {
+            self.newest.get_or_insert_with(|| Box::new(Newest::new(self.settings.keys_max)));
+        }
+        if let Some(newest) = &mut self.newest {
+            others.iter().for_each(|publication| newest.replace(publication, true));
+        }
+        self.append(Encoding::Raw, last, 0, &frame);
     }
 
     /// Makes the log anew from another one that has the same newest publication and goes further back.
@@ -285,7 +326,7 @@ impl Topic {
         if first >= self.log().head() {
             return;
         }
-        // Whoever is inside a frame is told by the frame's offset, which stays.
+        // What is the newest of its key is known already; whoever is inside a frame is told by the frame's offset, which stays.
         self.log.ring = Ring::new(first, self.log().limits());
         self.ingests.clear();
         self.marks = None;
@@ -293,7 +334,8 @@ impl Topic {
         for publication in publications {
             frame.clear();
             encoder.encode(Encoding::Raw, self.name.as_str(), self.epoch, publication, &mut frame);
-            self.append(Encoding::Raw, publication, 0, &frame);
+            self.log.ring.append(&frame, 0);
+            self.index(publication);
         }
     }
 
@@ -325,8 +367,16 @@ impl Topic {
         }
     }
 
-    /// The publication of this offset, which the log holds.
+    /// When a publication that the log holds came in, microseconds since 1970.
+    pub(super) fn ingest_us(&self, offset: u64) -> u64 {
+        self.ingests[(offset - self.log().head()) as usize].unix_us()
+    }
+
+    /// The publication of this offset, which the log holds, or which is the newest of its key.
     pub(super) fn publication(&self, offset: u64) -> Publication {
+        if let Some(kept) = self.newest.as_ref().and_then(|newest| newest.publication(offset)) {
+            return kept.clone();
+        }
         let (one, two) = self.log().range(offset, 0, offset + 1);
         let frame = [one, two].concat();
         let ingest = self.ingests[(offset - self.log().head()) as usize];
@@ -389,8 +439,8 @@ impl Topics {
         self.names.get(name).copied()
     }
 
-    pub(super) fn open(&mut self, name: TopicName, limits: RingLimits, position: Position) -> TopicId {
-        let topic = Some(Box::new(Topic::new(name.clone(), limits, position)));
+    pub(super) fn open(&mut self, name: TopicName, settings: Arc<TopicSettings>, position: Position) -> TopicId {
+        let topic = Some(Box::new(Topic::new(name.clone(), settings, position)));
         let id = match self.free.pop() {
             Some(free) => {
                 self.topics[free as usize] = topic;

@@ -2,7 +2,7 @@
 //!
 //! Without: requests and replies, rights, limits on how many.
 
-use super::registry::{Kind, Rest, Terms};
+use super::registry::{Kind, Mode, Rest, Terms, Walk};
 use super::store::TopicId;
 use super::{Encoder, Encoding, Hub};
 
@@ -79,8 +79,11 @@ impl Hub {
             return Ok(());
         }
         let topic = self.topics.get_mut(id);
+        let snapshot = start == Start::Newest && topic.is_keyed() && next > 1;
         let cursor = match start {
             Start::Live => next,
+            // Before it come the newest of each key, one by one.
+            Start::Newest if snapshot => next,
             Start::Newest => (next - 1).max(head),
             Start::After(after) if after >= next => return Err(HubError::Ahead { after, newest: next - 1 }),
             Start::After(after) => after + 1,
@@ -91,10 +94,14 @@ impl Hub {
             topic.release(own);
             return Err(HubError::NotHeld { after: cursor - 1, oldest });
         }
-        let subscription = self.registry.add(Kind::Name, slot, id, encoding, terms, cursor);
+        let subscription = self.registry.add(Kind::Name, slot, id, encoding, terms, if snapshot { 1 } else { cursor });
         topic.members.insert(place, subscription);
-        if cursor < next {
-            topic.noted += u32::from(self.registry.note(subscription));
+        if snapshot {
+            self.registry.set_mode(subscription, Mode::Snapshot, Walk { end: next - 1, ..Walk::default() });
+            self.end_walk(subscription);
+        }
+        if self.registry.get(subscription).cursor < next {
+            self.topics.get_mut(id).noted += u32::from(self.registry.note(subscription));
         }
         Ok(())
     }

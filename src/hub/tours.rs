@@ -95,6 +95,16 @@ impl Hub {
         id.index() >= tour.next as usize && !tour.ended.iter().any(had)
     }
 
+    /// Of a topic with keys that is being published on: patterns' rows whose tours are yet to bring it.
+    pub(super) fn snapshots_to_come(&self, id: TopicId) -> Vec<u32> {
+        let topic = self.topics.get(id);
+        if self.tours.tours.is_empty() || !topic.is_keyed() {
+            return Vec::new();
+        }
+        let rows = self.tours.tours.iter().map(|tour| tour.row);
+        rows.filter(|row| topic.stamp <= self.registry.get(*row).cursor && self.is_to_come(*row, id)).collect()
+    }
+
     /// A topic that the client had by its name is a pattern's from now on: no tour of the client brings what it had.
     pub(super) fn name_ended(&mut self, slot: u32, id: TopicId) {
         if self.tours.is_of(slot) {

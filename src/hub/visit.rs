@@ -2,26 +2,36 @@
 //!
 //! Without: slots' sockets, how spans become a send, what stands between them (replies, control frames).
 
-use super::registry::{CopiedRest, NONE, Registry, Rest};
+use super::registry::{CopiedRest, Mode, NONE, Registry, Rest};
 use super::ring::Ring;
 use super::store::{Encoded, TopicId};
-use super::{DueSet, Hub};
+use super::walk::{Notice, Pressure};
+use super::{DueSet, Encoder, Hub};
+use crate::config::Slow;
 
 /// A run of bytes to send to one client: frames of one subscription, or the copied rest of a frame. It is good until it is
 /// given to [`Hub::advance`]; no ring may change before that is done with all spans taken.
 #[derive(Debug)]
 pub struct Span {
-    slot: u32,
+    pub(super) slot: u32,
     /// [`NONE`]: the client's copied rest.
-    subscription: u32,
-    from: u64,
+    pub(super) subscription: u32,
+    pub(super) from: u64,
     to: u64,
     /// Below 4 GiB, as the limits of rings and of publications are.
     bytes: u32,
-    skip_bytes: u32,
+    pub(super) skip_bytes: u32,
+    /// One frame of what is the newest of its key, which its ring may not hold.
+    newest: bool,
 }
 
 impl Span {
+    /// One whole frame of what is the newest of its key.
+    pub(super) fn newest(slot: u32, subscription: u32, offset: u64, bytes: usize) -> Span {
+        let bytes = u32::try_from(bytes).expect("a frame is below 4 GiB");
+        Span { slot, subscription, from: offset, to: offset + 1, bytes, skip_bytes: 0, newest: true }
+    }
+
     /// How many bytes it has; never 0.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -102,17 +112,21 @@ impl Rests {
         };
         let cursor = registry.get(subscription).cursor;
         let (one, two) = ring.range(cursor, sent as usize, cursor + 1);
-        let bytes = one.len() + two.len();
-        let rest = if self.bytes + bytes > self.bytes_max {
-            self.overflowed.push(slot);
-            Rest::Lost
-        } else {
-            self.bytes += bytes;
-            self.copies += 1;
-            Rest::Copied(Box::new(CopiedRest { bytes: [one, two].concat().into_boxed_slice(), sent: 0 }))
-        };
-        registry.get_mut(subscription).cursor += 1;
+        let rest = self.copied(slot, &[one, two]);
+        registry.pass(subscription, cursor);
         registry.client_mut(slot).expect("it is there").rest = rest;
+    }
+
+    /// The rest of a frame for a client of its own, where there is room for it.
+    pub(super) fn copied(&mut self, slot: u32, rest: &[&[u8]]) -> Rest {
+        let bytes: usize = rest.iter().map(|piece| piece.len()).sum();
+        if self.bytes + bytes > self.bytes_max {
+            self.overflowed.push(slot);
+            return Rest::Lost;
+        }
+        self.bytes += bytes;
+        self.copies += 1;
+        Rest::Copied(Box::new(CopiedRest { bytes: rest.concat().into_boxed_slice(), sent: 0 }))
     }
 
     pub(super) fn forget(&mut self, bytes: usize) {
@@ -189,20 +203,31 @@ impl Hub {
     /// longest ago first. At `bytes_max` it stops, at a frame's end, but one frame (or the rest) is always taken; what is not
     /// taken stays due. So with 0, a client inside a frame is given that frame's rest and nothing else.
     ///
+    /// What a slow subscriber is not sent, by its terms, is told in `notices`: they are to be sent before the spans.
+    ///
     /// # Errors
-    /// [`Fallen`] where a subscription fell off the ring's head; nothing is taken then.
-    pub fn take_due(&mut self, slot: u32, bytes_max: usize, spans: &mut Vec<Span>) -> Result<(), Fallen> {
+    /// [`Fallen`] where a subscription fell off the ring's head that is to be closed for it; nothing is taken then.
+    pub fn take_due(
+        &mut self,
+        slot: u32,
+        visiting: Visiting,
+        encoder: &mut dyn Encoder,
+        spans: &mut Vec<Span>,
+        notices: &mut Vec<Notice>,
+    ) -> Result<(), Fallen> {
         if self.registry.client(slot).is_none() {
             self.registry.due.unmark(slot);
             return Ok(());
         }
-        let mut visit = Visit { slot, spans_before: spans.len(), bytes_left: bytes_max, torn: NONE };
+        let notices_before = notices.len();
+        let mut visit =
+            Visit { slot, spans_before: spans.len(), visiting, bytes_left: visiting.bytes_max, torn: NONE, inside: false };
         if !self.take_rest(&mut visit, spans) {
             self.registry.due.unmark(slot);
             return Ok(());
         }
         while let Some(id) = self.registry.oldest_noted(slot) {
-            match self.take_subscription(&mut visit, id, spans) {
+            match self.take_subscription(&mut visit, id, encoder, spans, notices) {
                 Ok(true) => {
                     self.registry.pop_noted(slot);
                     self.topics.get_mut(self.registry.get(id).topic).noted -= 1;
@@ -211,6 +236,7 @@ impl Hub {
                 Ok(false) => break,
                 Err(fallen) => {
                     self.give_back(&visit, spans);
+                    notices.truncate(notices_before);
                     return Err(fallen);
                 }
             }
@@ -235,7 +261,11 @@ impl Hub {
             return (rest.unsent(), &[]);
         }
         let subscription = self.registry.get(span.subscription);
-        let ring = self.topics.get(subscription.topic).ring(subscription.encoding());
+        let topic = self.topics.get(subscription.topic);
+        if span.newest {
+            return topic.frame(subscription.encoding(), span.from);
+        }
+        let ring = topic.ring(subscription.encoding());
         ring.range(span.from, span.skip_bytes as usize, span.to)
     }
 
@@ -248,6 +278,9 @@ impl Hub {
         client.taken -= 1;
         if span.subscription == NONE {
             return self.advance_copied(slot, bytes_sent);
+        }
+        if self.registry.get(span.subscription).mode != Mode::Log {
+            return self.advance_newest(slot, span, bytes_sent);
         }
         let subscription = self.registry.get_mut(span.subscription);
         let topic = self.topics.get_mut(subscription.topic);
@@ -286,12 +319,14 @@ impl Hub {
         cursor - span.from
     }
 
-    /// Whether a subscription of the client fell off its ring's head, without visiting it.
+    /// Whether a subscription of the client fell off its ring's head and is to be closed for it, without visiting it. `tells`:
+    /// see [`Visiting`].
     #[must_use]
-    pub fn fallen(&self, slot: u32) -> Option<TopicId> {
+    pub fn fallen(&self, slot: u32, tells: bool) -> Option<TopicId> {
         let fell = |id: &u32| {
             let subscription = self.registry.get(*id);
-            subscription.cursor < self.topics.get(subscription.topic).ring(subscription.encoding()).head()
+            let is_closed = subscription.mode == Mode::Log && subscription.slow(tells) == Slow::Close;
+            is_closed && subscription.cursor < self.topics.get(subscription.topic).ring(subscription.encoding()).head()
         };
         self.registry.noted(slot).find(fell).map(|id| self.registry.get(id).topic)
     }
@@ -322,7 +357,8 @@ impl Hub {
     /// Takes the rest of an unfinished frame; false where that is lost and nothing can be taken.
     fn take_rest(&self, visit: &mut Visit, spans: &mut Vec<Span>) -> bool {
         let Some(rest) = self.torn(visit.slot) else { return true };
-        let span = Span { slot: visit.slot, subscription: NONE, from: 0, to: 0, skip_bytes: 0, bytes: rest.bytes as u32 };
+        let span =
+            Span { slot: visit.slot, subscription: NONE, from: 0, to: 0, skip_bytes: 0, bytes: rest.bytes as u32, newest: false };
         let span = match self.registry.client(visit.slot).map(|client| &client.rest) {
             Some(Rest::InRing { subscription, sent }) => {
                 let cursor = self.registry.get(*subscription).cursor;
@@ -333,21 +369,48 @@ impl Hub {
             _ => return false,
         };
         visit.bytes_left = visit.bytes_left.saturating_sub(rest.bytes);
+        visit.inside = true;
         spans.push(span);
         true
     }
 
-    /// Takes what a noted subscription lacks; false where the visit is full before it.
-    fn take_subscription(&self, visit: &mut Visit, id: u32, spans: &mut Vec<Span>) -> Result<bool, Fallen> {
+    /// Takes what a noted subscription lacks; false where the visit is full before it has all.
+    fn take_subscription(
+        &mut self,
+        visit: &mut Visit,
+        id: u32,
+        encoder: &mut dyn Encoder,
+        spans: &mut Vec<Span>,
+        notices: &mut Vec<Notice>,
+    ) -> Result<bool, Fallen> {
+        self.end_walk(id);
+        if self.registry.get(id).mode == Mode::Log {
+            match self.pressure(visit, id) {
+                Pressure::None => return Ok(self.take_ring(visit, id, spans)),
+                Pressure::Fallen(fallen) => return Err(fallen),
+                // What is told stands between the frame that is under way and what follows.
+                _ if visit.inside => return Ok(false),
+                Pressure::Drop { head } => {
+                    notices.push(self.drop_oldest(id, head));
+                    return Ok(self.take_ring(visit, id, spans));
+                }
+                Pressure::Conflate => self.conflate(id),
+            }
+        }
+        if visit.inside {
+            return Ok(false);
+        }
+        Ok(self.take_newest(visit, id, encoder, spans, notices))
+    }
+
+    /// Takes what a subscription lacks of its ring.
+    fn take_ring(&self, visit: &mut Visit, id: u32, spans: &mut Vec<Span>) -> bool {
         let subscription = self.registry.get(id);
         let ring = self.topics.get(subscription.topic).ring(subscription.encoding());
         let from = subscription.cursor + u64::from(visit.torn == id);
-        if from < ring.head() {
-            return Err(Fallen { topic: subscription.topic });
-        }
         let next = ring.next();
         if from == next {
-            return Ok(true);
+            return true;
         }
         let is_first = spans.len() == visit.spans_before;
         let (to, bytes) = match ring.len_bytes(from, next) {
@@ -359,7 +422,7 @@ impl Hub {
             }
         };
         if to == from {
-            return Ok(false);
+            return false;
         }
         visit.bytes_left = visit.bytes_left.saturating_sub(bytes);
         match spans.last_mut() {
@@ -368,9 +431,12 @@ impl Hub {
                 rest.to = to;
                 rest.bytes += bytes as u32;
             }
-            _ => spans.push(Span { slot: visit.slot, subscription: id, from, to, skip_bytes: 0, bytes: bytes as u32 }),
+            _ => {
+                let (slot, bytes) = (visit.slot, bytes as u32);
+                spans.push(Span { slot, subscription: id, from, to, skip_bytes: 0, bytes, newest: false });
+            }
         }
-        Ok(true)
+        true
     }
 
     /// Undoes a visit's taking: its subscriptions are noted again.
@@ -399,12 +465,26 @@ impl Hub {
     }
 }
 
+/// What a visit may take, and what it needs to know for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Visiting {
+    /// Most bytes.
+    pub bytes_max: usize,
+    /// The time, microseconds since 1970: how old what a subscriber lacks is.
+    pub unix_us: u64,
+    /// Whether the client can be told what it is not sent. Who cannot is closed where it did not itself ask for another end.
+    pub tells: bool,
+}
+
 /// A visit while it takes.
-struct Visit {
-    slot: u32,
+pub(super) struct Visit {
+    pub(super) slot: u32,
     /// Spans of other visits, before this one's in the same vector.
-    spans_before: usize,
-    bytes_left: usize,
+    pub(super) spans_before: usize,
+    pub(super) visiting: Visiting,
+    pub(super) bytes_left: usize,
     /// The subscription whose unfinished frame was taken.
-    torn: u32,
+    pub(super) torn: u32,
+    /// It began with the rest of an unfinished frame.
+    inside: bool,
 }

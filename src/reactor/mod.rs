@@ -45,6 +45,9 @@ pub enum Op {
     CancelReceive(ClientKey),
     /// Say once when the socket takes bytes again: [`Completion::Writable`].
     PollOut(ClientKey),
+    /// Have the kernel take less for it from now on: `SO_SNDBUF` and `TCP_NOTSENT_LOWAT` of the size that the reactor was made
+    /// with. For clients whose bytes are better decided late than sent early.
+    BoundSend(ClientKey),
     /// Send no more: FIN after what was sent.
     ShutdownSend(ClientKey),
     /// Cancel what is armed, reap it, close; [`Completion::Closed`] follows, after [`Completion::ReceiveEnded`] if a receive

@@ -148,6 +148,7 @@ pub fn probe() -> Result<Capabilities, ProbeError> {
         accepts_max: 1,
         receive_buffers: 1,
         receive_buffer_bytes: 1,
+        bounded_send_bytes: 1,
         direct: false,
         incremental: false,
     };

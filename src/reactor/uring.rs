@@ -114,7 +114,7 @@ impl Uring {
         let buffers = Buffers::register(&ring, receive_buffers, receive_buffer_bytes, incremental)
             .map_err(|error| explain("the ring of receive buffers cannot be made", error))?;
         let entries = usize::from(settings.entries);
-        let clients = Clients::new(slots, settings.direct, !listeners.is_empty());
+        let clients = Clients::new(slots, &settings, !listeners.is_empty());
         let mut uring = Self {
             ring,
             buffers,
@@ -337,7 +337,7 @@ impl Uring {
             }
             Kind::ReceiveCancel | Kind::PollOutCancel => self.clients.cancel_done(tag.kind, client, result, &mut self.queued),
             Kind::Shutdown => self.clients.shutdown_done(client, &mut self.queued),
-            Kind::Linger => assert_eq!(result, 0, "SO_LINGER can be set on every socket; the kernel was probed for it"),
+            Kind::Option => assert_eq!(result, 0, "these can be set on every socket; the kernel was probed for it"),
             Kind::Close => {
                 self.clients.closed(client, result);
                 self.freed = true;
@@ -405,6 +405,7 @@ impl Reactor for Uring {
             Op::Receive(client) => self.queued.push(self.clients.receive(client)),
             Op::CancelReceive(client) => self.queued.extend(self.clients.cancel_receive(client)),
             Op::PollOut(client) => self.queued.push(self.clients.poll_out(client)),
+            Op::BoundSend(client) => self.clients.bound_send(client, &mut self.queued),
             Op::ShutdownSend(client) => self.queued.push(self.clients.shutdown_send(client)),
             Op::Close { client, reset } => self.clients.close(client, reset, &mut self.queued),
         }

@@ -3,7 +3,8 @@
 //! Whoever ends first, the socket is closed only after our last bytes went and the peer ended too, or a deadline passed:
 //! closing with unread input would make the kernel send a reset that may overtake our close frame.
 
-use super::{Moment, Open, Phase, Rules, Session};
+use super::sse::COMMENT_MS;
+use super::{Moment, Open, Phase, Role, Rules, Session};
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::ws::{CloseCode, frame};
 
@@ -25,9 +26,10 @@ pub enum Expiry {
 }
 
 impl Session {
-    /// Sends a close frame after what is owed, and ends. Where the handshake is not done, just ends.
+    /// Sends a close frame after what is owed, and ends. Where the handshake is not done, and over HTTP, just ends.
     pub fn close(&mut self, code: CloseCode, reason: &str, class: CloseClass, now_us: u64) {
-        if matches!(self.phase, Phase::Open(_) | Phase::Receiving) {
+        // A stream of events just ends.
+        if matches!(self.phase, Phase::Open(_) | Phase::Receiving) && !self.is_sse() {
             frame::write_close(self.owe(), code, reason, None);
         }
         self.end(class, now_us);
@@ -75,6 +77,7 @@ impl Session {
             Phase::Ending if self.close_class == Some(CloseClass::Lag) => after(self.began_us, limits.close_deadline_ms),
             Phase::Ending => after(self.began_us, limits.close_timeout_ms),
             Phase::Open(_) if self.pinged => after(self.began_us, limits.pong_timeout_ms),
+            Phase::Open(Open { role: Role::Sse { .. }, .. }) => after(self.began_us, COMMENT_MS),
             Phase::Open(open) => {
                 let idle_us = self.idle_due_us(limits.idle_ping_ms);
                 match open.message_began_us() {
@@ -111,6 +114,7 @@ impl Session {
                 let reason = "the message took longer than message_timeout_ms";
                 self.close(CloseCode::POLICY, reason, CloseClass::Timeout, moment.now_us);
             }
+            Phase::Open(Open { role: Role::Sse { .. }, .. }) => self.owe_comment(moment.now_us),
             // RFC 6455 5.5.2: a Ping "may serve either as a keepalive or as a means to verify that the remote endpoint
             // is still responsive".
             Phase::Open(_) => {

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::{Effect, ListenerRules, Moment, Open, Phase, Role, Rules, Session};
+use super::{Effect, ListenerRules, Moment, Open, Phase, Role, Rules, Session, sse};
 use crate::config::PublishAllow;
 use crate::dialect::stream::reply::Subscribed;
 use crate::dialect::stream::{RequestId, Stream, Target, target};
@@ -21,10 +21,18 @@ use crate::ws::handshake;
 pub(super) struct Entering {
     /// What the connection will be.
     pub(super) role: Role,
-    upgrade: Option<Upgraded>,
+    /// None: an answer that ends.
+    opening: Option<Opening>,
     keep_alive: bool,
     /// When the head came whole.
     came_us: u64,
+}
+
+/// How a connection is opened that stays.
+#[derive(Debug)]
+enum Opening {
+    Upgrade(Upgraded),
+    Sse(sse::Accepted),
 }
 
 #[derive(Debug)]
@@ -40,7 +48,18 @@ struct Upgraded {
 impl Entering {
     /// What permessage-deflate will be on the connection.
     pub(super) fn deflate(&self) -> Option<Agreement> {
-        self.upgrade.as_ref()?.deflate
+        match &self.opening {
+            Some(Opening::Upgrade(upgraded)) => upgraded.deflate,
+            _ => None,
+        }
+    }
+}
+
+impl Upgraded {
+    fn write_head(&self, out: &mut Vec<u8>) {
+        let answer = self.deflate.map(|agreed| agreed.to_string());
+        let headers: Vec<_> = answer.iter().map(|answer| ("Sec-WebSocket-Extensions", answer.as_str())).collect();
+        handshake::write_accept(out, &self.accept, self.subprotocol.then_some(SUBPROTOCOL), &headers);
     }
 }
 
@@ -57,14 +76,14 @@ enum Outcome {
         body: std::borrow::Cow<'static, [u8]>,
     },
     Topics,
-    Upgrade {
+    Open {
         role: Role,
-        upgraded: Upgraded,
+        opening: Opening,
         streams: Vec<Stream>,
     },
 }
 
-struct Refusal {
+pub(super) struct Refusal {
     status: u16,
     reason: RefusalReason,
     code: ErrorCode,
@@ -73,7 +92,7 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn new(status: u16, reason: RefusalReason, message: impl Into<String>) -> Refusal {
+    pub(super) fn new(status: u16, reason: RefusalReason, message: impl Into<String>) -> Refusal {
         let code = match status {
             401 => ErrorCode::TokenInvalid,
             403 => ErrorCode::NotAllowed,
@@ -126,12 +145,13 @@ impl Session {
                 None
             }
             Outcome::Topics => {
-                self.phase = Phase::Entering(Box::new(Entering { role: Role::Echo, upgrade: None, keep_alive, came_us }));
+                self.phase = Phase::Entering(Box::new(Entering { role: Role::Echo, opening: None, keep_alive, came_us }));
                 Some(Effect::Topics)
             }
-            Outcome::Upgrade { role, upgraded, streams } => {
-                let subscriber = matches!(role, Role::Subscriber { .. });
-                self.phase = Phase::Entering(Box::new(Entering { role, upgrade: Some(upgraded), keep_alive: false, came_us }));
+            Outcome::Open { role, opening, streams } => {
+                let subscriber = matches!(role, Role::Subscriber { .. } | Role::Sse { .. });
+                let entering = Entering { role, opening: Some(opening), keep_alive: false, came_us };
+                self.phase = Phase::Entering(Box::new(entering));
                 if subscriber && !streams.is_empty() {
                     return Some(Effect::Admit { streams });
                 }
@@ -141,21 +161,27 @@ impl Session {
         }
     }
 
-    /// The streams of the URL are subscribed to: says 101, and on a combined connection their reply where one had an option.
+    /// The streams of the URL are subscribed to: says 101 (or 200, to a client of events), and unless payloads come raw their
+    /// reply where one had an option.
     pub fn admit(&mut self, streams: &[Subscribed]) {
         let Phase::Entering(entering) = std::mem::replace(&mut self.phase, Phase::Receiving) else {
             unreachable!("the shard admits whom it was asked to admit")
         };
-        let upgraded = entering.upgrade.expect("an admission is of an upgrade");
-        let subprotocol = upgraded.subprotocol.then_some(SUBPROTOCOL);
-        let answer = upgraded.deflate.map(|agreed| agreed.to_string());
-        let headers: Vec<_> = answer.iter().map(|answer| ("Sec-WebSocket-Extensions", answer.as_str())).collect();
-        handshake::write_accept(self.owe(), &upgraded.accept, subprotocol, &headers);
-        let combined = matches!(entering.role, Role::Subscriber { combined: true, .. });
-        self.phase = Phase::Open(Open { role: entering.role, deflate: upgraded.deflate, unfinished: None });
+        let (deflate, reply) = match entering.opening.expect("an admission is of a connection that stays") {
+            Opening::Upgrade(upgraded) => {
+                upgraded.write_head(self.owe());
+                (upgraded.deflate, upgraded.reply)
+            }
+            Opening::Sse(accepted) => {
+                accepted.write_head(self.owe());
+                (None, accepted.reply)
+            }
+        };
+        let raw = matches!(entering.role, Role::Subscriber { combined: false, .. });
+        self.phase = Phase::Open(Open { role: entering.role, deflate, unfinished: None });
         self.began_us = entering.came_us;
         // The reply comes "with the handshake": before the first publication, with a null id.
-        if combined && upgraded.reply {
+        if reply && !raw {
             self.subscribed(&RequestId::NULL, Some(streams));
         }
     }
@@ -270,28 +296,24 @@ impl Door<'_> {
             ..Refusal::new(error.status, RefusalReason::BadRequest, error.error.message)
         })?;
         let (role, streams) = match wanted {
+            Target::Sse { streams } => return self.events(streams),
             Target::Subscriber { combined, streams } => (Role::Subscriber { combined, events: false }, streams),
             Target::PublisherOne(topic) => (Role::PublisherOne(Box::new(topic)), Vec::new()),
             Target::PublisherMany => (Role::PublisherMany, Vec::new()),
             Target::Echo if self.rules.echo => (Role::Echo, Vec::new()),
             Target::Echo | Target::Other => {
-                let message = format!("there is nothing at {path}; streams are at /stream and /ws");
+                let message = format!("there is nothing at {path}; streams are at /stream, /ws and /sse");
                 return Err(Refusal::new(404, RefusalReason::NotFound, message));
             }
         };
-        self.check_method()?;
+        self.check_get_or_head()?;
         self.check_origin()?;
         let upgrade = handshake::check_request(self.request).map_err(|refusal| Refusal {
             headers: refusal.headers,
             ..Refusal::new(refusal.status, refusal_reason(refusal.status), refusal.sentence)
         })?;
         self.check_permission(&role)?;
-        // The same stream twice is one subscription.
-        let distinct: HashSet<&str> = streams.iter().map(|stream| stream.subject.as_str()).collect();
-        if distinct.len() > self.rules.limits.subscriptions_max as usize {
-            let message = format!("more than subscriptions_max = {} streams", self.rules.limits.subscriptions_max);
-            return Err(Refusal { code: ErrorCode::Limit, ..Refusal::new(400, RefusalReason::BadRequest, message) });
-        }
+        self.check_count(&streams)?;
         let terms = if role == Role::Echo { Terms::Own } else { Terms::Shared };
         let upgraded = Upgraded {
             deflate: upgrade.deflate(terms).filter(|_| self.listener.permessage_deflate),
@@ -299,7 +321,28 @@ impl Door<'_> {
             subprotocol: subprotocol(&upgrade)?,
             reply: streams.iter().any(|stream| stream.options.given),
         };
-        Ok(Outcome::Upgrade { role, upgraded, streams })
+        Ok(Outcome::Open { role, opening: Opening::Upgrade(upgraded), streams })
+    }
+
+    /// `/sse`, for clients without WebSocket.
+    fn events(&self, streams: Vec<Stream>) -> Result<Outcome, Refusal> {
+        // HEAD could not tell whether GET is granted: that is known once the streams are subscribed to.
+        self.check_method("GET", &[("Allow", "GET")])?;
+        self.check_origin()?;
+        self.check_count(&streams)?;
+        let (role, accepted, streams) = sse::accept(self.request, streams)?;
+        Ok(Outcome::Open { role, opening: Opening::Sse(accepted), streams })
+    }
+
+    fn check_count(&self, streams: &[Stream]) -> Result<(), Refusal> {
+        // The same stream twice is one subscription.
+        let distinct: HashSet<&str> = streams.iter().map(|stream| stream.subject.as_str()).collect();
+        let max = self.rules.limits.subscriptions_max;
+        if distinct.len() <= max as usize {
+            return Ok(());
+        }
+        let message = format!("more than subscriptions_max = {max} streams");
+        Err(Refusal { code: ErrorCode::Limit, ..Refusal::new(400, RefusalReason::BadRequest, message) })
     }
 
     /// DNS rebinding: a page whose name resolves to loopback bears its own name in `Host`.
@@ -316,12 +359,16 @@ impl Door<'_> {
         Err(Refusal::new(421, RefusalReason::Misdirected, message))
     }
 
-    fn check_method(&self) -> Result<(), Refusal> {
-        if matches!(self.request.method, "GET" | "HEAD") {
+    fn check_get_or_head(&self) -> Result<(), Refusal> {
+        if self.request.method == "HEAD" { Ok(()) } else { self.check_method("GET", &[("Allow", "GET, HEAD")]) }
+    }
+
+    fn check_method(&self, method: &str, allow: &'static [(&'static str, &'static str)]) -> Result<(), Refusal> {
+        if self.request.method == method {
             return Ok(());
         }
-        let message = format!("{} is not served here; use GET", self.request.method.escape_default());
-        Err(Refusal { headers: &[("Allow", "GET, HEAD")], ..Refusal::new(405, RefusalReason::Method, message) })
+        let message = format!("{} is not served here; use {method}", self.request.method.escape_default());
+        Err(Refusal { headers: allow, ..Refusal::new(405, RefusalReason::Method, message) })
     }
 
     /// What is answered without an upgrade.
@@ -342,7 +389,7 @@ impl Door<'_> {
             },
             _ => return Ok(None),
         };
-        self.check_method()?;
+        self.check_get_or_head()?;
         if self.request.has_body() {
             return Err(Refusal::new(400, RefusalReason::BadRequest, "a GET request bears no body here"));
         }
@@ -373,7 +420,7 @@ impl Door<'_> {
         let allowed = match role {
             Role::PublisherOne(topic) => self.session.may_publish(topic, self.rules),
             Role::PublisherMany => self.session.publishes,
-            Role::Subscriber { .. } | Role::Echo => true,
+            Role::Subscriber { .. } | Role::Echo | Role::Sse { .. } => true,
         };
         if allowed {
             return Ok(());

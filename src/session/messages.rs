@@ -6,7 +6,7 @@ use super::{Effect, Moment, Open, Phase, Request, Role, Rules, Session, Unfinish
 use crate::config::Limits;
 use crate::dialect::stream::{self, Command, Property, Published, PublisherMessage, payload_kind, reply};
 use crate::dialect::{ClientError, ErrorCode};
-use crate::hub::{NewPublication, Payload, PayloadKind};
+use crate::hub::{Marks, NewPublication, Payload, PayloadKind};
 use crate::metrics::CloseClass;
 use crate::ws::deflate::{Agreement, Compressor};
 use crate::ws::{self, Assembler, CloseCode, Connection, Event, Message, MessageKind, ProtocolError, frame};
@@ -114,6 +114,7 @@ impl Session {
                 Some(Effect::Publish { id: None, publication: NewPublication::new((**topic).clone(), payload) })
             }
             Role::PublisherMany => self.handle_combined(message, rules, now_us),
+            Role::Sse { .. } => unreachable!("a client of events sends no frames"),
         }
     }
 
@@ -162,14 +163,16 @@ impl Session {
             return None;
         }
         match request.command {
-            Command::Publish { topic, data } if data.len() > rules.limits.publication_bytes_max as usize => {
+            Command::Publish { topic, data, .. } if data.len() > rules.limits.publication_bytes_max as usize => {
                 let (bytes, max) = (data.len(), rules.limits.publication_bytes_max);
                 let message = format!("{}: the publication has {bytes} bytes, publication_bytes_max is {max}", topic.as_str());
                 self.failed(&id, &ClientError { code: ErrorCode::Limit, message }, rules, now_us);
             }
-            Command::Publish { topic, data } if self.may_publish(&topic, rules) => {
+            Command::Publish { topic, data, key } if self.may_publish(&topic, rules) => {
                 let payload = Payload { bytes: Bytes::copy_from_slice(data), kind: PayloadKind::Json };
-                return Some(Effect::Publish { id: Some(id), publication: NewPublication::new(topic, payload) });
+                let marks = Marks { key, ..Marks::default() };
+                let publication = NewPublication { marks, ..NewPublication::new(topic, payload) };
+                return Some(Effect::Publish { id: Some(id), publication });
             }
             Command::Publish { topic, .. } => {
                 let message = format!("{}: publishing is not allowed here", topic.as_str());
@@ -298,7 +301,7 @@ impl Open {
             Role::PublisherOne(_) => rules.limits.publication_bytes_max,
             // The envelope comes on top: name, offset, time.
             Role::PublisherMany => rules.limits.publication_bytes_max.saturating_add(1024),
-            Role::Subscriber { .. } | Role::Echo => rules.limits.message_bytes_max,
+            Role::Subscriber { .. } | Role::Echo | Role::Sse { .. } => rules.limits.message_bytes_max,
         };
         let Limits { fragments_max, inflate_ratio_max, .. } = rules.limits;
         ws::Limits { message_bytes_max, fragments_max, inflate_ratio_max }

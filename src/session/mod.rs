@@ -7,7 +7,7 @@
 //! Invariants:
 //! - after an effect the session takes no further input until the shard has answered it, so requests are answered in the
 //!   order they came;
-//! - owed bytes are whole frames, or a whole HTTP answer, but for the front one, which may be partly sent;
+//! - owed bytes are whole frames (or events), or a whole HTTP answer, but for the front one, which may be partly sent;
 //! - once it is [`Session::is_ending`], input is thrown away and nothing more is owed than what stands there;
 //! - an idle open session holds no heap memory, but a publisher's topic and contexts that are taken over.
 
@@ -16,6 +16,7 @@ mod entrance;
 mod messages;
 mod pongs;
 mod rules;
+mod sse;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ pub use rules::{Bucket, ListenerRules, Moment, Rules};
 
 use crate::dialect::ClientError;
 use crate::dialect::stream::reply::{self, Subscribed};
-use crate::dialect::stream::{Lasting, RequestId, Stream, event};
+use crate::dialect::stream::{Lasting, RequestId, Stream, event, sse as stream_sse};
 use crate::http::HeadReader;
 use crate::hub::{Encoding, NewPublication, Position, Subject, TopicName};
 use crate::metrics::{CloseClass, RefusalReason};
@@ -119,7 +120,7 @@ enum Phase {
     Head { reader: Box<HeadReader>, served: bool },
     /// The shard has an [`Effect::Admit`] or [`Effect::Topics`] in hand.
     Entering(Box<entrance::Entering>),
-    /// WebSocket frames go both ways.
+    /// WebSocket frames go both ways, or events one way.
     Open(Open),
     /// As the phase before, while its parts are lent to who moves it on.
     Receiving,
@@ -127,7 +128,7 @@ enum Phase {
     Ending,
 }
 
-/// An open WebSocket connection.
+/// An open connection.
 #[derive(Debug)]
 struct Open {
     role: Role,
@@ -159,6 +160,8 @@ enum Role {
     PublisherMany,
     /// `/echo`.
     Echo,
+    /// `/sse`, of one topic or of several.
+    Sse { one: bool },
 }
 
 // A gateway holds a quarter of a million of them idle.
@@ -197,6 +200,11 @@ impl Session {
         while !input.is_empty() {
             let effect = match self.phase {
                 Phase::Head { .. } => self.receive_head(input, rules, moment),
+                // It has asked, and has no more to say.
+                Phase::Open(Open { role: Role::Sse { .. }, .. }) => {
+                    *input = &mut [];
+                    None
+                }
                 Phase::Open(_) => self.receive_frames(input, rules, moment),
                 Phase::Entering(_) | Phase::Receiving => unreachable!("the shard holds input back until it has answered"),
                 Phase::Ending => {
@@ -220,15 +228,17 @@ impl Session {
             Phase::Entering(entering) => (&entering.role, entering.deflate().is_some()),
             Phase::Head { .. } | Phase::Receiving | Phase::Ending => return Encoding::Raw,
         };
-        match (matches!(role, Role::Subscriber { combined: true, .. }), deflate) {
-            (false, false) => Encoding::Raw,
-            (true, false) => Encoding::Combined,
-            (false, true) => Encoding::RawDeflate,
-            (true, true) => Encoding::CombinedDeflate,
+        match (role, deflate) {
+            (Role::Sse { one: true }, _) => Encoding::Sse,
+            (Role::Sse { one: false }, _) => Encoding::SseMany,
+            (Role::Subscriber { combined: true, .. }, false) => Encoding::Combined,
+            (Role::Subscriber { combined: true, .. }, true) => Encoding::CombinedDeflate,
+            (_, false) => Encoding::Raw,
+            (_, true) => Encoding::RawDeflate,
         }
     }
 
-    /// Whether this is a WebSocket by now, and not ending.
+    /// Whether this is a WebSocket or a stream of events by now, and not ending.
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open(_))
@@ -290,11 +300,21 @@ impl Session {
 
     /// Tells a subscriber that this connection will be closed; only to those who can tell events from payloads.
     pub fn announce_shutdown(&mut self, unix_ms: u64, in_ms: u64) {
-        if let Phase::Open(open) = &self.phase
-            && matches!(open.role, Role::Subscriber { combined, events } if combined || events)
-        {
+        if self.hears_events() {
             self.reply(|out| event::server_shutdown(out, unix_ms, in_ms));
         }
+    }
+
+    /// Whether this is a subscriber that can tell events from payloads, or said that it can.
+    #[must_use]
+    pub fn hears_events(&self) -> bool {
+        let Phase::Open(open) = &self.phase else { return false };
+        matches!(open.role, Role::Sse { .. } | Role::Subscriber { combined: true, .. } | Role::Subscriber { events: true, .. })
+    }
+
+    /// Tells a subscriber that hears them of an event.
+    pub fn notify(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.reply(write);
     }
 
     /// What is owed and not yet sent.
@@ -354,7 +374,11 @@ impl Session {
         }
         let mut json = Vec::with_capacity(64);
         write(&mut json);
-        frame::write(self.owe(), frame::Opcode::Text, &json, None);
+        if self.is_sse() {
+            stream_sse::message(self.owe(), &json);
+        } else {
+            frame::write(self.owe(), frame::Opcode::Text, &json, None);
+        }
         self.messages_out += 1;
     }
 }

@@ -16,7 +16,7 @@ use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
 use crate::config::Config;
 use crate::dialect::stream::Compressions;
-use crate::hub::Held;
+use crate::hub::{Held, LeftOut};
 use crate::metrics::{CloseClass, RefusalReason, ShardMetrics};
 use crate::reactor::{ClientKey, Now, Op, SendOutcome, Wait};
 use crate::session::{Expiry, Moment, Rules, Session};
@@ -126,7 +126,7 @@ impl Core {
         // Before anything is sent to them: they are inside a frame whose rest is gone.
         self.reset_overflowed();
         self.topics.hub.tour(TOUR_ROWS, &mut self.topics.encoder);
-        self.sweep.plan(&mut self.topics.hub, &mut self.clients, &mut self.lost);
+        self.sweep.plan(&mut self.topics, &mut self.clients, self.now.unix_us, &mut self.lost);
         for (client, loss) in std::mem::take(&mut self.lost) {
             match loss {
                 Loss::Fallen => self.close_fallen(client),
@@ -218,6 +218,11 @@ impl Core {
             self.metrics.publish_to_submit.record(self.now.unix_us.saturating_sub(unix_us));
         }
         self.metrics.torn_copies.add(self.topics.hub.take_torn_copies());
+        let LeftOut { dropped, culled, conflations } = self.topics.hub.take_left_out();
+        self.metrics.dropped.add(dropped);
+        self.metrics.culled.add(culled);
+        self.metrics.conflations.add(conflations);
+        self.metrics.keys_evicted.add(self.topics.hub.take_evicted_keys());
     }
 
     fn reset_overflowed(&mut self) {
@@ -335,10 +340,9 @@ impl Core {
         }
         let blocked: Vec<u32> = self.topics.hub.due().blocked().collect();
         for slot in blocked {
-            if self.topics.hub.fallen(slot).is_some()
-                && let Some(client) = self.clients.at(slot)
-            {
-                let key = client.key;
+            let Some(client) = self.clients.at(slot) else { continue };
+            let (key, tells) = (client.key, client.session.hears_events());
+            if self.topics.hub.fallen(slot, tells).is_some() {
                 self.close_fallen(key);
             }
         }

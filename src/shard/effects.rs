@@ -7,9 +7,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::clients::{Client, Pending, Receive, Wait};
 use super::core::Core;
-use super::mail::{Mail, Ticket};
+use super::mail::{Mail, NotPublished, Ticket};
+use super::settings::Setting;
 use super::stopping::Stop;
-use super::topics::{Setting, Waiter, Wanted};
+use super::topics::{Waiter, Wanted};
 use super::watches::WantedPattern;
 use crate::config::{Slow, TopicKind};
 use crate::dialect::stream::reply::Subscribed;
@@ -103,6 +104,10 @@ impl Core {
             (Subject::Topic(_), None) => unreachable!("a topic that is wanted by its name is here"),
         };
         let entries: Vec<Subscribed> = streams.iter().zip(topics).map(subscribe_one).collect();
+        // Once a request, however many subscriptions: it is not worth a word to know that it was done before.
+        if streams.iter().any(|stream| self.may_conflate(stream)) {
+            self.ops.push_back(Op::BoundSend(key));
+        }
         let client = self.clients.get(key).expect("effects come from clients that are there");
         client.subscribed = true;
         let session = &mut client.session;
@@ -119,8 +124,7 @@ impl Core {
     fn subscribe_topic(&mut self, key: ClientKey, stream: &Stream, name: &TopicName, topic: TopicId) -> Subscribed {
         let options = &stream.options;
         let encoding = self.session_mut(key).encoding();
-        let slow_default = self.topics.setting(name).topic.slow_default;
-        let slow = options.slow.unwrap_or(slow_default);
+        let slow = options.slow.unwrap_or_else(|| self.topics.setting(name).topic.slow_default);
         let terms = Terms { timed: options.timed, slow, slow_asked: options.slow.is_some() };
         let hub = &mut self.topics.hub;
         let position = hub.position(topic);
@@ -156,6 +160,18 @@ impl Core {
         }
         let topics = if told { hub.pattern_topics(pattern.as_str()).unwrap_or(0) } else { 0 };
         Subscribed::Pattern { pattern: pattern.clone(), topics }
+    }
+
+    /// Whether a subscriber of this stream is sent the newest only where it cannot keep up.
+    fn may_conflate(&self, stream: &Stream) -> bool {
+        match (stream.options.slow, &stream.subject) {
+            (Some(slow), _) => slow == Slow::Conflate,
+            (None, Subject::Topic(name)) => self.topics.setting(name).topic.slow_default == Slow::Conflate,
+            (None, Subject::Pattern(pattern)) => {
+                let mut settings = self.topics.settings_of_pattern(pattern);
+                settings.any(|setting| setting.topic.slow_default == Slow::Conflate)
+            }
+        }
     }
 
     fn wanted_topics(&mut self, key: ClientKey, streams: &[Stream]) -> Result<Asked, ClientError> {
@@ -352,20 +368,27 @@ impl Core {
     }
 
     /// A publication has its position, or cannot have one.
-    pub(super) fn published(&mut self, key: ClientKey, id: Option<RequestId>, result: Result<Position, super::mail::TopicsMax>) {
+    pub(super) fn published(&mut self, key: ClientKey, id: Option<RequestId>, result: Result<Position, NotPublished>) {
         let now_us = self.now.monotonic_us;
         let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
         match (id, result) {
             (Some(id), Ok(position)) => client.session.published(&id, position),
-            (Some(id), Err(_)) => {
-                let error = ClientError::new(ErrorCode::Limit, "the gateway holds topics_max topics already");
-                client.session.failed(&id, &error, &self.rules, now_us);
+            (Some(id), Err(refusal)) => {
+                let code = match refusal {
+                    NotPublished::TopicsMax => ErrorCode::Limit,
+                    NotPublished::Journal => ErrorCode::Internal,
+                    NotPublished::Key(_) => ErrorCode::BadRequest,
+                };
+                client.session.failed(&id, &ClientError::new(code, refusal.to_string()), &self.rules, now_us);
             }
             (None, Ok(_)) => {}
             // A publisher's connection has no replies: what cannot be taken can only end it.
-            (None, Err(_)) => {
-                let reason = "the gateway holds topics_max topics already";
-                client.session.close(CloseCode::TRY_AGAIN_LATER, reason, CloseClass::Policy, now_us);
+            (None, Err(refusal)) => {
+                let code = match refusal {
+                    NotPublished::Key(_) => CloseCode::POLICY,
+                    NotPublished::TopicsMax | NotPublished::Journal => CloseCode::TRY_AGAIN_LATER,
+                };
+                client.session.close(code, &refusal.to_string(), CloseClass::Policy, now_us);
             }
         }
     }

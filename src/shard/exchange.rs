@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use super::clients::{Client, Wait};
 use super::core::Core;
 use super::effects::topics_max;
-use super::mail::{Mail, Outbox, Place, Ticket, TopicsMax};
+use super::mail::{Mail, NotPublished, Outbox, Place, Ticket};
 use super::mailbox::Mailbox;
 use super::topics::Waiter;
 use crate::hub::{NewPublication, Position, TopicName};
@@ -40,7 +40,7 @@ impl Exchange {
     pub(super) fn new(place: Place, shards: u16, publish_credits: u32) -> Exchange {
         Exchange {
             place,
-            credits: vec![publish_credits; usize::from(shards)].into(),
+            credits: vec![publish_credits; usize::from(shards) + 1].into(),
             taken: vec![0; usize::from(shards) + 1].into(),
             held: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -126,8 +126,8 @@ impl Core {
                 self.exchange.moved = true;
             }
             Mail::Attach { from, topic } => self.topics.attach_asked(from, &topic, self.now, &mut self.outbox),
-            Mail::Attached { home, number, topic, position, newest } => {
-                let waiters = self.topics.attached((home, number), &topic, position, newest.as_ref(), self.now);
+            Mail::Attached { home, number, topic, position, state } => {
+                let waiters = self.topics.attached((home, number), &topic, position, &state, self.now);
                 self.replicas_came(waiters);
             }
             Mail::AttachRefused { topic } => self.attach_refused(&topic),
@@ -159,7 +159,7 @@ impl Core {
             Mail::BarrierPassed { token } => {
                 let passed = self.exchange.barriers.entry(token).or_insert(0);
                 *passed += 1;
-                if *passed == self.outbox.post().shards() {
+                if *passed == self.outbox.post().homes() {
                     self.exchange.barriers.remove(&token);
                     self.exchange.draining.push(token);
                     // What came before the barrier is not to wait for its window.
@@ -197,13 +197,13 @@ impl Core {
     }
 
     /// Publishes on a topic whose home this is.
-    pub(super) fn publish_here(&mut self, publication: NewPublication) -> Result<Position, TopicsMax> {
+    pub(super) fn publish_here(&mut self, publication: NewPublication) -> Result<Position, NotPublished> {
         let position = self.topics.publish(publication, self.now, &mut self.outbox)?;
         self.metrics.publications.add(1);
         Ok(position)
     }
 
-    fn position_came(&mut self, ticket: Ticket, result: Result<Position, TopicsMax>) {
+    fn position_came(&mut self, ticket: Ticket, result: Result<Position, NotPublished>) {
         let Ticket::Client(key) = ticket else { unreachable!("the control thread's tickets come back to it") };
         match self.take_pending(key, |wait| matches!(wait, Wait::Position { .. })) {
             Some((_, pending)) => {

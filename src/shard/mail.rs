@@ -13,7 +13,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::mailbox::Mailbox;
-use crate::hub::{NewPublication, Pattern, Position, Publication, TopicName};
+use crate::config;
+use crate::hub::{KeyError, NewPublication, Pattern, Position, Publication, TopicName};
 use crate::reactor::ClientKey;
 use crate::tls::Acceptors;
 
@@ -39,7 +40,7 @@ pub enum Mail {
         /// Whose.
         ticket: Ticket,
         /// Its position, or why it has none.
-        result: Result<Position, TopicsMax>,
+        result: Result<Position, NotPublished>,
     },
     /// From a home: so many credits back.
     Taken {
@@ -66,8 +67,8 @@ pub enum Mail {
         topic: TopicName,
         /// The newest position.
         position: Position,
-        /// The newest publication, for `last`.
-        newest: Option<Publication>,
+        /// The newest publication of each key, in offset order, for `last`; of a topic without keys its newest, if any.
+        state: Vec<Publication>,
     },
     /// From the home: `topics_max` are there already.
     AttachRefused {
@@ -206,6 +207,26 @@ pub enum Ticket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicsMax;
 
+/// Why a publication has no position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotPublished {
+    /// There is no room for its topic.
+    #[error("the gateway holds topics_max topics already")]
+    TopicsMax,
+    /// Its topic's journal cannot be written.
+    #[error("the topic's journal cannot be written (is its disk full?); try again later")]
+    Journal,
+    /// The topic's `key` finds something in the payload that cannot be a key.
+    #[error("what the topic's `key` finds in the payload is none: {0}")]
+    Key(KeyError),
+}
+
+impl From<TopicsMax> for NotPublished {
+    fn from(TopicsMax: TopicsMax) -> NotPublished {
+        NotPublished::TopicsMax
+    }
+}
+
 /// What one shard knows of a topic.
 #[derive(Clone, Debug)]
 pub struct TopicShare {
@@ -224,19 +245,35 @@ pub struct Post {
     mailboxes: Box<[Mailbox<Mail>]>,
     /// Hashed in front of each name: random, so that nobody outside can choose names that all live on one shard.
     key: u64,
+    /// Patterns of the configuration up to the last journaled one, and whether they are; the first match counts.
+    journaled: Box<[(Pattern, bool)]>,
+}
+
+impl std::fmt::Debug for Post {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Post").field("shards", &self.shards()).finish_non_exhaustive()
+    }
 }
 
 impl Post {
-    /// For so many shards and the control thread.
+    /// For so many shards and the control thread, which is home of the topics with a journal.
     #[must_use]
-    pub fn new(shards: u16, mailbox_places: usize) -> Arc<Post> {
-        Post::with_key(shards, mailbox_places, RandomState::new().hash_one(shards))
+    pub fn new(shards: u16, mailbox_places: usize, topics: &[config::Topic]) -> Arc<Post> {
+        let pattern = |topic: &config::Topic| Pattern::parse(&topic.pattern).expect("the configuration was validated");
+        let count = topics.iter().rposition(|topic| topic.journal.is_some()).map_or(0, |last| last + 1);
+        let journaled = topics[..count].iter().map(|topic| (pattern(topic), topic.journal.is_some())).collect();
+        Post::made(shards, mailbox_places, RandomState::new().hash_one(shards), journaled)
     }
 
-    /// As [`Post::new`], with homes that the caller's key decides.
+    /// Without journals, and with homes that the caller's key decides.
+    #[cfg(test)]
     pub(super) fn with_key(shards: u16, mailbox_places: usize, key: u64) -> Arc<Post> {
+        Post::made(shards, mailbox_places, key, Box::default())
+    }
+
+    fn made(shards: u16, mailbox_places: usize, key: u64, journaled: Box<[(Pattern, bool)]>) -> Arc<Post> {
         let mailboxes = (0..=shards).map(|_| Mailbox::new(mailbox_places)).collect();
-        Arc::new(Post { mailboxes, key })
+        Arc::new(Post { mailboxes, key, journaled })
     }
 
     /// How many shards there are.
@@ -245,10 +282,16 @@ impl Post {
         self.control()
     }
 
-    /// How many threads are home of some topics: those of the places below.
+    /// How many threads are home of some topics.
     #[must_use]
     pub fn homes(&self) -> u16 {
-        self.shards()
+        self.shards() + u16::from(self.has_journals())
+    }
+
+    /// Whether some topics have a journal.
+    #[must_use]
+    pub fn has_journals(&self) -> bool {
+        !self.journaled.is_empty()
     }
 
     /// The control thread's place.
@@ -263,9 +306,13 @@ impl Post {
         &self.mailboxes[usize::from(place)]
     }
 
-    /// The shard that orders a topic's publications.
+    /// The thread that orders a topic's publications: the control thread where it has a journal, else a shard.
     #[must_use]
     pub fn home(&self, topic: &TopicName) -> Place {
+        let matching = self.journaled.iter().find(|(pattern, _)| pattern.matches(topic.as_str()));
+        if matching.is_some_and(|(_, is_journaled)| *is_journaled) {
+            return self.control();
+        }
         let mut hasher = DefaultHasher::new();
         (self.key, topic.as_str()).hash(&mut hasher);
         (hasher.finish() % u64::from(self.shards())) as Place

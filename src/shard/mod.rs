@@ -21,13 +21,14 @@ pub mod mail;
 pub mod mailbox;
 mod opening;
 mod replicas;
+mod settings;
 mod shared;
 mod stopping;
 mod sweep;
 #[cfg(test)]
 mod tests;
 pub mod timer;
-mod topics;
+pub(crate) mod topics;
 mod watches;
 
 use std::io;

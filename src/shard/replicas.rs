@@ -62,14 +62,12 @@ impl Topics {
         (home, number): (Place, u32),
         name: &TopicName,
         position: Position,
-        newest: Option<&Publication>,
+        state: &[Publication],
         now: Now,
     ) -> Vec<Waiter> {
         let own = self.replica_of.get(name).copied().unwrap_or_else(|| self.add_replica(name));
         let topic = self.open(name.clone(), position);
-        if let Some(newest) = newest {
-            self.hub.seed(topic, newest, &mut self.encoder);
-        }
+        self.hub.seed(topic, state, &mut self.encoder);
         let replica = replica_mut(&mut self.replicas, own);
         assert!(replica.state == ReplicaState::Attaching, "a topic is attached once");
         (replica.state, replica.number) = (ReplicaState::Attached(topic), number);

@@ -19,8 +19,10 @@ use std::ops::Range;
 
 use self::sealing::Sealing;
 use super::clients::{Client, Clients};
+use super::topics::Topics;
 use crate::config::{Limits, Shards};
-use crate::hub::{Hub, Span};
+use crate::dialect::stream::event;
+use crate::hub::{Hub, Notice, Span, Visiting};
 use crate::reactor::{ClientKey, PIECES_MAX, SendOutcome};
 
 /// Spans up to this size are copied together where a send has several: a copy of a small frame costs less than a vector's
@@ -29,6 +31,9 @@ const COPIED_SPAN_BYTES_MAX: usize = 4096;
 
 /// A turn prepares no further visit beyond so many copied bytes, which bounds the scratch.
 const SCRATCH_BYTES_MAX: usize = 1 << 20;
+
+/// While so much is owed to a client, it is sent that alone.
+const OWED_BEFORE_PUBLICATIONS_MAX: usize = 16 << 10;
 
 /// One send of the turn.
 pub(super) struct Visit {
@@ -103,6 +108,7 @@ pub(super) struct Sweep {
     early: Vec<u32>,
     visits: Vec<Visit>,
     spans: Vec<Span>,
+    notices: Vec<Notice>,
     pieces: Vec<Piece>,
     scratch: Vec<u8>,
     sealing: Sealing,
@@ -111,6 +117,8 @@ pub(super) struct Sweep {
     /// Adapted to the turn's time.
     sends_now: usize,
     turn_us: u64,
+    /// Of the turn.
+    unix_us: u64,
     /// Publications that some subscriber may not have been given yet: round and hand when it came, and its ingest time.
     open: VecDeque<(u64, u32, u64)>,
 }
@@ -127,6 +135,7 @@ impl Sweep {
             early: Vec::new(),
             visits: Vec::new(),
             spans: Vec::new(),
+            notices: Vec::new(),
             pieces: Vec::new(),
             scratch: Vec::new(),
             sealing: Sealing::new(limits.tls_visit_bytes_max),
@@ -134,22 +143,24 @@ impl Sweep {
             sends_max: usize::from(shards.sends_per_turn),
             sends_now: usize::from(shards.sends_per_turn),
             turn_us: u64::from(shards.turn_us),
+            unix_us: 0,
             open: VecDeque::new(),
         }
     }
 
     /// Chooses the turn's visits. Gives clients that cannot be visited any more.
-    pub(super) fn plan(&mut self, hub: &mut Hub, clients: &mut Clients, lost: &mut Vec<(ClientKey, Loss)>) {
+    pub(super) fn plan(&mut self, topics: &mut Topics, clients: &mut Clients, unix_us: u64, lost: &mut Vec<(ClientKey, Loss)>) {
+        self.unix_us = unix_us;
         self.visits.clear();
         self.spans.clear();
         self.pieces.clear();
         self.scratch.clear();
         self.sealing.clear();
-        self.visit_owing(hub, clients, lost);
+        self.visit_owing(topics, clients, lost);
         // Each client at most once a turn, as each send must be decided before the next: a full round ends the turn.
         let (first, mut wrapped) = (self.hand, false);
         while self.visits.len() < self.sends_now && self.scratch.len() + self.sealing.bytes() < SCRATCH_BYTES_MAX {
-            let Some(slot) = hub.due().next_from(self.hand) else {
+            let Some(slot) = topics.hub.due().next_from(self.hand) else {
                 if wrapped || self.hand == 0 {
                     break;
                 }
@@ -166,8 +177,8 @@ impl Sweep {
                 continue;
             }
             match clients.at(slot).filter(|client| !client.closing) {
-                Some(client) => self.visit(hub, client, lost),
-                None => hub.due().unmark(slot),
+                Some(client) => self.visit(topics, client, lost),
+                None => topics.hub.due().unmark(slot),
             }
         }
     }
@@ -178,37 +189,37 @@ impl Sweep {
     }
 
     /// The turn's beginning: clients that are owed something. Who is blocked waits for its socket, and for the hand.
-    fn visit_owing(&mut self, hub: &mut Hub, clients: &mut Clients, lost: &mut Vec<(ClientKey, Loss)>) {
+    fn visit_owing(&mut self, topics: &mut Topics, clients: &mut Clients, lost: &mut Vec<(ClientKey, Loss)>) {
         self.early.clear();
         while self.visits.len() < self.sends_now.div_ceil(2)
             && let Some(key) = self.owing.pop_front()
         {
             let Some(client) = clients.get(key).filter(|client| !client.closing) else { continue };
             client.owing = false;
-            if client.owes() && !hub.due().is_blocked(key.slot) {
+            if client.owes() && !topics.hub.due().is_blocked(key.slot) {
                 self.early.push(key.slot);
-                self.visit(hub, client, lost);
+                self.visit(topics, client, lost);
             }
         }
     }
 
     /// Prepares one send.
-    fn visit(&mut self, hub: &mut Hub, client: &mut Client, lost: &mut Vec<(ClientKey, Loss)>) {
+    fn visit(&mut self, topics: &mut Topics, client: &mut Client, lost: &mut Vec<(ClientKey, Loss)>) {
         let key = client.key;
-        let visited = if client.tls.is_some() { self.visit_sealed(hub, client) } else { self.visit_plain(hub, client) };
+        let visited = if client.tls.is_some() { self.visit_sealed(topics, client) } else { self.visit_plain(topics, client) };
         if let Err(loss) = visited {
             lost.push((key, loss));
         }
     }
 
-    fn visit_plain(&mut self, hub: &mut Hub, client: &Client) -> Result<(), Loss> {
-        let (key, owed_bytes) = (client.key, client.session.owed().len());
-        let spans_before = self.spans.len();
+    fn visit_plain(&mut self, topics: &mut Topics, client: &mut Client) -> Result<(), Loss> {
+        let (key, spans_before) = (client.key, self.spans.len());
         // What is owed goes right behind a frame's rest; the publications then wait for the next visit, so that the order
         // of a short send is plain.
-        let owed_after_rest = owed_bytes > 0 && hub.torn(key.slot).is_some();
+        let owed_after_rest = !client.session.owed().is_empty() && topics.hub.torn(key.slot).is_some();
         let bytes_max = if owed_after_rest { 0 } else { self.visit_bytes_max };
-        hub.take_due(key.slot, bytes_max, &mut self.spans).map_err(|_| Loss::Fallen)?;
+        self.take_due(topics, client, bytes_max)?;
+        let (hub, owed_bytes) = (&topics.hub, client.session.owed().len());
         let spans = spans_before..self.spans.len();
         let bytes = owed_bytes + self.spans[spans.clone()].iter().map(Span::bytes).sum::<usize>();
         if bytes == 0 {
@@ -224,6 +235,24 @@ impl Sweep {
         }
         let load = Load::Plain { parts: Parts { owed_bytes, owed_after_rest, spans }, pieces: pieces_before..self.pieces.len() };
         self.visits.push(Visit { client: key, load, bytes });
+        Ok(())
+    }
+
+    /// Takes what a client lacks; what it is not sent is told among what is owed to it.
+    fn take_due(&mut self, topics: &mut Topics, client: &mut Client, bytes_max: usize) -> Result<(), Loss> {
+        // Notices are not heaped up for a socket that takes only them.
+        if client.session.owed().len() > OWED_BEFORE_PUBLICATIONS_MAX && topics.hub.torn(client.key.slot).is_none() {
+            return Ok(());
+        }
+        let visiting = Visiting { bytes_max, unix_us: self.unix_us, tells: client.session.hears_events() };
+        let Topics { hub, encoder, .. } = topics;
+        hub.take_due(client.key.slot, visiting, encoder, &mut self.spans, &mut self.notices).map_err(|_| Loss::Fallen)?;
+        for notice in self.notices.drain(..).filter(|_| visiting.tells) {
+            client.session.notify(|out| match notice {
+                Notice::Gap { topic, from, to } => event::gap(out, hub.name(topic), from, to),
+                Notice::Culled { topic, offset, count } => event::culled(out, hub.name(topic), offset, count),
+            });
+        }
         Ok(())
     }
 

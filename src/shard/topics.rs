@@ -6,17 +6,17 @@
 use std::collections::HashMap;
 
 use super::flush::Windows;
-use super::mail::{Mail, Outbox, Place, TopicShare, TopicsMax};
+use super::mail::{Mail, NotPublished, Outbox, Place, TopicShare, TopicsMax};
 use super::replicas::{Past, Replica, ReplicaState};
+use super::settings::Setting;
 use super::watches::{Watchers, Watching};
 use crate::config;
 use crate::dialect::stream::StreamEncoder;
-use crate::hub::topic::Pattern;
-use crate::hub::{Epoch, Hub, NewPublication, Position, Publication, RingLimits, TopicId, TopicName};
+use crate::hub::{Epoch, Hub, Key, Marks, NewPublication, Pattern, Position, Publication, TopicId, TopicName};
 use crate::reactor::{ClientKey, Now};
 
-/// Topics, homes and replicas.
-pub(super) struct Topics {
+/// Topics, homes and replicas. The control thread has one too, as the home of journaled topics.
+pub(crate) struct Topics {
     pub(super) hub: Hub,
     pub(super) encoder: StreamEncoder,
     pub(super) place: Place,
@@ -44,27 +44,13 @@ pub(super) struct Topics {
     pub(super) lingering: Vec<(u64, u32)>,
 }
 
-/// What the configuration says of the topics of a pattern.
-pub(super) struct Setting {
-    pattern: Pattern,
-    ring: RingLimits,
-    pub(super) topic: config::Topic,
-}
-
-impl Setting {
-    fn new(topic: &config::Topic) -> Setting {
-        let age_ms = topic.ring_age_ms;
-        let ring = RingLimits { publications: topic.ring_publications, bytes: topic.ring_bytes, age_ms };
-        let pattern = Pattern::parse(&topic.pattern).expect("the configuration was validated");
-        Setting { pattern, ring, topic: topic.clone() }
-    }
-}
-
 #[derive(Default)]
 pub(super) struct Home {
     /// Who is told of each publication.
     pub(super) replicas: Vec<Place>,
     rate: Rate,
+    /// It has a journal, and stays.
+    kept: bool,
 }
 
 /// A client that waits for replicas, and which of its waits it is.
@@ -102,7 +88,7 @@ pub(super) enum Wanted {
 }
 
 impl Topics {
-    pub(super) fn new(place: Place, config: &config::Config, shards: u16) -> Topics {
+    pub(crate) fn new(place: Place, config: &config::Config, shards: u16) -> Topics {
         let settings = config.topics.iter().chain([&config::Topic::default()]).map(Setting::new).collect();
         Topics {
             hub: Hub::new(config.limits.torn_bytes_max as usize),
@@ -128,7 +114,7 @@ impl Topics {
 
     pub(super) fn open(&mut self, name: TopicName, position: Position) -> TopicId {
         let class = self.class(&name);
-        let topic = self.hub.open(name, self.settings[class].ring, position);
+        let topic = self.hub.open(name, self.settings[class].hub(), position);
         if self.classes.len() <= topic.index() {
             self.classes.resize(topic.index() + 1, 0);
         }
@@ -138,7 +124,7 @@ impl Topics {
 
     /// Which of the settings hold for topics of this name: the first whose pattern matches.
     fn class(&self, name: &TopicName) -> usize {
-        let matching = self.settings.iter().position(|setting| setting.pattern.matches(name.as_str()));
+        let matching = self.settings.iter().position(|setting| setting.matches(name));
         matching.expect("the last pattern matches every topic")
     }
 
@@ -149,9 +135,9 @@ impl Topics {
 
     /// What the configuration may say of a topic that the pattern matches.
     pub(super) fn settings_of_pattern(&self, pattern: &Pattern) -> impl Iterator<Item = &Setting> {
-        let covering = self.settings.iter().position(|setting| setting.pattern.covers(pattern));
+        let covering = self.settings.iter().position(|setting| setting.covers(pattern));
         let count = covering.map_or(self.settings.len(), |place| place + 1);
-        self.settings[..count].iter().filter(|setting| setting.pattern.overlaps(pattern))
+        self.settings[..count].iter().filter(|setting| setting.overlaps(pattern))
     }
 
     fn setting_of(&self, topic: TopicId) -> &Setting {
@@ -201,12 +187,19 @@ impl Topics {
     }
 
     /// Publishes on a topic whose home this is: gives the offset, tells the replicas.
-    pub(super) fn publish(&mut self, new: NewPublication, now: Now, outbox: &mut Outbox) -> Result<Position, TopicsMax> {
+    pub(super) fn publish(&mut self, new: NewPublication, now: Now, outbox: &mut Outbox) -> Result<Position, NotPublished> {
+        let key = self.key(&new)?;
         let topic = self.home_topic(&new.topic, now)?;
         let Position { epoch, offset } = self.hub.position(topic);
-        let publication = Publication { offset: offset + 1, unix_us: now.unix_us, payload: new.payload, marks: new.marks };
+        let publication =
+            Publication { offset: offset + 1, unix_us: now.unix_us, payload: new.payload, marks: Marks { key, ..new.marks } };
         self.deliver(topic, &publication, now, outbox);
         Ok(Position { epoch, offset: publication.offset })
+    }
+
+    /// The key of a publication on a topic whose home this is.
+    pub(crate) fn key(&self, new: &NewPublication) -> Result<Option<Key>, NotPublished> {
+        self.setting(&new.topic).key(new).map_err(NotPublished::Key)
     }
 
     /// Appends the next publication of a topic whose home this is, and tells the replicas.
@@ -237,6 +230,39 @@ impl Topics {
         let rate = Rate { window_us: now.monotonic_us, ..Rate::default() };
         self.homes.insert(topic, Home { rate, ..Home::default() });
         Ok(topic)
+    }
+
+    // --- a home that keeps journals ---
+
+    /// Opens a topic as a journal holds it: empty behind `before`, to be filled by [`Topics::restore`].
+    pub(crate) fn reopen(&mut self, name: TopicName, before: Position, now: Now) {
+        let topic = self.open(name, before);
+        let rate = Rate { window_us: now.monotonic_us, window_offset: before.offset, ..Rate::default() };
+        self.homes.insert(topic, Home { rate, kept: true, ..Home::default() });
+    }
+
+    /// Appends what a journal holds; nobody is there to be told.
+    pub(crate) fn restore(&mut self, name: &TopicName, publication: &Publication) {
+        let topic = self.hub.find(name.as_str()).expect("it was reopened");
+        self.hub.publish(topic, publication, &mut self.encoder);
+    }
+
+    /// The newest position of a topic that is about to be published on, and stays from now on.
+    pub(crate) fn keep(&mut self, name: &TopicName, now: Now) -> Result<Position, TopicsMax> {
+        let topic = self.home_topic(name, now)?;
+        self.homes.get_mut(&topic).expect("a home topic has its home's part").kept = true;
+        Ok(self.hub.position(topic))
+    }
+
+    /// Publishes what is written: it has the offset after the newest.
+    pub(crate) fn publish_kept(&mut self, name: &TopicName, publication: &Publication, now: Now, outbox: &mut Outbox) {
+        let topic = self.hub.find(name.as_str()).expect("a kept topic stays");
+        self.deliver(topic, publication, now, outbox);
+    }
+
+    /// The newest position of a topic that is open here.
+    pub(crate) fn position(&self, name: &TopicName) -> Option<Position> {
+        self.hub.find(name.as_str()).map(|topic| self.hub.position(topic))
     }
 
     /// A topic that a client here wants to hear.
@@ -283,7 +309,7 @@ impl Topics {
     }
 
     /// At the home: another shard wants the topic.
-    pub(super) fn attach_asked(&mut self, from: Place, name: &TopicName, now: Now, outbox: &mut Outbox) {
+    pub(crate) fn attach_asked(&mut self, from: Place, name: &TopicName, now: Now, outbox: &mut Outbox) {
         match self.home_topic(name, now) {
             Ok(topic) => self.attach_place(from, topic, outbox),
             Err(TopicsMax) => outbox.send(from, Mail::AttachRefused { topic: name.clone() }),
@@ -298,9 +324,9 @@ impl Topics {
             return;
         }
         home.replicas.push(place);
-        let (position, newest) = (self.hub.position(topic), self.hub.newest(topic));
+        let (position, state) = (self.hub.position(topic), self.hub.state(topic));
         let (home, number, topic) = (self.place, topic.index() as u32, self.hub.name(topic).clone());
-        outbox.send(place, Mail::Attached { home, number, topic, position, newest });
+        outbox.send(place, Mail::Attached { home, number, topic, position, state });
     }
 
     /// At the home: the topic of this number, which another shard is attached to.
@@ -309,13 +335,13 @@ impl Topics {
     }
 
     /// At the home: another shard wants the past, too.
-    pub(super) fn recall_asked(&mut self, from: Place, number: u32, outbox: &mut Outbox) {
+    pub(crate) fn recall_asked(&mut self, from: Place, number: u32, outbox: &mut Outbox) {
         let publications = self.hub.held(self.numbered_here(number));
         outbox.send(from, Mail::Recalled { home: self.place, number, publications });
     }
 
     /// At the home: another shard has no more use for the topic, as far as it knows.
-    pub(super) fn detach_asked(&mut self, from: Place, number: u32, outbox: &mut Outbox) {
+    pub(crate) fn detach_asked(&mut self, from: Place, number: u32, outbox: &mut Outbox) {
         let (topic, home) = (self.numbered_here(number), self.place);
         if self.hub.position(topic).offset > 0 && self.watchers.watches(from, self.hub.name(topic)) {
             return outbox.send(from, Mail::Kept { home, number });
@@ -327,7 +353,7 @@ impl Topics {
 
     /// A topic that nobody hears and nobody ever published on is given up: a client's invention costs nothing lasting.
     fn forget_unused(&mut self, topic: TopicId) {
-        let unused = self.homes.get(&topic).is_some_and(|home| home.replicas.is_empty())
+        let unused = self.homes.get(&topic).is_some_and(|home| home.replicas.is_empty() && !home.kept)
             && self.hub.members_by_name(topic) == 0
             && self.hub.position(topic).offset == 0;
         if unused {
@@ -349,7 +375,7 @@ impl Topics {
     }
 
     /// What this shard knows of its topics from number `next` on, at most `count_max`; and where to go on.
-    pub(super) fn report(&mut self, next: usize, count_max: usize, now: Now) -> (Vec<TopicShare>, Option<usize>) {
+    pub(crate) fn report(&mut self, next: usize, count_max: usize, now: Now) -> (Vec<TopicShare>, Option<usize>) {
         let mut shares = Vec::new();
         let mut seen = 0;
         for topic in self.hub.topics().skip(next).take(count_max) {

@@ -172,7 +172,7 @@ impl Topics {
     // --- as a home ---
 
     /// Another shard watches a pattern from now on.
-    pub(super) fn watch_asked(&mut self, from: Place, pattern: Pattern) {
+    pub(crate) fn watch_asked(&mut self, from: Place, pattern: Pattern) {
         let places = self.watchers.places.entry(pattern.as_str()).get_or_insert_default();
         assert!(!places.contains(&from), "a pattern is watched once");
         places.push(from);
@@ -180,7 +180,7 @@ impl Topics {
     }
 
     /// Another shard watches a pattern no more.
-    pub(super) fn unwatch_asked(&mut self, from: Place, pattern: &Pattern) {
+    pub(crate) fn unwatch_asked(&mut self, from: Place, pattern: &Pattern) {
         let places = self.watchers.places.entry(pattern.as_str()).as_mut().expect("what is given up was watched");
         places.retain(|place| *place != from);
         if places.is_empty() {
@@ -189,12 +189,12 @@ impl Topics {
     }
 
     /// Whether somebody waits to be attached to what there is.
-    pub(super) fn is_walking(&self) -> bool {
+    pub(crate) fn is_walking(&self) -> bool {
         !self.watchers.walks.is_empty()
     }
 
     /// Attaches those who began to watch, some topics a turn and not while mail waits for room.
-    pub(super) fn walk(&mut self, outbox: &mut Outbox) {
+    pub(crate) fn walk(&mut self, outbox: &mut Outbox) {
         let (mut looks, mut attaches) = (LOOKED_AT_A_TURN, ATTACHED_A_TURN);
         while looks > 0
             && attaches > 0

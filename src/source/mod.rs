@@ -4,6 +4,7 @@
 //! hands publications to the broker and the topic's home gives the offset.
 
 mod complaints;
+mod journal;
 pub mod lines;
 pub mod record;
 pub mod recording;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::broker::{self, PublishError};
 use crate::config;
 use crate::hub::NewPublication;
+use crate::journal::JournalError;
 use crate::metrics::ControlMetrics;
 
 /// All that a source needs.
@@ -51,6 +53,9 @@ pub enum SourceError {
     /// The recording.
     #[error(transparent)]
     Recording(#[from] recording::RecordingError),
+    /// A journal as a recording.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// A recording without a message for the template.
     #[error(
         "the recording {path:?} holds no message with a topic by the template {topic:?} (and with a payload); compare the template with a line of the file"

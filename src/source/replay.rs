@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::complaints::Complaints;
+use super::journal;
 use super::lines::{Cut, Lines};
 use super::record::{Line, Record};
 use super::recording::Recording;
@@ -33,7 +34,11 @@ pub(super) async fn run<O: Outlet>(settings: &config::Replay, outlet: &O, contex
     let mut player = Player::new(settings, outlet, context)?;
     loop {
         let before = player.published;
-        match player.play_once(settings).await? {
+        let played = match journal::files(&settings.file)? {
+            Some(files) => player.play_journal(&files).await?,
+            None => player.play_once(settings).await?,
+        };
+        match played {
             Next::Stop => return Ok(()),
             // A file without a message for the template would be read for ever at full speed.
             Next::GoOn if player.published == before => {
@@ -51,12 +56,12 @@ pub(super) async fn run<O: Outlet>(settings: &config::Replay, outlet: &O, contex
 
 /// What the player does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+pub(super) enum Next {
     GoOn,
     Stop,
 }
 
-struct Player<'c, O> {
+pub(super) struct Player<'c, O> {
     outlet: &'c O,
     template: Template,
     payload: Option<Pointer>,
@@ -144,17 +149,23 @@ impl<'c, O: Outlet> Player<'c, O> {
             self.skip();
             return Next::GoOn;
         };
-        if payload.len() > self.publication_bytes_max {
+        let payload = Payload { bytes: Bytes::copy_from_slice(payload.as_bytes()), kind: PayloadKind::Json };
+        self.publish(record.time_us, NewPublication::new(topic, payload)).await
+    }
+
+    /// Publishes a message when its time has come.
+    pub(super) async fn publish(&mut self, time_us: Option<u64>, new: NewPublication) -> Next {
+        let payload_bytes = new.payload.bytes.len();
+        if payload_bytes > self.publication_bytes_max {
             self.metrics.replay_refused.add(1);
             self.complaints
-                .note(Instant::now(), format_args!("a payload of {} bytes is larger than publication_bytes_max", payload.len()));
+                .note(Instant::now(), format_args!("a payload of {payload_bytes} bytes is larger than publication_bytes_max"));
             return Next::GoOn;
         }
-        if self.wait(record.time_us, &topic, payload.len()).await == Next::Stop {
+        if self.wait(time_us, &new.topic, payload_bytes).await == Next::Stop {
             return Next::Stop;
         }
-        let payload = Payload { bytes: Bytes::copy_from_slice(payload.as_bytes()), kind: PayloadKind::Json };
-        match self.outlet.send(NewPublication::new(topic, payload)).await {
+        match self.outlet.send(new).await {
             Ok(()) => {
                 self.published += 1;
                 self.metrics.source_publications.add(1);

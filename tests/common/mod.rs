@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own share of this")]
 
 mod client;
+mod events;
 pub(crate) mod figures;
 mod gateway;
 pub(crate) mod members;
@@ -11,7 +12,8 @@ mod recording;
 mod secure;
 
 pub(crate) use client::Client;
-pub(crate) use gateway::{Gateway, PUBLISHING};
+pub(crate) use events::Events;
+pub(crate) use gateway::{Gateway, PUBLISHING, position_of};
 pub(crate) use raw::{Frame, Raw, Response, frame, frame_with, http, parse_in_place};
 pub(crate) use recording::{Recording, data_of, skipped};
 pub(crate) use secure::{Authority, Secure, certificate_in};

@@ -126,7 +126,6 @@ fn what_is_not_there_yet_is_error_4() {
         ("SUBSCRIBE", "[\"md.a;rate=100ms\"]"),
         ("SUBSCRIBE", "[\"md.a;slow=conflate\"]"),
         ("SET_PROPERTY", "[\"heartbeat\",true]"),
-        ("PUBLISH", "[\"md.a\",1,\"key\"]"),
         ("AUTH", "[\"token\"]"),
     ];
     for (method, params) in later {

@@ -40,6 +40,7 @@ impl Ring {
             accepts_max: ACCEPTS,
             receive_buffers: 256,
             receive_buffer_bytes: 16 << 10,
+            bounded_send_bytes: 16 << 10,
             direct: capabilities.direct,
             incremental: capabilities.incremental,
         };

@@ -1,7 +1,8 @@
-//! A publication as the one WebSocket frame that every subscriber of its encoding gets.
+//! A publication as the one WebSocket frame, or the one server-sent event, that every subscriber of its encoding gets.
 //!
 //! Without: masks, fragments, contexts: a compressed frame can be read by itself.
 
+use super::sse;
 use crate::dialect::json::{self, Decimal};
 use crate::hub::{Encoder, Encoding, Epoch, Payload, PayloadKind, Publication};
 use crate::ws::deflate::Compressor;
@@ -75,7 +76,7 @@ impl StreamEncoder {
 const WINDOW_BITS: u8 = 15;
 
 impl Encoder for StreamEncoder {
-    fn encode(&mut self, encoding: Encoding, topic: &str, _epoch: Epoch, publication: &Publication, out: &mut Vec<u8>) {
+    fn encode(&mut self, encoding: Encoding, topic: &str, epoch: Epoch, publication: &Publication, out: &mut Vec<u8>) {
         let head = Head { topic, offset: publication.offset, unix_us: None };
         let timed = Head { unix_us: Some(publication.unix_us), ..head };
         let payload = &publication.payload;
@@ -84,6 +85,10 @@ impl Encoder for StreamEncoder {
             Encoding::Raw | Encoding::RawDeflate => push_raw(out, payload.kind, &payload.bytes),
             Encoding::Combined | Encoding::CombinedDeflate => push_combined(out, head, payload),
             Encoding::Timed | Encoding::TimedDeflate => push_combined(out, timed, payload),
+            Encoding::Sse => return sse::publication(out, head, Some(epoch), payload),
+            Encoding::SseTimed => return sse::publication(out, timed, Some(epoch), payload),
+            Encoding::SseMany => return sse::publication(out, head, None, payload),
+            Encoding::SseManyTimed => return sse::publication(out, timed, None, payload),
         };
         if matches!(encoding, Encoding::RawDeflate | Encoding::CombinedDeflate | Encoding::TimedDeflate) {
             self.compress(start, &plain, out);
@@ -109,11 +114,25 @@ fn push_raw(out: &mut Vec<u8>, kind: PayloadKind, payload: &[u8]) -> Plain {
 
 /// What an envelope says of a publication.
 #[derive(Clone, Copy)]
-struct Head<'t> {
-    topic: &'t str,
-    offset: u64,
+pub(super) struct Head<'t> {
+    pub(super) topic: &'t str,
+    pub(super) offset: u64,
     /// For whoever wants the time of ingest.
-    unix_us: Option<u64>,
+    pub(super) unix_us: Option<u64>,
+}
+
+impl Head<'_> {
+    /// Offset and time in decimal.
+    pub(super) fn numbers(&self) -> (Decimal, Option<Decimal>) {
+        (Decimal::new(self.offset), self.unix_us.map(Decimal::new))
+    }
+
+    /// `{"stream":"<topic>","o":<offset>`, where it is wanted `,"t":<time>`, and the key of what follows. No character that a
+    /// topic may hold is escaped in JSON.
+    pub(super) fn pieces<'p>(&'p self, (offset, time): &'p (Decimal, Option<Decimal>), key: &'p [u8]) -> [&'p [u8]; 7] {
+        let (time_key, time): (&[u8], &[u8]) = time.as_ref().map_or((b"", b""), |time| (b",\"t\":", time.as_bytes()));
+        [b"{\"stream\":\"", self.topic.as_bytes(), b"\",\"o\":", offset.as_bytes(), time_key, time, key]
+    }
 }
 
 fn push_combined(out: &mut Vec<u8>, head: Head<'_>, payload: &Payload) -> Plain {
@@ -134,13 +153,10 @@ fn push_combined(out: &mut Vec<u8>, head: Head<'_>, payload: &Payload) -> Plain 
     }
 }
 
-/// Begins `{"stream":"<topic>","o":<offset>,"data":<data>}`, with `"t":<time>` before `data` where it is wanted. No character
-/// that a topic may hold is escaped in JSON.
+/// Begins `{"stream":"<topic>","o":<offset>,"data":<data>}`, with `"t":<time>` before `data` where it is wanted.
 fn push_envelope(out: &mut Vec<u8>, head: Head<'_>, data_bytes: usize) -> Plain {
-    let (offset, time) = (Decimal::new(head.offset), head.unix_us.map(Decimal::new));
-    let (time_key, time): (&[u8], &[u8]) = time.as_ref().map_or((b"", b""), |time| (b",\"t\":", time.as_bytes()));
-    let topic = head.topic.as_bytes();
-    let pieces: [&[u8]; 7] = [b"{\"stream\":\"", topic, b"\",\"o\":", offset.as_bytes(), time_key, time, b",\"data\":"];
+    let numbers = head.numbers();
+    let pieces = head.pieces(&numbers, b",\"data\":");
     let plain = push_header(out, Opcode::Text, pieces.iter().map(|piece| piece.len()).sum::<usize>() + data_bytes + 1);
     for piece in pieces {
         out.extend_from_slice(piece);

@@ -3,6 +3,7 @@
 //! Without: who hears them.
 
 use crate::dialect::json;
+use crate::hub::TopicName;
 
 /// This connection will be closed within `in_ms`.
 pub fn server_shutdown(out: &mut Vec<u8>, unix_ms: u64, in_ms: u64) {
@@ -11,4 +12,50 @@ pub fn server_shutdown(out: &mut Vec<u8>, unix_ms: u64, in_ms: u64) {
     out.extend_from_slice(b",\"in\":");
     json::push_number(out, in_ms);
     out.push(b'}');
+}
+
+/// The publications of these offsets are not sent.
+pub fn gap(out: &mut Vec<u8>, topic: &TopicName, from: u64, to: u64) {
+    begin(out, b"gap", topic);
+    out.extend_from_slice(b",\"from\":");
+    json::push_number(out, from);
+    out.extend_from_slice(b",\"to\":");
+    json::push_number(out, to);
+    out.push(b'}');
+}
+
+/// Of the publications up to `offset`, so many more are not sent.
+pub fn culled(out: &mut Vec<u8>, topic: &TopicName, offset: u64, count: u64) {
+    begin(out, b"culled", topic);
+    out.extend_from_slice(b",\"o\":");
+    json::push_number(out, offset);
+    out.extend_from_slice(b",\"n\":");
+    json::push_number(out, count);
+    out.push(b'}');
+}
+
+/// No character that a topic may hold is escaped in JSON.
+fn begin(out: &mut Vec<u8>, event: &[u8], topic: &TopicName) {
+    let pieces: [&[u8]; 5] = [b"{\"e\":\"", event, b"\",\"s\":\"", topic.as_str().as_bytes(), b"\""];
+    for piece in pieces {
+        out.extend_from_slice(piece);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_names_itself_first() {
+        let topic = TopicName::parse("md.a@b").expect("the test's topic is one");
+        let check = |push: &dyn Fn(&mut Vec<u8>), expected| {
+            let mut out = Vec::new();
+            push(&mut out);
+            assert_eq!(std::str::from_utf8(&out), Ok(expected));
+        };
+        check(&|out| server_shutdown(out, 5, 6), r#"{"e":"serverShutdown","E":5,"in":6}"#);
+        check(&|out| gap(out, &topic, 7, 8), r#"{"e":"gap","s":"md.a@b","from":7,"to":8}"#);
+        check(&|out| culled(out, &topic, 9, 10), r#"{"e":"culled","s":"md.a@b","o":9,"n":10}"#);
+    }
 }

@@ -1,7 +1,7 @@
 //! The native dialect: streams by URL or by JSON request, payloads untouched (docs/protocol.md).
 //!
 //! Bytes come in by [`request`] (a subscriber's message), [`publication`] (a publisher's) and [`target()`] (a URL); they go
-//! out by [`StreamEncoder`] (publications), [`reply`] and [`event`].
+//! out by [`StreamEncoder`] (publications), [`reply`] and [`event`]; [`sse`] is the same for clients without WebSocket.
 
 mod encoder;
 pub mod event;
@@ -10,6 +10,7 @@ mod publication;
 pub mod reply;
 mod request;
 mod request_id;
+pub mod sse;
 mod target;
 
 pub use encoder::{Compressions, StreamEncoder};

@@ -77,6 +77,12 @@ impl Stream {
 }
 
 impl StreamOptions {
+    /// Goes on after a position that the client has by other means than the stream's own `since`.
+    pub fn go_on_after(&mut self, position: Position) {
+        self.since = Some(position);
+        self.given = true;
+    }
+
     /// What must be the same where the stream is asked for again: `last` and `since` are of the moment.
     #[must_use]
     pub fn lasting(&self) -> Lasting {
@@ -179,7 +185,8 @@ fn topic(name: &str) -> Result<TopicName, ClientError> {
     TopicName::parse(name).map_err(|error| ClientError::new(ErrorCode::BadTopic, format!("topic {}: {error}", quoted(name))))
 }
 
-fn position(value: &str) -> Option<Position> {
+/// Reads `<epoch>:<offset>`.
+pub(super) fn position(value: &str) -> Option<Position> {
     let (epoch, offset) = value.split_once(':')?;
     // An offset is below 2^53, so that JavaScript holds it.
     let offset_max = (1 << 53) - 1;

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::options::{Stream, publishable, subject_of, topic_of};
 use super::request_id::RequestId;
 use crate::dialect::{ClientError, ErrorCode, quoted};
-use crate::hub::{Subject, TopicName};
+use crate::hub::{Key, Subject, TopicName};
 
 /// What a client asks, and the id that its reply bears.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub enum Command<'m> {
         topic: TopicName,
         /// JSON, the bytes as they stand in the request.
         data: &'m [u8],
+        /// Of this key.
+        key: Option<Key>,
     },
     /// Tell the time.
     Ping,
@@ -210,14 +212,14 @@ fn property(name: &str) -> Result<Property, ClientError> {
 
 fn publish<'m>(params: Option<&'m RawValue>) -> Result<Command<'m>, ClientError> {
     let params = params.map_or("null", RawValue::get);
-    let without_key: Result<(Text<'m>, &'m RawValue), _> = serde_json::from_str(params);
-    match without_key {
-        Ok((topic, data)) => Ok(Command::Publish { topic: publishable(&topic.0)?, data: data.get().as_bytes() }),
-        Err(_) => match serde_json::from_str::<(Text<'m>, IgnoredAny, Text<'m>)>(params) {
-            Ok(_) => Err(not_yet("PUBLISH with a key does not exist yet; publish without it")),
-            Err(_) => Err(bad_request("`params` of PUBLISH must be a topic and data, as in [\"topic\",{\"price\":1}]")),
-        },
-    }
+    let without_key = serde_json::from_str::<(Text<'m>, &'m RawValue)>(params).map(|(topic, data)| (topic, data, None));
+    let with_key = || serde_json::from_str::<(Text<'m>, &'m RawValue, Text<'m>)>(params);
+    let read = without_key.or_else(|_| with_key().map(|(topic, data, key)| (topic, data, Some(key))));
+    let (topic, data, key) = read.map_err(|_| {
+        bad_request("`params` of PUBLISH must be a topic, data and perhaps a key, as in [\"topic\",{\"price\":1},\"key\"]")
+    })?;
+    let key = key.map(|key| Key::parse(&key.0).map_err(|error| bad_request(format!("key {}: {error}", quoted(&key.0)))));
+    Ok(Command::Publish { topic: publishable(&topic.0)?, data: data.get().as_bytes(), key: key.transpose()? })
 }
 
 /// The method takes nothing; an empty list is nothing too, as some clients always send one.

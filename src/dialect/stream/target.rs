@@ -17,6 +17,11 @@ pub enum Target {
         /// Subscribed from the start.
         streams: Vec<Stream>,
     },
+    /// Hears topics over HTTP, as server-sent events.
+    Sse {
+        /// Subscribed from the start.
+        streams: Vec<Stream>,
+    },
     /// Each message is a publication on this topic.
     PublisherOne(TopicName),
     /// Each message names its topic.
@@ -63,6 +68,7 @@ pub fn target(target_path: &str, query: Option<&str>) -> Result<Target, TargetEr
     match target_path {
         "/ws" => Ok(Target::Subscriber { combined: false, streams: Vec::new() }),
         "/stream" => Ok(Target::Subscriber { combined: true, streams: streams(query)? }),
+        "/sse" => Ok(Target::Sse { streams: streams(query)? }),
         "/publish" => {
             refuse_ack(query)?;
             Ok(Target::PublisherMany)
@@ -174,6 +180,16 @@ mod tests {
             "/stream?streams=btcusdt@trade/btcusdt@bookTicker;last/c",
             subscriber(true, &[("btcusdt@trade", false), ("btcusdt@bookTicker", true), ("c", false)]),
         );
+    }
+
+    #[test]
+    fn sse_is_a_list_of_streams() {
+        let Target::Subscriber { streams, .. } = subscriber(true, &[("a", false), ("b", true)]) else {
+            unreachable!("it is one")
+        };
+        check("/sse?streams=a/b;last", Target::Sse { streams });
+        check("/sse", Target::Sse { streams: Vec::new() });
+        check_refused("/sse?streams=a//b", BadTopic, "cannot be empty");
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod topic;
 
 use std::collections::VecDeque;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 pub(super) use self::patterns::PATTERNS;
@@ -69,9 +71,13 @@ pub(super) fn publication(offset: u64, kind: PayloadKind, bytes: &[u8]) -> Publi
     }
 }
 
+pub(super) fn settings(ring: RingLimits) -> Arc<TopicSettings> {
+    Arc::new(TopicSettings { ring, slow_lag_bytes: 1, slow_lag_ms: 1, slow_default: Slow::Close, keyed: false, keys_max: 1 })
+}
+
 pub(super) fn open(hub: &mut Hub, name: &str, limits: RingLimits, offset: u64) -> TopicId {
     let name = TopicName::parse(name).expect("a valid name");
-    hub.open(name, limits, Position { epoch: Epoch::from_number(7), offset })
+    hub.open(name, settings(limits), Position { epoch: Epoch::from_number(7), offset })
 }
 
 #[derive(Clone, Debug)]
@@ -96,6 +102,10 @@ pub(super) struct Visit {
     pub(super) client: usize,
     pub(super) bytes_max: usize,
     pub(super) sent_permille: Option<usize>,
+}
+
+pub(super) fn visiting(bytes_max: usize) -> Visiting {
+    Visiting { bytes_max, unix_us: 0, tells: true }
 }
 
 /// Offsets and frames that a subscriber still lacks.
@@ -360,7 +370,7 @@ impl Pair {
         self.ids[number] = open(&mut self.hub, &topic.name, topic.limits, topic.newest());
         topic.held = Default::default();
         if let Some(newest) = topic.published.last() {
-            self.hub.seed(self.ids[number], newest, &mut TestEncoder);
+            self.hub.seed(self.ids[number], std::slice::from_ref(newest), &mut TestEncoder);
             topic.hold_newest();
         }
     }
@@ -374,7 +384,8 @@ impl Pair {
                 continue;
             }
             let mut spans = Vec::new();
-            match self.hub.take_due(slot(visit.client), visit.bytes_max, &mut spans) {
+            match self.hub.take_due(slot(visit.client), visiting(visit.bytes_max), &mut TestEncoder, &mut spans, &mut Vec::new())
+            {
                 Ok(()) => {
                     let offered = self.offered(&visit, &spans);
                     visited.push((visit, spans, offered));
@@ -491,7 +502,7 @@ impl Pair {
             assert_eq!((self.hub.members_by_name(*id), self.hub.members(*id)), (named, named + heard));
             assert_eq!(self.hub.find(&topic.name), Some(*id));
             assert_eq!(self.hub.position(*id).offset, topic.newest());
-            assert_eq!(self.hub.newest(*id).as_ref(), topic.published.last());
+            assert_eq!(self.hub.state(*id).first(), topic.published.last());
         }
         for (number, client) in self.clients.iter().enumerate() {
             let slot = slot(number);
@@ -508,7 +519,7 @@ impl Pair {
             assert_eq!(self.hub.torn(slot), torn, "client {number}'s rest");
             let fell: Vec<TopicId> =
                 (0..TOPICS).filter(|topic| self.has_fallen(number, *topic)).map(|topic| self.ids[topic]).collect();
-            match self.hub.fallen(slot) {
+            match self.hub.fallen(slot, true) {
                 Some(topic) => assert!(fell.contains(&topic)),
                 None => assert!(fell.is_empty()),
             }

@@ -235,6 +235,7 @@ impl World {
                 assert!(slot.poll.is_none(), "a second poll of {client:?}");
                 slot.poll = Some(Armed::default());
             }
+            Op::BoundSend(client) => drop(self.active(client, "a bound")),
             Op::ShutdownSend(client) => {
                 assert!(!self.active(client, "a shutdown").shutdown, "a second shutdown of {client:?}");
                 self.shutdowns.push(client);

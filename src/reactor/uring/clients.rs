@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use io_uring::types::{Fd, Fixed};
 use io_uring::{opcode, squeue};
 
+use super::UringSettings;
 use super::tag::{GENERATIONS, Kind, Tag};
 use crate::reactor::buffers::GROUP;
 use crate::reactor::{ClientKey, ReceiveEnd};
@@ -25,6 +26,8 @@ pub(super) struct Clients {
     kernel_chooses: bool,
     /// Of the table.
     len: u32,
+    /// What [`Op::BoundSend`](crate::reactor::Op::BoundSend) leaves a client.
+    bounded_send_bytes: &'static libc::c_int,
 }
 
 #[derive(Debug, Default)]
@@ -55,10 +58,14 @@ enum Closing {
 static RESET: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
 
 impl Clients {
-    pub(super) fn new(slots: u32, direct: bool, accepts: bool) -> Self {
+    pub(super) fn new(slots: u32, settings: &UringSettings, accepts: bool) -> Self {
+        let direct = settings.direct;
         let kernel_chooses = direct && accepts;
         let free = if kernel_chooses { Vec::new() } else { (0..slots).rev().collect() };
-        Self { slots: Slots::new(), free, direct, kernel_chooses, len: slots }
+        let bounded_send_bytes = libc::c_int::try_from(settings.bounded_send_bytes).unwrap_or(libc::c_int::MAX);
+        // Few bytes for each ring of a process, and the kernel may read them as long as that runs.
+        let bounded_send_bytes = Box::leak(Box::new(bounded_send_bytes));
+        Self { slots: Slots::new(), free, direct, kernel_chooses, len: slots, bounded_send_bytes }
     }
 
     pub(super) fn kernel_chooses(&self) -> bool {
@@ -141,6 +148,19 @@ impl Clients {
         let Target(descriptor, flags) = self.target(client.slot);
         let entry = opcode::PollAdd::new(descriptor, libc::POLLOUT as u32).build();
         entry.flags(flags).user_data(tag(Kind::PollOut, client))
+    }
+
+    pub(super) fn bound_send(&mut self, client: ClientKey, entries: &mut impl Extend<squeue::Entry>) {
+        self.active(client, "a bound");
+        let value: &'static libc::c_int = self.bounded_send_bytes;
+        let options = [(libc::SOL_SOCKET, libc::SO_SNDBUF), (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT)];
+        let Target(descriptor, flags) = self.target(client.slot);
+        entries.extend(options.map(|(level, option)| {
+            let length = size_of::<libc::c_int>() as u32;
+            let value = std::ptr::from_ref(value).cast();
+            let entry = opcode::SetSockOpt::new(descriptor, level as u32, option as u32, value, length);
+            entry.build().flags(flags).user_data(tag(Kind::Option, client))
+        }));
     }
 
     pub(super) fn shutdown_send(&mut self, client: ClientKey) -> squeue::Entry {
@@ -293,5 +313,5 @@ fn linger_zero(client: ClientKey) -> squeue::Entry {
     let value = (&raw const RESET).cast();
     let length = size_of::<libc::linger>() as u32;
     let entry = opcode::SetSockOpt::new(Fixed(client.slot), libc::SOL_SOCKET as u32, libc::SO_LINGER as u32, value, length);
-    entry.build().flags(squeue::Flags::IO_HARDLINK).user_data(tag(Kind::Linger, client))
+    entry.build().flags(squeue::Flags::IO_HARDLINK).user_data(tag(Kind::Option, client))
 }

@@ -21,6 +21,8 @@ pub struct UringSettings {
     pub receive_buffers: u16,
     /// Size of each.
     pub receive_buffer_bytes: u32,
+    /// What [`Op::BoundSend`](crate::reactor::Op::BoundSend) leaves a client.
+    pub bounded_send_bytes: u32,
     /// Clients are direct descriptors ([`Capabilities::direct`](crate::reactor::probe::Capabilities::direct)); else ordinary ones.
     pub direct: bool,
     /// Receives take of a buffer what came and no more

@@ -17,7 +17,8 @@ pub(super) enum Kind {
     PollOut,
     PollOutCancel,
     Shutdown,
-    Linger,
+    /// A socket option.
+    Option,
     Close,
     Wake,
 }
@@ -31,7 +32,7 @@ const KINDS: [Kind; 11] = [
     Kind::PollOut,
     Kind::PollOutCancel,
     Kind::Shutdown,
-    Kind::Linger,
+    Kind::Option,
     Kind::Close,
     Kind::Wake,
 ];

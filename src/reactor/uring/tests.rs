@@ -23,6 +23,7 @@ const SETTINGS: UringSettings = UringSettings {
     accepts_max: 8,
     receive_buffers: 64,
     receive_buffer_bytes: 1024,
+    bounded_send_bytes: 16 << 10,
     direct: true,
     incremental: true,
 };

@@ -37,7 +37,7 @@ fn a_right_handshake_is_admitted() {
 
 #[test]
 fn what_is_not_there_is_404_and_a_wrong_method_405() {
-    refused(&upgrade("/wss", ""), 404, "/stream and /ws");
+    refused(&upgrade("/wss", ""), 404, "/stream, /ws and /sse");
     refused("GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "there is nothing at /nothing");
     refused("POST /ws HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "Allow: GET, HEAD");
     refused("DELETE /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "DELETE is not served here");

@@ -51,6 +51,24 @@ fn between_two_requests_a_connection_ends_in_order() {
 }
 
 #[test]
+fn a_client_of_events_gets_a_comment_every_15_s_unless_it_has_yet_to_take_one() {
+    let mut client = Client::new(rules());
+    let request = b"GET /sse?streams=a HTTP/1.1\r\nHost: localhost\r\n\r\nGET / and more";
+    assert!(matches!(client.say(request), Some(Effect::Admit { .. })));
+    client.session.admit(&[]);
+    assert!(client.take_owed().ends_with(b"\r\nConnection: close\r\n\r\n"));
+    for tick in 1..10 {
+        assert!(matches!(client.expire(), Expiry::Owes { .. }));
+        assert_eq!(client.now_us, tick * 15 * SECOND_US);
+        if tick % 3 == 0 {
+            assert_eq!(client.take_owed(), b":\n\n");
+        }
+    }
+    client.session.close(CloseCode::TRY_AGAIN_LATER, "too slow", CloseClass::Lag, client.now_us);
+    assert_eq!((client.session.owed(), client.session.is_ending()), (&b""[..], true));
+}
+
+#[test]
 fn a_silent_client_is_pinged_and_then_reset() {
     let mut client = Client::open(rules(), "/ws");
     assert!(matches!(client.expire(), Expiry::Owes { .. }));

@@ -12,6 +12,7 @@ use std::ops::Range;
 use super::{Load, Loss, Parts, Sweep, Visit};
 use crate::hub::{Hub, Span};
 use crate::shard::clients::Client;
+use crate::shard::topics::Topics;
 use crate::tls::sealed_bytes_max;
 
 /// The turn's ciphertext.
@@ -44,7 +45,7 @@ impl Sealing {
 
 impl Sweep {
     /// Prepares one send: what is pending, or else what can be sealed now.
-    pub(super) fn visit_sealed(&mut self, hub: &mut Hub, client: &mut Client) -> Result<(), Loss> {
+    pub(super) fn visit_sealed(&mut self, topics: &mut Topics, client: &mut Client) -> Result<(), Loss> {
         let key = client.key;
         let tls = client.tls.as_deref().expect("only TLS clients are visited so");
         if !tls.pending().is_empty() {
@@ -52,18 +53,19 @@ impl Sweep {
             return Ok(());
         }
         if !tls.is_open() {
-            hub.due().unmark(key.slot);
+            topics.hub.due().unmark(key.slot);
             return Ok(());
         }
         let (owed_bytes, spans_before) = (client.session.owed().len(), self.spans.len());
-        let owed_after_rest = owed_bytes > 0 && hub.torn(key.slot).is_some();
+        let owed_after_rest = owed_bytes > 0 && topics.hub.torn(key.slot).is_some();
         let room = self.sealing.visit_bytes_max.saturating_sub(owed_bytes);
         // Where what is owed fills the visit, publications stay due.
         if owed_after_rest {
-            hub.take_due(key.slot, 0, &mut self.spans).map_err(|_| Loss::Fallen)?;
+            self.take_due(topics, client, 0)?;
         } else if room > 0 {
-            hub.take_due(key.slot, room, &mut self.spans).map_err(|_| Loss::Fallen)?;
+            self.take_due(topics, client, room)?;
         }
+        let (hub, owed_bytes) = (&mut topics.hub, client.session.owed().len());
         let parts = Parts { owed_bytes, owed_after_rest, spans: spans_before..self.spans.len() };
         let all = owed_bytes + self.spans[parts.spans.clone()].iter().map(Span::bytes).sum::<usize>();
         let bytes = all.min(self.sealing.visit_bytes_max);

@@ -5,7 +5,7 @@ use super::*;
 use crate::config::Slow;
 use crate::dialect::ErrorCode::{BadRequest, BadTopic, NotAllowed, UnknownMethod};
 use crate::dialect::stream::StreamOptions;
-use crate::hub::{Epoch, Position};
+use crate::hub::{Epoch, Key, Position};
 
 fn topic(name: &str) -> TopicName {
     TopicName::parse(name).expect("the test's topic is one")
@@ -245,13 +245,16 @@ fn publish_takes_the_bytes_of_data_as_they_stand() {
         r#"{ "p" : 1.10 , "p" : [ 1,	2 ] }"#,
         "\"é\u{2028}\"",
     ] {
-        let publish = Command::Publish { topic: topic("a"), data: data.as_bytes() };
+        let publish = Command::Publish { topic: topic("a"), data: data.as_bytes(), key: None };
         check("PUBLISH", &format!(r#"["a",{data}]"#), publish.clone());
         check("PUBLISH", &format!("[ \"a\" ,\n {data}\n ]"), publish);
     }
-    check_refused("PUBLISH", r#"["a",1,"key"]"#, NotAllowed, "PUBLISH with a key does not exist yet");
+    let key = Key::parse("k\"y").expect("a key");
+    check("PUBLISH", r#"["a",1,"k\"y"]"#, Command::Publish { topic: topic("a"), data: b"1", key: Some(key) });
+    check_refused("PUBLISH", r#"["a",1,""]"#, BadRequest, "a key holds 1 to 255 bytes");
+    check_refused("PUBLISH", &format!(r#"["a",1,"{}"]"#, "x".repeat(256)), BadRequest, "this one has 256");
     for params in ["", "null", "[]", r#"["a"]"#, r#"["a",1,2]"#, r#"["a",1,"key",1]"#, "[1,1]", r#"{"topic":"a"}"#, "\"a\""] {
-        check_refused("PUBLISH", params, BadRequest, "`params` of PUBLISH must be a topic and data");
+        check_refused("PUBLISH", params, BadRequest, "`params` of PUBLISH must be a topic, data");
     }
 }
 
@@ -379,7 +382,7 @@ fn deep_json_never_recurses() {
     check_failure(&format!(r#"{{"method":"PING","id":{deep}}}"#), "null", BadRequest, "`id` must be");
     check_failure(&format!(r#"{{"method":{deep},"id":1}}"#), "1", BadRequest, "`method` must be");
     check_failure(&deep, "null", BadRequest, "a request is a JSON object");
-    check("PUBLISH", &format!(r#"["a",{deep}]"#), Command::Publish { topic: topic("a"), data: deep.as_bytes() });
+    check("PUBLISH", &format!(r#"["a",{deep}]"#), Command::Publish { topic: topic("a"), data: deep.as_bytes(), key: None });
 }
 
 /// Pieces that requests are made of, so that random ones get past the first byte.

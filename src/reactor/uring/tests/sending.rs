@@ -31,6 +31,38 @@ fn outcomes_come_in_the_order_of_the_sends() {
     });
 }
 
+/// What the kernel takes for a peer that reads nothing, in sends of 4 KiB.
+fn taken_unread(host: &mut Host, client: ClientKey) -> usize {
+    let chunk = pattern(4096);
+    let mut taken = 0;
+    loop {
+        match host.send(client, &chunk) {
+            SendOutcome::Sent(count) => taken += count as usize,
+            SendOutcome::Full => return taken,
+            SendOutcome::Failed(errno) => panic!("errno {errno}"),
+        }
+    }
+}
+
+#[test]
+fn of_a_bounded_client_the_kernel_takes_less() {
+    both(SETTINGS, |mut host| {
+        let listed: Vec<_> = [false, true]
+            .map(|bounded| {
+                let (client, peer) = host.connect();
+                socket2::SockRef::from(&peer).set_recv_buffer_size(4096).unwrap();
+                if bounded {
+                    host.submit(Op::BoundSend(client));
+                }
+                (taken_unread(&mut host, client), client, peer)
+            })
+            .into();
+        let [(free, ..), (bounded, client, _)] = &listed[..] else { unreachable!("two were made") };
+        assert!(*bounded < 256 << 10 && bounded * 4 < *free, "{bounded} of a bounded client, {free} of another");
+        host.close(*client);
+    });
+}
+
 /// A reader that is slower than we are: short sends, full sockets, `Writable`, and every byte once.
 fn check_slow_reader(mut host: Host, pieces_count: usize) {
     let (client, mut peer) = host.connect();

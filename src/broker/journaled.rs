@@ -1,0 +1,477 @@
+//! The home of journaled topics, on the control thread: what is published is written first, then gets its position told.
+//!
+//! Each topic has at most one write under way; what comes meanwhile is the next batch (group commit). Without: files' bytes
+//! ([`journal`](crate::journal)), rings and replicas ([`Topics`], the same as a shard's).
+//!
+//! Invariants: an offset is given when its batch is made and told when that is written, so what could not be written leaves no hole and
+//! no position behind. A publication whose position is awaited is refused where it cannot be written; others wait, which takes the
+//! credits from whoever publishes. What waits is bounded by the credits given out.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_uring::fs::File;
+
+use crate::config::{self, Config, JournalFlush, TopicJournal, TopicKind};
+use crate::hub::topic::Pattern;
+use crate::hub::{NewPublication, Position, Publication, TopicName};
+use crate::journal::JournalError;
+use crate::journal::directory::{Directory, Wanted};
+use crate::journal::format::{self, BootId};
+use crate::journal::writer::{Batch, Writer};
+use crate::metrics::ControlMetrics;
+use crate::reactor::Now;
+use crate::shard::mail::{Mail, NotPublished, Outbox, Place, Ticket, TopicsMax};
+use crate::shard::topics::Topics;
+
+/// Where the kernel names this start of the machine.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// Bytes after which a batch takes no further publication.
+const BATCH_BYTES: usize = 1 << 20;
+/// After a write that failed: how soon the next is tried.
+const RETRY: Duration = Duration::from_millis(250);
+/// Least time between two lines of the log about writes that fail.
+const COMPLAIN: Duration = Duration::from_secs(5);
+
+/// The home.
+pub struct Journaled {
+    topics: Topics,
+    place: Place,
+    directory: Directory,
+    settings: Box<[(Pattern, config::Topic)]>,
+    topics_max: usize,
+    logs: HashMap<TopicName, Log>,
+    /// Topics with something to write and no write under way.
+    ready: VecDeque<TopicName>,
+    work: JoinSet<Done>,
+    /// When which topic is to be on disk.
+    syncs: BTreeSet<(Instant, TopicName)>,
+    /// Publications taken so far.
+    accepted: u64,
+    /// Barriers, each with the count of publications that it stands behind.
+    barriers: VecDeque<(u64, u64)>,
+    /// By place: credits to be given back.
+    taken: Box<[u32]>,
+    /// Publications of sources that were passed on, or refused.
+    handed_over: usize,
+    metrics: Arc<ControlMetrics>,
+    started: Instant,
+    complained: Option<Instant>,
+}
+
+/// One topic's part.
+struct Log {
+    journal: TopicJournal,
+    waiting: VecDeque<Unwritten>,
+    /// The batch under way.
+    under_way: Vec<(Unwritten, Publication)>,
+    /// Away while a write is under way.
+    writer: Option<Writer>,
+    /// Something was published in this run.
+    is_open: bool,
+    is_ready: bool,
+    /// Written and not yet known to be on disk.
+    dirty: Option<Rc<File>>,
+    /// It could not be put on disk: the next batch goes into a new segment.
+    abandon: bool,
+    /// The newest write failed, and when the next may be tried.
+    retry_at: Option<Instant>,
+}
+
+/// A publication that is not written yet.
+struct Unwritten {
+    number: u64,
+    from: Place,
+    ticket: Ticket,
+    answer: bool,
+    unix_us: u64,
+    publication: NewPublication,
+}
+
+/// Work that was under way.
+pub(super) enum Done {
+    Written { topic: TopicName, writer: Writer, result: io::Result<()> },
+    Synced { topic: TopicName, file: Rc<File>, result: io::Result<()> },
+}
+
+impl Journaled {
+    /// Takes the directory, and goes on with the topics that it holds.
+    ///
+    /// # Errors
+    /// [`JournalError`]: nothing was changed but for a record that was cut off.
+    pub fn open(config: &Config, place: Place, metrics: Arc<ControlMetrics>) -> Result<Journaled, JournalError> {
+        let path = Path::new(BOOT_ID);
+        let io = |error| JournalError::Io { path: path.to_owned(), error };
+        let boot = std::fs::read_to_string(path).map_err(io)?;
+        let boot = BootId::parse(&boot).ok_or_else(|| io(io::ErrorKind::InvalidData.into()))?;
+        let settings = config.topics.iter().map(|topic| {
+            let pattern = Pattern::parse(&topic.pattern).expect("the configuration was validated");
+            (pattern, topic.clone())
+        });
+        let mut journaled = Journaled {
+            topics: Topics::new(place, config, 1),
+            place,
+            directory: Directory::open(&config.journal.directory, boot)?,
+            settings: settings.collect(),
+            topics_max: config.journal.topics_max as usize,
+            logs: HashMap::new(),
+            ready: VecDeque::new(),
+            work: JoinSet::new(),
+            syncs: BTreeSet::new(),
+            accepted: 0,
+            barriers: VecDeque::new(),
+            taken: vec![0; usize::from(place) + 1].into(),
+            handed_over: 0,
+            metrics,
+            started: Instant::now(),
+            complained: None,
+        };
+        for topic in journaled.directory.topics()? {
+            journaled.go_on_with(topic)?;
+        }
+        Ok(journaled)
+    }
+
+    fn go_on_with(&mut self, topic: TopicName) -> Result<(), JournalError> {
+        let settings = self.settings.iter().find(|(pattern, _)| pattern.matches(topic.as_str())).map(|(_, topic)| topic);
+        let Some((settings, journal)) = settings.and_then(|settings| Some((settings, settings.journal?))) else {
+            tracing::info!(%topic, "the topic has a journal and is not configured to have one; its files stay as they are");
+            return Ok(());
+        };
+        let wanted = match settings.kind {
+            TopicKind::Log => Wanted { publications: settings.ring_publications.into(), bytes: settings.ring_bytes.into() },
+            // The newest of a key may be older than the ring.
+            TopicKind::State => Wanted { publications: u64::MAX, bytes: u64::MAX },
+        };
+        let found = self.directory.find(&topic, wanted)?;
+        if let Some(position) = found.position {
+            self.topics.reopen(topic.clone(), Position { offset: found.before(), ..position }, self.now());
+            found.past(|publication| self.topics.restore(&topic, &publication))?;
+        }
+        let directory = self.directory.of_topic(&topic);
+        let writer = Writer::new(topic.clone(), directory, self.directory.boot(), journal, found.files, found.next_number);
+        self.logs.insert(topic, Log::new(journal, writer));
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        let unix_us = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+        Now { monotonic_us: self.started.elapsed().as_micros() as u64, unix_us }
+    }
+
+    // --- mail ---
+
+    /// Takes mail that is for a topic's home.
+    pub(super) fn take(&mut self, mail: Mail, outbox: &mut Outbox) {
+        match mail {
+            Mail::Publish { from, ticket, answer, publication } => {
+                self.accepted += 1;
+                let unix_us = self.now().unix_us;
+                self.accept(Unwritten { number: self.accepted, from, ticket, answer, unix_us, publication }, outbox);
+            }
+            Mail::Attach { from, topic } => self.topics.attach_asked(from, &topic, self.now(), outbox),
+            Mail::Recall { from, number } => self.topics.recall_asked(from, number, outbox),
+            Mail::Detach { from, number } => self.topics.detach_asked(from, number, outbox),
+            Mail::Watch { from, pattern } => self.topics.watch_asked(from, pattern),
+            Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
+            Mail::Barrier { token } => {
+                self.barriers.push_back((token, self.accepted));
+                self.pass_barriers(outbox);
+            }
+            Mail::Report { token } => {
+                let (topics, _) = self.topics.report(0, usize::MAX, self.now());
+                outbox.send(self.place, Mail::Reported { token, topics, last: true });
+            }
+            other => unreachable!("this mail is not for a home: {other:?}"),
+        }
+    }
+
+    /// Whether somebody who watches a pattern waits to be attached to what there is.
+    pub(super) fn is_walking(&self) -> bool {
+        self.topics.is_walking()
+    }
+
+    /// Attaches those, some topics at a time.
+    pub(super) fn walk(&mut self, outbox: &mut Outbox) {
+        self.topics.walk(outbox);
+    }
+
+    fn accept(&mut self, mut unwritten: Unwritten, outbox: &mut Outbox) {
+        let topic = unwritten.publication.topic.clone();
+        match self.topics.key(&unwritten.publication) {
+            Ok(key) => unwritten.publication.marks.key = key,
+            Err(refusal) => return self.refuse(&unwritten, refusal, outbox),
+        }
+        if let Err(TopicsMax) = self.open_log(&topic) {
+            return self.refuse(&unwritten, NotPublished::TopicsMax, outbox);
+        }
+        let log = self.logs.get_mut(&topic).expect("it is open");
+        if unwritten.answer && log.retry_at.is_some_and(|at| at > Instant::now()) {
+            return self.refuse(&unwritten, NotPublished::Journal, outbox);
+        }
+        log.waiting.push_back(unwritten);
+        self.note_ready(&topic);
+    }
+
+    fn open_log(&mut self, topic: &TopicName) -> Result<(), TopicsMax> {
+        if self.logs.get(topic).is_some_and(|log| log.is_open) {
+            return Ok(());
+        }
+        if self.logs.values().filter(|log| log.is_open).count() >= self.topics_max {
+            return Err(TopicsMax);
+        }
+        self.topics.keep(topic, self.now())?;
+        if !self.logs.contains_key(topic) {
+            let settings = self.settings.iter().find(|(pattern, _)| pattern.matches(topic.as_str()));
+            let journal =
+                settings.and_then(|(_, settings)| settings.journal).expect("only journaled topics have their home here");
+            let directory = self.directory.of_topic(topic);
+            let writer = Writer::new(topic.clone(), directory, self.directory.boot(), journal, Vec::new(), 1);
+            self.logs.insert(topic.clone(), Log::new(journal, writer));
+        }
+        self.logs.get_mut(topic).expect("it was just put in").is_open = true;
+        Ok(())
+    }
+
+    fn refuse(&mut self, unwritten: &Unwritten, why: NotPublished, outbox: &mut Outbox) {
+        self.metrics.journal_refused.add(1);
+        self.give_back(unwritten);
+        outbox.send(unwritten.from, Mail::Published { ticket: unwritten.ticket, result: Err(why) });
+    }
+
+    fn give_back(&mut self, unwritten: &Unwritten) {
+        self.taken[usize::from(unwritten.from)] += 1;
+        self.handed_over += usize::from(unwritten.from == self.place && !unwritten.answer);
+    }
+
+    /// How many publications of sources were passed on, or refused, since last asked.
+    pub(super) fn take_handed_over(&mut self) -> usize {
+        std::mem::take(&mut self.handed_over)
+    }
+
+    fn note_ready(&mut self, topic: &TopicName) {
+        let log = self.logs.get_mut(topic).expect("only open topics have something to write");
+        if !log.is_ready && log.writer.is_some() && !log.waiting.is_empty() {
+            log.is_ready = true;
+            self.ready.push_back(topic.clone());
+        }
+    }
+
+    /// Lets barriers through behind which everything was passed on.
+    fn pass_barriers(&mut self, outbox: &mut Outbox) {
+        if self.barriers.is_empty() {
+            return;
+        }
+        let oldest = self.logs.values().filter_map(Log::oldest).min().unwrap_or(u64::MAX);
+        while let Some((token, _)) = self.barriers.pop_front_if(|(_, behind)| *behind < oldest) {
+            (0..outbox.post().shards()).for_each(|shard| outbox.send(shard, Mail::BarrierPassed { token }));
+        }
+    }
+
+    // --- writing ---
+
+    /// Begins the writes and syncs that are due, and gives credits back.
+    pub(super) fn step(&mut self, outbox: &mut Outbox) {
+        let now = Instant::now();
+        for _ in 0..self.ready.len() {
+            // What is written must be passed on, and there is no room for that.
+            if outbox.is_congested() {
+                break;
+            }
+            let topic = self.ready.pop_front().expect("it was counted");
+            let log = self.logs.get_mut(&topic).expect("only open topics have something to write");
+            if log.retry_at.is_some_and(|at| at > now) {
+                self.ready.push_back(topic);
+            } else {
+                log.is_ready = false;
+                self.write(topic);
+            }
+        }
+        while let Some((at, _)) = self.syncs.first()
+            && *at <= now
+        {
+            let (_, topic) = self.syncs.pop_first().expect("it was looked at above");
+            self.sync(topic);
+        }
+        for (place, taken) in self.taken.iter_mut().enumerate() {
+            let count = std::mem::take(taken);
+            if count > 0 {
+                outbox.send(place as Place, Mail::Taken { home: self.place, count });
+            }
+        }
+    }
+
+    fn write(&mut self, topic: TopicName) {
+        let before = self.topics.position(&topic).expect("a kept topic stays");
+        let log = self.logs.get_mut(&topic).expect("only open topics have something to write");
+        let mut writer = log.writer.take().expect("a topic is ready while its writer is here");
+        if std::mem::take(&mut log.abandon) {
+            writer.abandon();
+        }
+        let (mut records, mut offset, mut unix_us) = (Vec::new(), before.offset, 0);
+        while records.len() < BATCH_BYTES
+            && let Some(unwritten) = log.waiting.pop_front()
+        {
+            offset += 1;
+            unix_us = unwritten.unix_us;
+            let NewPublication { payload, marks, .. } = unwritten.publication.clone();
+            let publication = Publication { offset, unix_us, payload, marks };
+            format::put_publication(&publication, &mut records);
+            log.under_way.push((unwritten, publication));
+        }
+        self.metrics.journal_writes.add(1);
+        self.metrics.journal_bytes.add(records.len() as u64);
+        self.metrics.journal_syncs.add(u64::from(log.journal.flush == JournalFlush::Always));
+        self.work.spawn_local(async move {
+            let result = writer.append(Batch { before, records, unix_us }).await;
+            Done::Written { topic, writer, result }
+        });
+    }
+
+    fn sync(&mut self, topic: TopicName) {
+        let Some(file) = self.logs.get_mut(&topic).and_then(|log| log.dirty.take()) else { return };
+        self.metrics.journal_syncs.add(1);
+        self.work.spawn_local(async move {
+            let result = file.sync_data().await;
+            Done::Synced { topic, file, result }
+        });
+    }
+
+    /// The next thing that is done; `None` where it is time for another [`Journaled::step`]. May be dropped before without loss.
+    pub(super) async fn done(&mut self) -> Option<Done> {
+        let far = Instant::now() + Duration::from_secs(3600);
+        let retries = self.ready.iter().filter_map(|topic| self.logs[topic].retry_at);
+        let deadline = self.syncs.first().map(|(at, _)| *at).into_iter().chain(retries).min();
+        tokio::select! {
+            done = self.work.join_next(), if !self.work.is_empty() => {
+                Some(done.expect("it is not empty").expect("a panic ends the process before it gets here"))
+            }
+            () = tokio::time::sleep_until(deadline.unwrap_or(far)) => None,
+        }
+    }
+
+    /// Takes what is done.
+    pub(super) fn finish(&mut self, done: Done, outbox: &mut Outbox) {
+        match done {
+            Done::Written { topic, writer, result } => self.written(topic, writer, result, outbox),
+            Done::Synced { topic, file, result } => {
+                if let Err(error) = result {
+                    self.complain(&topic, &error);
+                    let log = self.logs.get_mut(&topic).expect("a topic that was written stays");
+                    let current =
+                        log.writer.as_ref().is_none_or(|writer| writer.file().is_some_and(|own| Rc::ptr_eq(&own, &file)));
+                    log.abandon |= current;
+                }
+            }
+        }
+    }
+
+    fn written(&mut self, topic: TopicName, writer: Writer, result: io::Result<()>, outbox: &mut Outbox) {
+        let now = self.now();
+        let log = self.logs.get_mut(&topic).expect("a topic that was written stays");
+        let batch = std::mem::take(&mut log.under_way);
+        match result {
+            Ok(()) => {
+                let healed = log.retry_at.take().is_some();
+                if let JournalFlush::EveryMs(every_ms) = log.journal.flush
+                    && log.dirty.replace(writer.file().expect("what was written is in a segment")).is_none()
+                {
+                    self.syncs.insert((Instant::now() + Duration::from_millis(every_ms.into()), topic.clone()));
+                }
+                log.writer = Some(writer);
+                let epoch = self.topics.position(&topic).expect("a kept topic stays").epoch;
+                for (unwritten, publication) in batch {
+                    self.metrics.journal_publications.add(1);
+                    self.give_back(&unwritten);
+                    self.topics.publish_kept(&topic, &publication, now, outbox);
+                    if unwritten.answer {
+                        let position = Position { epoch, offset: publication.offset };
+                        outbox.send(unwritten.from, Mail::Published { ticket: unwritten.ticket, result: Ok(position) });
+                    }
+                }
+                if healed {
+                    self.metrics.journals_failing.add(-1);
+                    tracing::info!(%topic, "the journal can be written again");
+                }
+            }
+            Err(error) => {
+                log.writer = Some(writer);
+                let is_new = log.retry_at.replace(Instant::now() + RETRY).is_none();
+                let waiting = std::mem::take(&mut log.waiting);
+                let all = batch.into_iter().map(|(unwritten, _)| unwritten).chain(waiting);
+                let (awaited, others): (Vec<_>, Vec<_>) = all.partition(|unwritten| unwritten.answer);
+                log.waiting.extend(others);
+                awaited.iter().for_each(|unwritten| self.refuse(unwritten, NotPublished::Journal, outbox));
+                self.metrics.journals_failing.add(i64::from(is_new));
+                self.complain(&topic, &error);
+            }
+        }
+        self.note_ready(&topic);
+        self.pass_barriers(outbox);
+    }
+
+    fn complain(&mut self, topic: &TopicName, error: &io::Error) {
+        self.metrics.journal_errors.add(1);
+        let now = Instant::now();
+        if self.complained.is_none_or(|at| now - at >= COMPLAIN) {
+            self.complained = Some(now);
+            tracing::error!(
+                %topic,
+                "the journal cannot be written: {error}. Publications to its topics are refused or wait until it can be; make room on the disk"
+            );
+        }
+    }
+
+    /// Writes what is left, as far as that can be done, and ends all segments in order.
+    pub(super) async fn close(mut self, outbox: &mut Outbox) {
+        loop {
+            self.ready.retain(|topic| self.logs[topic].retry_at.is_none());
+            for topic in std::mem::take(&mut self.ready) {
+                self.logs.get_mut(&topic).expect("only open topics have something to write").is_ready = false;
+                self.write(topic);
+            }
+            match self.work.join_next().await {
+                Some(done) => self.finish(done.expect("a panic ends the process before it gets here"), outbox),
+                None => break,
+            }
+        }
+        for (topic, log) in self.logs {
+            if !log.waiting.is_empty() {
+                tracing::error!(%topic, count = log.waiting.len(), "publications are lost: they waited for room in the journal");
+            }
+            let newest = self.topics.position(&topic).filter(|_| !log.abandon);
+            if let (Some(writer), Some(newest)) = (log.writer, newest)
+                && let Err(error) = writer.close(newest).await
+            {
+                tracing::error!(%topic, "the journal could not be closed: {error}");
+            }
+        }
+    }
+}
+
+impl Log {
+    fn new(journal: TopicJournal, writer: Writer) -> Log {
+        Log {
+            journal,
+            waiting: VecDeque::new(),
+            under_way: Vec::new(),
+            writer: Some(writer),
+            is_open: false,
+            is_ready: false,
+            dirty: None,
+            abandon: false,
+            retry_at: None,
+        }
+    }
+
+    /// The oldest publication that is not passed on.
+    fn oldest(&self) -> Option<u64> {
+        self.under_way.first().map(|(unwritten, _)| unwritten.number).or_else(|| Some(self.waiting.front()?.number))
+    }
+}

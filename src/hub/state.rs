@@ -1,0 +1,98 @@
+//! A topic as its state: the newest publication of each key, or the newest alone where there are no keys.
+//!
+//! Without: who reads it, and how far each is.
+
+use super::newest::Newest;
+use super::publication::Publication;
+use super::store::Topic;
+use super::{Encoder, Encoding};
+
+impl Topic {
+    /// The first that is the newest of its key and not below the cursor; removals too, where a reader had the keys.
+    pub(super) fn next_newest(&self, cursor: u64, removals: bool) -> Option<u64> {
+        match &self.newest {
+            Some(newest) => newest.next(cursor, removals),
+            None => self.log_newest().filter(|newest| *newest >= cursor),
+        }
+    }
+
+    /// How many of `from..to` are the newest of their key.
+    pub(super) fn count_newest(&self, from: u64, to: u64) -> u64 {
+        match &self.newest {
+            Some(newest) => newest.count(from, to),
+            None => u64::from(self.log_newest().is_some_and(|newest| (from..to).contains(&newest))),
+        }
+    }
+
+    /// All that is the newest of its key, in offset order.
+    pub(super) fn state(&self) -> Vec<Publication> {
+        match &self.newest {
+            Some(newest) => newest.offsets().map(|offset| self.publication(offset)).collect(),
+            None => self.log_newest().map(|newest| self.publication(newest)).into_iter().collect(),
+        }
+    }
+
+    /// Whether `last` gives more than the log's newest.
+    pub(super) fn is_keyed(&self) -> bool {
+        self.newest.is_some()
+    }
+
+    /// Keys that had to make room since this was last asked.
+    pub(super) fn take_evicted_keys(&mut self) -> u64 {
+        self.newest.as_mut().map_or(0, |newest| newest.take_evicted())
+    }
+
+    fn log_newest(&self) -> Option<u64> {
+        let log = self.log();
+        (log.head() < log.next()).then(|| log.next() - 1)
+    }
+
+    /// The frame of what is the newest of its key (or was, when this was taken): in its ring, or beside it.
+    pub(super) fn frame(&self, encoding: Encoding, offset: u64) -> (&[u8], &[u8]) {
+        let ring = self.ring(encoding);
+        if offset >= ring.head() {
+            return ring.range(offset, 0, offset + 1);
+        }
+        let kept = self.newest.as_ref().and_then(|newest| newest.frame(encoding, offset));
+        (kept.expect("a frame that is taken was made before"), &[])
+    }
+
+    /// Makes the frame of what is the newest of its key, where no ring holds it; gives its length.
+    pub(super) fn make_frame(&mut self, encoding: Encoding, offset: u64, encoder: &mut dyn Encoder) -> usize {
+        let ring = self.ring(encoding);
+        if offset >= ring.head() {
+            return ring.len_bytes(offset, offset + 1);
+        }
+        let newest = self.newest.as_ref().expect("a ring holds the newest of a topic without keys");
+        if let Some(frame) = newest.frame(encoding, offset) {
+            return frame.len();
+        }
+        let mut frame = Vec::new();
+        encoder.encode(encoding, self.name.as_str(), self.epoch, &self.publication(offset), &mut frame);
+        let bytes = frame.len();
+        let newest = self.newest.as_mut().expect("it was looked at above");
+        newest.keep_frame(encoding, offset, frame.into_boxed_slice());
+        bytes
+    }
+
+    /// Before a publication is appended to the log: what the log gives up for it and is the newest of its key is kept.
+    pub(super) fn keep_leaving(&mut self, publication: &Publication, young: u64, frame_bytes: usize) {
+        if self.newest.is_none() {
+            if publication.marks.key.is_none() {
+                return;
+            }
+            let mut newest = Box::new(Newest::new(self.settings.keys_max));
+            if let Some(before) = self.log_newest() {
+                newest.replace(&self.publication(before), false);
+            }
+            self.newest = Some(newest);
+        }
+        let newest = self.newest.as_ref().expect("it was made above");
+        let log = self.log();
+        let leaving: Vec<u64> = newest.leaving(log.head(), log.head_after(frame_bytes, young)).collect();
+        for offset in leaving {
+            let publication = self.publication(offset);
+            self.newest.as_mut().expect("it is there").keep(publication);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Appends to one topic's journal with `tokio-uring`: whole batches, in segments that are rotated by size and kept by size and age.
+//!
+//! Without: offsets, who waits for what. Invariants: when [`Writer::append`] returns without an error all that it was given is
+//! written, and under [`Flush::Always`] on disk; with an error nothing of it counts, now or after a restart. A segment's header and its
+//! name are on disk before anything in it counts.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use tokio_uring::fs::{File, OpenOptions};
+
+use super::format::{self, BootId, Header};
+use super::segment;
+use crate::config::{JournalFlush, JournalFull, TopicJournal};
+use crate::hub::{Position, TopicName};
+
+/// A topic's journal, as this run writes it.
+#[derive(Debug)]
+pub struct Writer {
+    topic: TopicName,
+    directory: PathBuf,
+    boot: BootId,
+    settings: TopicJournal,
+    segment: Option<Open>,
+    next_number: u64,
+    /// Oldest first.
+    finished: VecDeque<Finished>,
+}
+
+/// The segment that is appended to.
+#[derive(Debug)]
+struct Open {
+    file: Rc<File>,
+    path: PathBuf,
+    bytes: u64,
+    header_bytes: u64,
+}
+
+/// A segment that nothing is appended to any more.
+#[derive(Debug)]
+struct Finished {
+    path: PathBuf,
+    bytes: u64,
+    ended: SystemTime,
+}
+
+/// Publications to append, as bytes.
+#[derive(Debug)]
+pub struct Batch {
+    /// The position before them.
+    pub before: Position,
+    /// Their records.
+    pub records: Vec<u8>,
+    /// The time, microseconds since 1970.
+    pub unix_us: u64,
+}
+
+impl Writer {
+    /// Writes from `next_number` on, behind the files that are there, oldest first. Nothing is opened yet.
+    #[must_use]
+    pub fn new(
+        topic: TopicName,
+        directory: PathBuf,
+        boot: BootId,
+        settings: TopicJournal,
+        files: Vec<PathBuf>,
+        next_number: u64,
+    ) -> Writer {
+        let finished = files.into_iter().filter_map(|path| {
+            let about = std::fs::metadata(&path).ok()?;
+            Some(Finished { path, bytes: about.len(), ended: about.modified().ok()? })
+        });
+        Writer { topic, directory, boot, settings, segment: None, next_number, finished: finished.collect() }
+    }
+
+    /// Appends a batch.
+    ///
+    /// # Errors
+    /// [`io::Error`]: nothing of the batch counts, and it may be given again, with other publications too.
+    pub async fn append(&mut self, mut batch: Batch) -> io::Result<()> {
+        loop {
+            let (result, records) = self.try_append(batch).await;
+            match result {
+                Err(error) if is_full(&error) && self.settings.full == JournalFull::Forget && self.forget_oldest() => {
+                    batch = records;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_append(&mut self, batch: Batch) -> (io::Result<()>, Batch) {
+        let full = |open: &Open| {
+            open.bytes > open.header_bytes && open.bytes + batch.records.len() as u64 > self.settings.segment_bytes.into()
+        };
+        if self.segment.as_ref().is_some_and(full) {
+            // Under every_ms what it holds may not be on disk yet.
+            if let Err(error) = self.finish_segment().await {
+                return (Err(error), batch);
+            }
+        }
+        if let Err(error) = self.begin_segment(&batch).await {
+            return (Err(error), batch);
+        }
+        let open = self.segment.as_ref().expect("it was just begun");
+        let (file, at) = (open.file.clone(), open.bytes);
+        let Batch { before, records, unix_us } = batch;
+        let (result, records) = file.write_all_at(records, at).await;
+        let batch = Batch { before, records, unix_us };
+        let synced = match result {
+            Ok(()) if self.settings.flush == JournalFlush::Always => file.sync_data().await.map_err(|error| (error, true)),
+            result => result.map_err(|error| (error, false)),
+        };
+        let open = self.segment.as_mut().expect("it is still there");
+        let Err((error, is_sync)) = synced else {
+            open.bytes += batch.records.len() as u64;
+            return (Ok(()), batch);
+        };
+        // After a sync that failed nobody knows what is on disk: the next batch goes into a segment of its own, and this one ends where
+        // that begins.
+        if cut_off(&open.path, at).is_err() || is_sync {
+            self.abandon();
+        }
+        (Err(error), batch)
+    }
+
+    /// Opens a new segment, where none is.
+    async fn begin_segment(&mut self, batch: &Batch) -> io::Result<()> {
+        if self.segment.is_some() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.directory)?;
+        let path = self.directory.join(segment::file_name(self.next_number));
+        let Position { epoch, offset } = batch.before;
+        let header = Header { topic: self.topic.clone(), epoch, first: offset + 1, created_us: batch.unix_us, boot: self.boot };
+        let mut bytes = Vec::new();
+        format::put_header(&header, &mut bytes);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).await?;
+        let (result, bytes) = file.write_all_at(bytes, 0).await;
+        let result = match result {
+            Ok(()) => self.put_on_disk(&file).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            // What begins with half a header, or holds nothing, is passed over at the next start.
+            std::fs::remove_file(&path).ok();
+            return Err(error);
+        }
+        self.next_number += 1;
+        let header_bytes = bytes.len() as u64;
+        self.segment = Some(Open { file: Rc::new(file), path, bytes: header_bytes, header_bytes });
+        self.forget_surplus();
+        Ok(())
+    }
+
+    /// The file, its name in the topic's directory, and that one's name in turn.
+    async fn put_on_disk(&self, file: &File) -> io::Result<()> {
+        file.sync_all().await?;
+        for directory in self.directory.ancestors().take(2) {
+            File::open(directory).await?.sync_all().await?;
+        }
+        Ok(())
+    }
+
+    async fn finish_segment(&mut self) -> io::Result<()> {
+        let Some(open) = &self.segment else { return Ok(()) };
+        open.file.clone().sync_data().await?;
+        self.abandon();
+        Ok(())
+    }
+
+    /// Nothing more is appended to the segment.
+    pub fn abandon(&mut self) {
+        let ended = SystemTime::now();
+        self.finished.extend(self.segment.take().map(|Open { path, bytes, .. }| Finished { path, bytes, ended }));
+    }
+
+    /// The segment that is appended to, to be synced while the next batch is written.
+    #[must_use]
+    pub fn file(&self) -> Option<Rc<File>> {
+        self.segment.as_ref().map(|open| open.file.clone())
+    }
+
+    /// Ends the segment in order, all of it on disk; nothing is appended any more.
+    ///
+    /// # Errors
+    /// [`io::Error`]: the next start may not trust its end.
+    pub async fn close(self, newest: Position) -> io::Result<()> {
+        let Some(open) = self.segment else { return Ok(()) };
+        open.file.sync_data().await?;
+        let mut end = Vec::new();
+        format::put_closed(newest, &mut end);
+        let (result, _) = open.file.write_all_at(end, open.bytes).await;
+        if let Err(error) = result {
+            cut_off(&open.path, open.bytes)?;
+            return Err(error);
+        }
+        open.file.sync_data().await
+    }
+
+    /// Removes what is beyond the topic's bounds, oldest first.
+    fn forget_surplus(&mut self) {
+        let age_max = Duration::from_secs(self.settings.keep_s.into());
+        let is_old = |finished: &Finished| finished.ended.elapsed().is_ok_and(|age| age > age_max);
+        let bytes = |finished: &VecDeque<Finished>| finished.iter().map(|finished| finished.bytes).sum::<u64>();
+        while self.finished.front().is_some_and(is_old)
+            || bytes(&self.finished) + u64::from(self.settings.segment_bytes) > self.settings.keep_bytes
+        {
+            if !self.forget_oldest() {
+                break;
+            }
+        }
+    }
+
+    /// Removes the oldest finished segment; false where there is none or it cannot be removed.
+    fn forget_oldest(&mut self) -> bool {
+        let Some(oldest) = self.finished.front() else { return false };
+        match std::fs::remove_file(&oldest.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!("the journal {:?} cannot be removed: {error}", oldest.path);
+                false
+            }
+            _ => self.finished.pop_front().is_some(),
+        }
+    }
+}
+
+/// Whether more room would help.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn cut_off(path: &Path, bytes: u64) -> io::Result<()> {
+    std::fs::OpenOptions::new().write(true).open(path)?.set_len(bytes)
+}

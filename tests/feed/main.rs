@@ -1,0 +1,9 @@
+//! Proofs on recorded feeds, one file each: what a client that comes back gets, and what the others get meanwhile.
+//!
+//! They are short enough for every run; whole with `cargo test --test feed -- --ignored`.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod relay;
+mod resume;

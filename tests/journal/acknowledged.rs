@@ -1,0 +1,88 @@
+//! `always`: what was acknowledged is there, whenever the gateway is killed.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::Value;
+
+use crate::common::Client;
+use crate::{ALWAYS, Journal, kill};
+
+/// An offset and what was published there.
+type Acknowledged = (u64, String);
+
+/// Publishes one by one over one connection until that ends; notes what is acknowledged.
+fn publish_over_http(admin: SocketAddr, name: usize, acknowledged: &Mutex<Vec<Acknowledged>>) -> std::io::Result<()> {
+    for n in 0.. {
+        let data = format!("{{\"by\":{name},\"n\":{n}}}");
+        let mut stream = TcpStream::connect(admin)?;
+        stream.set_read_timeout(Some(crate::common::PATIENCE))?;
+        let body = format!("{{\"topic\":\"j.a\",\"data\":{data}}}");
+        let head = "POST /api/publish HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n";
+        stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let Some(position) = answer.split("\r\n\r\n").nth(1).filter(|body| body.ends_with('\n')) else { return Ok(()) };
+        let position: Value = serde_json::from_str(position).expect("an answer is JSON");
+        let offset = position["offset"].as_u64().unwrap_or_else(|| panic!("no position: {answer}"));
+        acknowledged.lock().expect("no publisher panics with it").push((offset, data));
+    }
+    Ok(())
+}
+
+/// The same by PUBLISH.
+fn publish_over_websocket(mut client: Client, name: usize, acknowledged: &Mutex<Vec<Acknowledged>>) {
+    for n in 0.. {
+        let data = format!("{{\"by\":{name},\"n\":{n}}}");
+        let request = format!("{{\"method\":\"PUBLISH\",\"params\":[\"j.a\",{data}],\"id\":{n}}}");
+        if client.socket.send(tungstenite::Message::text(request)).is_err() {
+            return;
+        }
+        let Ok(tungstenite::Message::Text(reply)) = client.socket.read() else { return };
+        let reply: Value = serde_json::from_str(reply.as_str()).expect("a reply is JSON");
+        let Some(offset) = reply["result"]["offset"].as_u64() else { panic!("no position: {reply}") };
+        acknowledged.lock().expect("no publisher panics with it").push((offset, data));
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_to_a_kill() {
+    let journal = Journal::new();
+    let acknowledged = Mutex::new(Vec::new());
+    let mut dice = StdRng::seed_from_u64(5);
+    // As many requests as a test has, in place of a client's.
+    let keys =
+        format!("{ALWAYS}\njournal_segment_bytes = 8192\n[limits]\nrequests_per_second = 1000000\nrequests_burst = 1000000");
+    for round in 0..8 {
+        let gateway = journal.gateway(&keys);
+        let killed = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for name in 0..2 {
+                let (acknowledged, killed, admin) = (&acknowledged, &killed, gateway.admin);
+                scope.spawn(move || {
+                    let ended = publish_over_http(admin, round * 10 + name, acknowledged);
+                    assert!(killed.load(Relaxed), "the gateway answers until it is killed: {ended:?}");
+                });
+                let client = Client::connect(&gateway, "/stream");
+                scope.spawn(move || publish_over_websocket(client, round * 10 + 5 + name, acknowledged));
+            }
+            std::thread::sleep(Duration::from_millis(dice.random_range(30..200)));
+            killed.store(true, Relaxed);
+            kill(gateway);
+        });
+    }
+    // Once more, so that the last kill is looked at by a start.
+    journal.gateway(&keys).stop();
+    let held = journal.dump("j.a");
+    let offsets: Vec<u64> = held.iter().map(|(offset, _)| *offset).collect();
+    assert_eq!(offsets, (1..=held.len() as u64).collect::<Vec<_>>(), "one count over all kills, without a hole");
+    let acknowledged = acknowledged.into_inner().expect("no publisher panicked with it");
+    assert!(acknowledged.len() > 50, "only {} were acknowledged", acknowledged.len());
+    for (offset, data) in acknowledged {
+        assert_eq!(held[offset as usize - 1].1, data, "offset {offset}");
+    }
+}
