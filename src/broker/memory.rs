@@ -158,6 +158,7 @@ impl Memory {
             self.pass_on();
             if let Some(journaled) = &mut self.journaled {
                 journaled.step(&mut self.outbox);
+                journaled.walk(&mut self.outbox);
                 self.permits.add_permits(journaled.take_handed_over());
             }
             if self.stopped.is_some() && finish_by.is_none() {
@@ -168,7 +169,12 @@ impl Memory {
                 continue;
             }
             let far = Instant::now() + Duration::from_secs(3600);
-            let retry = if self.outbox.is_congested() { Instant::now() + RETRY } else { far };
+            let is_walking = self.journaled.as_ref().is_some_and(|journaled| journaled.is_walking());
+            let retry = match (self.outbox.is_congested(), is_walking) {
+                (true, _) => Instant::now() + RETRY,
+                (false, true) => Instant::now(),
+                (false, false) => far,
+            };
             tokio::select! {
                 rung = self.bell.rung() => rung?,
                 request = self.requests.recv(), if self.takes_requests() => match request {
@@ -181,7 +187,7 @@ impl Memory {
                     }
                 }
                 () = tokio::time::sleep_until(self.give_up.unwrap_or(far)), if self.give_up.is_some() => self.give_up(),
-                () = tokio::time::sleep_until(retry), if self.outbox.is_congested() => {}
+                () = tokio::time::sleep_until(retry), if retry < far => {}
                 // Subscribers that do not take what they lack hold the stop up only so long.
                 () = tokio::time::sleep_until(finish_by.unwrap_or(far)), if self.barrier_holds_stop() => self.finish(),
             }

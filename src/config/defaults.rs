@@ -240,6 +240,7 @@ impl Default for Limits {
             held_bytes_max: 64 << 20,
             accept_backlog: 4096,
             subscriptions_max: 1024,
+            patterns_max: 10_000,
             requests_per_second: 20,
             requests_burst: 200,
             errors_in_a_row_max: 100,

@@ -434,6 +434,8 @@ pub struct Limits {
     pub accept_backlog: u32,
     /// Subscriptions of one client.
     pub subscriptions_max: u32,
+    /// Patterns that clients of a shard are subscribed to.
+    pub patterns_max: u32,
     /// Requests, pings and echoed messages of one client a second.
     pub requests_per_second: u32,
     /// Burst of them.

@@ -359,6 +359,9 @@ pub(super) const KEYS: &[Key] = &[
         "Clients that wait to be accepted, on each listening socket; the kernel caps it at net.core.somaxconn (4,096)."),
     limit("subscriptions_max", 1, 1 << 20, "subscriptions",
         "Subscriptions of one client; above it error 5. Exchanges allow 200 to 1,024."),
+    limit("patterns_max", 1, 1 << 20, "patterns",
+        "Different patterns that the clients of a shard are subscribed to; above it error 5. One takes some hundred bytes for a \
+         few levels, 13 KiB for the most there can be, and each new one a look at every topic."),
     limit("requests_per_second", 1, 1_000_000, "requests a second",
         "Requests, pings and echoed messages of one client, on the long run; above it error 8. A client that subscribes \
          in lists needs one a second at most."),

@@ -11,10 +11,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::newest::Newest;
+use super::patterns::{PatternId, Patterns};
 use super::publication::{Epoch, Marks, Payload, PayloadKind, Position, Publication};
 use super::ring::{Ring, RingLimits};
 use super::topic::TopicName;
 use super::{Encoder, Encoding};
+use crate::config::Slow;
 
 /// Names an open topic of one hub. Given again to another topic once it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +25,10 @@ pub struct TopicId(u32);
 impl TopicId {
     /// Of no topic.
     pub(super) const NONE: TopicId = TopicId(u32::MAX);
+
+    pub(super) fn from_index(index: u32) -> TopicId {
+        TopicId(index)
+    }
 
     /// For arrays beside the hub: small, dense.
     #[must_use]
@@ -81,6 +87,19 @@ impl Ingest {
     }
 }
 
+/// What patterns make of a topic.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// Those that it matches.
+    pub(super) patterns: Box<[PatternId]>,
+    /// Passing rows, in the order of their clients' slots; one a slot.
+    pub(super) rows: Vec<u32>,
+    /// How many of those are idle.
+    pub(super) idle: u32,
+    /// [`Patterns::members_at`] when every member that is to have a row had one that is not idle, if that is still so.
+    pub(super) whole_at: Option<u64>,
+}
+
 /// What the configuration says of a topic; shared by all that it says it of.
 #[derive(Clone, Copy, Debug)]
 pub struct TopicSettings {
@@ -90,6 +109,8 @@ pub struct TopicSettings {
     pub slow_lag_bytes: u32,
     /// ... or something older than this.
     pub slow_lag_ms: u32,
+    /// What happens to who cannot keep up and did not ask for anything.
+    pub slow_default: Slow,
     /// Its publications have keys.
     pub keyed: bool,
     /// Most keys whose newest publication is kept.
@@ -104,8 +125,14 @@ pub(super) struct Topic {
     pub(super) settings: Arc<TopicSettings>,
     /// How many members are noted: where it is all of them, publishing walks nobody.
     pub(super) noted: u32,
-    /// The subscriptions, in the order of their clients' slots.
+    /// The subscriptions by name, in the order of their clients' slots.
     pub(super) members: Vec<u32>,
+    /// The hub's stamp when it was last published on here; 0: never.
+    pub(super) stamp: u64,
+    /// What patterns make of it; none where none matched.
+    pub(super) heard: Option<Box<Heard>>,
+    /// When that was last looked up: [`Patterns::set_at`].
+    heard_at: u64,
     /// [`Encoding::Raw`].
     log: Encoded,
     ingests: VecDeque<Ingest>,
@@ -130,6 +157,9 @@ impl Topic {
             epoch: position.epoch,
             noted: 0,
             members: Vec::new(),
+            stamp: 0,
+            heard: None,
+            heard_at: 0,
             log: Encoded::new(Encoding::Raw, position.offset + 1, settings.ring),
             ingests: VecDeque::new(),
             marks: None,
@@ -158,6 +188,11 @@ impl Topic {
             Encoding::Raw => Some(&mut self.log),
             derived => self.derived.iter_mut().find(|encoded| encoded.encoding == derived),
         }
+    }
+
+    /// Whether its log holds a publication.
+    pub(super) fn holds_any(&self) -> bool {
+        self.log().head() < self.log().next()
     }
 
     /// How many encodings there are frames of.
@@ -221,6 +256,60 @@ impl Topic {
                 marks.pop_front();
             }
         }
+    }
+
+    /// Looks up which patterns it matches, where that may have changed.
+    pub(super) fn look_up(&mut self, patterns: &Patterns) {
+        if self.heard_at == patterns.set_at() {
+            return;
+        }
+        self.heard_at = patterns.set_at();
+        let matching = patterns.matching(self.name.as_str());
+        match &mut self.heard {
+            Some(heard) if matching.is_empty() => {
+                assert!(heard.rows.is_empty(), "passing rows are a pattern's members'");
+                self.heard = None;
+            }
+            None if matching.is_empty() => {}
+            heard => {
+                let heard = heard.get_or_insert_default();
+                heard.patterns = matching.into();
+                heard.whole_at = None;
+            }
+        }
+    }
+
+    /// The patterns that it matches.
+    pub(super) fn patterns(&self) -> &[PatternId] {
+        self.heard.as_ref().map_or(&[], |heard| &heard.patterns)
+    }
+
+    /// Whether its list of patterns is true.
+    pub(super) fn is_looked_up(&self, patterns: &Patterns) -> bool {
+        self.heard_at == patterns.set_at()
+    }
+
+    /// How many rows are to be noted.
+    pub(super) fn rows(&self) -> usize {
+        self.members.len() + self.heard.as_ref().map_or(0, |heard| heard.rows.len() - heard.idle as usize)
+    }
+
+    /// Before a publication: makes the rings of encodings in which only patterns' members will read it.
+    pub(super) fn expect_readers(&mut self, patterns: &Patterns) {
+        for number in 0..self.patterns().len() {
+            for (encoding, _) in &patterns.get(self.patterns()[number]).encodings {
+                if self.encoded(*encoding).is_none() {
+                    let encoded = Encoded::new(*encoding, self.log().next(), self.log.ring.limits());
+                    self.derived.reserve_exact(1);
+                    self.derived.push(encoded);
+                }
+            }
+        }
+    }
+
+    /// After it: drops those that nobody reads after all.
+    pub(super) fn drop_unread(&mut self) {
+        self.derived.retain(|encoded| encoded.subscriptions > 0);
     }
 
     /// Puts what is the newest (of each key, in offset order) into a fresh replica, whose position is that of the last one.
@@ -406,7 +495,7 @@ impl Topics {
 
     pub(super) fn close(&mut self, id: TopicId) {
         let topic = self.topics[id.index()].take().expect("only an open topic is closed");
-        assert!(topic.members.is_empty(), "a topic with members stays open");
+        assert!(topic.rows() == 0, "a topic with members stays open");
         if topic.parent.is_none() {
             self.names.remove(&topic.name);
         }
@@ -423,6 +512,17 @@ impl Topics {
 
     pub(super) fn count(&self) -> usize {
         self.names.len()
+    }
+
+    /// One more than the highest number given out so far.
+    pub(super) fn numbers(&self) -> u32 {
+        self.topics.len() as u32
+    }
+
+    /// Whether a topic of this number is open that has a name.
+    pub(super) fn is_open(&self, id: TopicId) -> bool {
+        let topic = self.topics.get(id.index()).and_then(Option::as_ref);
+        topic.is_some_and(|topic| topic.parent.is_none())
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = TopicId> {

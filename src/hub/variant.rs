@@ -54,6 +54,25 @@ impl Hub {
         self.note_members(variant);
     }
 
+    /// Slots of the clients that named the topic at a rate, in order.
+    pub(super) fn slots_of_variants(&self, parent: TopicId) -> Vec<u32> {
+        let members = self.variants(parent).iter().flat_map(|(_, variant)| &self.topics.get(*variant).members);
+        let mut slots: Vec<u32> = members.map(|row| self.registry.get(*row).slot).collect();
+        slots.sort_unstable();
+        slots
+    }
+
+    /// A client names a topic at a rate, or no more: what patterns bring of it ends, or begins with the next publication.
+    pub(super) fn thin_out(&mut self, slot: u32, parent: TopicId) {
+        if let Some(row) = self.row_of(slot, self.topics.get(parent)) {
+            self.copy_rest_of(slot, Some(row));
+            self.drop_subscription(row);
+        }
+        if let Some(heard) = &mut self.topics.get_mut(parent).heard {
+            heard.whole_at = None;
+        }
+    }
+
     /// Closes a variant that has no members.
     pub fn close_variant(&mut self, variant: TopicId) {
         let (parent, _) = self.variant_of(variant).expect("only a variant is closed so");

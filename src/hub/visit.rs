@@ -231,6 +231,7 @@ impl Hub {
                 Ok(true) => {
                     self.registry.pop_noted(slot);
                     self.topics.get_mut(self.registry.get(id).topic).noted -= 1;
+                    self.settle_passing(id);
                 }
                 Ok(false) => break,
                 Err(fallen) => {
@@ -313,6 +314,8 @@ impl Hub {
         let ended = encoded.ring.count(span.from, cursor);
         if cursor < next {
             topic.noted += u32::from(self.registry.note(span.subscription));
+        } else {
+            self.settle_passing(span.subscription);
         }
         ended
     }

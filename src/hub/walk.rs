@@ -172,6 +172,8 @@ impl Hub {
         let topic = self.topics.get_mut(topic_id);
         if self.registry.get(id).cursor < topic.log().next() {
             topic.noted += u32::from(self.registry.note(id));
+        } else {
+            self.settle_passing(id);
         }
         u64::from(whole)
     }

@@ -336,7 +336,7 @@ impl Door<'_> {
 
     fn check_count(&self, streams: &[Stream]) -> Result<(), Refusal> {
         // The same stream twice is one subscription.
-        let distinct: HashSet<&str> = streams.iter().map(|stream| stream.topic.as_str()).collect();
+        let distinct: HashSet<&str> = streams.iter().map(|stream| stream.subject.as_str()).collect();
         let max = self.rules.limits.subscriptions_max;
         if distinct.len() <= max as usize {
             return Ok(());

@@ -27,7 +27,7 @@ use crate::dialect::ClientError;
 use crate::dialect::stream::reply::{self, Subscribed};
 use crate::dialect::stream::{Lasting, RequestId, Stream, event, sse as stream_sse};
 use crate::http::HeadReader;
-use crate::hub::{Encoding, NewPublication, Position, TopicName};
+use crate::hub::{Encoding, NewPublication, Position, Subject, TopicName};
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::ws::deflate::{Agreement, Compressor};
 use crate::ws::{Assembler, CloseCode, Connection, frame};
@@ -65,7 +65,7 @@ pub enum Request {
     /// [`Session::subscribed`].
     Subscribe(Vec<Stream>),
     /// [`Session::done`].
-    Unsubscribe(Vec<TopicName>),
+    Unsubscribe(Vec<Subject>),
     /// [`Session::listed`].
     List,
     /// [`Session::positions`].
@@ -299,7 +299,7 @@ impl Session {
     }
 
     /// Answers LIST_SUBSCRIPTIONS.
-    pub fn listed<'t>(&mut self, id: &RequestId, streams: impl Iterator<Item = (&'t TopicName, Lasting)>) {
+    pub fn listed<'t>(&mut self, id: &RequestId, streams: impl Iterator<Item = (&'t str, Lasting)>) {
         self.answer(|out| reply::subscriptions(out, id, streams));
     }
 

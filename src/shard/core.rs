@@ -16,12 +16,15 @@ use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
 use crate::config::Config;
 use crate::dialect::stream::Compressions;
-use crate::hub::LeftOut;
+use crate::hub::{Held, LeftOut};
 use crate::metrics::{CloseClass, RefusalReason, ShardMetrics};
 use crate::reactor::{ClientKey, Now, Op, SendOutcome, Wait};
 use crate::session::{Expiry, Moment, Rules, Session};
 use crate::tls::Acceptors;
 use crate::ws::CloseCode;
+
+/// Topics of which a client that asked for `last` of a pattern is given the newest publication at once, before the next ones.
+const TOUR_ROWS: u32 = 64;
 
 /// Everything between two calls of the kernel.
 pub(super) struct Core {
@@ -122,6 +125,7 @@ impl Core {
         }
         // Before anything is sent to them: they are inside a frame whose rest is gone.
         self.reset_overflowed();
+        self.topics.hub.tour(TOUR_ROWS, &mut self.topics.encoder);
         self.sweep.plan(&mut self.topics, &mut self.clients, self.now.unix_us, &mut self.lost);
         for (client, loss) in std::mem::take(&mut self.lost) {
             match loss {
@@ -140,7 +144,9 @@ impl Core {
             || matches!(self.stop, Stop::Leaving { .. }) && self.clients.count() == 0
             || self.exchange.is_reporting()
             || self.topics.staleness.is_walking()
-            || self.topics.heartbeats.is_walking();
+            || self.topics.heartbeats.is_walking()
+            || self.topics.is_walking() && !self.outbox.is_congested()
+            || self.topics.hub.is_touring();
         if busy || !self.exchange.mailbox(&self.outbox).may_sleep() {
             return Wait::Poll;
         }
@@ -442,13 +448,26 @@ impl Core {
         if let Some(client) = self.clients.get(key) {
             client.subscribed = false;
         }
-        let topics: Vec<_> = self.topics.hub.subscriptions(key.slot).map(|(topic, _)| topic).collect();
-        self.metrics.subscriptions.add(-(topics.len() as i64));
+        let (mut topics, mut patterns) = (Vec::new(), Vec::new());
+        for held in self.topics.hub.subscribed_to(key.slot) {
+            match held {
+                Held::Topic(topic, _) => topics.push(topic),
+                Held::Pattern(pattern, _) => patterns.push(pattern.clone()),
+            }
+        }
+        self.metrics.subscriptions.add(-((topics.len() + patterns.len()) as i64));
         self.topics.hub.unsubscribe_all(key.slot);
         self.topics.heartbeats.left(key.slot);
         for topic in topics {
-            self.topics.staleness.left(key.slot, topic);
+            let named = self.topics.hub.variant_of(topic).map_or(topic, |(parent, _)| parent);
+            self.topics.staleness.left(key.slot, named);
             self.topics.left(topic, self.now);
+        }
+        if !patterns.is_empty() {
+            self.topics.staleness.left_pattern(key.slot, |_| false);
+        }
+        for pattern in patterns {
+            self.topics.left_pattern(&pattern, self.now);
         }
     }
 

@@ -21,6 +21,7 @@ mod input;
 pub mod mail;
 pub mod mailbox;
 mod opening;
+mod replicas;
 mod settings;
 mod shared;
 mod staleness;
@@ -30,6 +31,7 @@ mod sweep;
 mod tests;
 pub mod timer;
 pub(crate) mod topics;
+mod watches;
 
 use std::io;
 use std::sync::Arc;

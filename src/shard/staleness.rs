@@ -65,6 +65,11 @@ impl Staleness {
         self.told.remove(&(slot, topic));
     }
 
+    /// The client is not subscribed any more to what a pattern of its own brought, where `has` does not say that it still is.
+    pub(super) fn left_pattern(&mut self, slot: u32, has: impl Fn(TopicId) -> bool) {
+        self.told.retain(|(other, topic)| *other != slot || has(*topic));
+    }
+
     /// The topic is closed; nobody is subscribed.
     pub(super) fn close(&mut self, topic: TopicId) {
         self.since_ms.remove(&topic);
@@ -78,10 +83,11 @@ impl Topics {
         let mut told: HashMap<Place, Vec<u32>> = HashMap::new();
         for topic in names.iter().filter_map(|name| self.hub.find(name.as_str())) {
             self.staleness.set(topic, since_ms);
-            self.replicas_of(topic).iter().for_each(|&(place, replica)| told.entry(place).or_default().push(replica));
+            let number = topic.index() as u32;
+            self.replicas_of(topic).iter().for_each(|&place| told.entry(place).or_default().push(number));
         }
-        for (place, replicas) in told {
-            outbox.send(place, Mail::ReplicaFeed { replicas, since_ms });
+        for (place, numbers) in told {
+            outbox.send(place, Mail::ReplicaFeed { home: self.place, numbers, since_ms });
         }
     }
 }
@@ -93,7 +99,8 @@ impl Core {
         while left > 0
             && let Some((topic, from)) = self.topics.staleness.walks.pop_front()
         {
-            let slots: Vec<u32> = self.topics.hub.member_slots(topic, from).take(left).collect();
+            let mut slots = self.topics.hub.member_slots(topic, from);
+            slots.truncate(left);
             left -= slots.len();
             if left == 0
                 && let Some(last) = slots.last()
@@ -110,7 +117,7 @@ impl Core {
         let walks = &mut self.topics.staleness.walks;
         let Some(place) = walks.iter().position(|(other, _)| *other == topic) else { return };
         let (_, from) = walks.remove(place).expect("it was found there");
-        let slots: Vec<u32> = self.topics.hub.member_slots(topic, from).collect();
+        let slots = self.topics.hub.member_slots(topic, from);
         slots.into_iter().for_each(|slot| self.tell_of_feed(slot, topic));
     }
 
@@ -123,7 +130,16 @@ impl Core {
 
     /// Whatever a client has not been told yet of its topics' feeds.
     pub(super) fn tell_of_feeds_to(&mut self, slot: u32) {
-        let topics: Vec<TopicId> = self.topics.hub.subscriptions(slot).map(|(topic, _)| topic).collect();
+        let hub = &self.topics.hub;
+        let named = hub.subscriptions(slot).map(|(topic, _)| hub.variant_of(topic).map_or(topic, |(parent, _)| parent));
+        // What patterns bring is looked at where a feed is stale or was, which few are.
+        let Staleness { since_ms, told, .. } = &self.topics.staleness;
+        if since_ms.is_empty() && told.is_empty() {
+            return;
+        }
+        let stale = since_ms.keys().copied().filter(|topic| hub.has(slot, *topic));
+        let told = told.iter().filter(|(other, _)| *other == slot).map(|(_, topic)| *topic);
+        let topics: Vec<TopicId> = named.chain(stale).chain(told).collect();
         topics.into_iter().for_each(|topic| self.tell_of_feed(slot, topic));
     }
 

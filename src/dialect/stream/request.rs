@@ -13,10 +13,10 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::options::{Stream, publishable, topic_of};
+use super::options::{Stream, publishable, subject_of, topic_of};
 use super::request_id::RequestId;
 use crate::dialect::{ClientError, ErrorCode, quoted};
-use crate::hub::{Key, TopicName};
+use crate::hub::{Key, Subject, TopicName};
 
 /// What a client asks, and the id that its reply bears.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum Command<'m> {
     /// Hear these, all or none. Never empty.
     Subscribe(Vec<Stream>),
     /// Hear these no more, all or none. Never empty.
-    Unsubscribe(Vec<TopicName>),
+    Unsubscribe(Vec<Subject>),
     /// Name what is subscribed.
     ListSubscriptions,
     /// Tell how far this connection is, in all its topics or in these.
@@ -129,7 +129,7 @@ impl<'m> Members<'m> {
         let params = self.params.filter(|params| params.get() != "null");
         match &*method.0 {
             "SUBSCRIBE" => Ok(Command::Subscribe(list("SUBSCRIBE", "streams", params, Stream::parse)?)),
-            "UNSUBSCRIBE" => Ok(Command::Unsubscribe(list("UNSUBSCRIBE", "topics", params, topic_of)?)),
+            "UNSUBSCRIBE" => Ok(Command::Unsubscribe(list("UNSUBSCRIBE", "topics", params, subject_of)?)),
             "LIST_SUBSCRIPTIONS" => none("LIST_SUBSCRIPTIONS", params).map(|()| Command::ListSubscriptions),
             "POSITIONS" => positions(params),
             "SET_PROPERTY" => set_property(params),
