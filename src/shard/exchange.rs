@@ -217,7 +217,7 @@ impl Core {
 
     fn replica_feed(&mut self, home: Place, number: u32, since_ms: Option<u64>) {
         if let Some(topic) = self.topics.replica_topic(home, number) {
-            self.topics.staleness.set(topic, since_ms);
+            self.topics.staleness.set(topic, since_ms, true);
         }
     }
 
