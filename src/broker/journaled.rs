@@ -175,9 +175,11 @@ impl Journaled {
                 let unix_us = self.now().unix_us;
                 self.accept(Unwritten { number: self.accepted, from, ticket, answer, unix_us, publication }, outbox);
             }
-            Mail::Attach { from, replica, topic } => self.topics.attach_asked(from, replica, &topic, self.now(), outbox),
-            Mail::Recall { from, replica, topic } => self.topics.recall_asked(from, replica, &topic, outbox),
-            Mail::Detach { from, replica, topic } => self.topics.detach_asked(from, replica, &topic, outbox),
+            Mail::Attach { from, topic } => self.topics.attach_asked(from, &topic, self.now(), outbox),
+            Mail::Recall { from, number } => self.topics.recall_asked(from, number, outbox),
+            Mail::Detach { from, number } => self.topics.detach_asked(from, number, outbox),
+            Mail::Watch { from, pattern } => self.topics.watch_asked(from, pattern),
+            Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
             Mail::Barrier { token } => {
                 self.barriers.push_back((token, self.accepted));
                 self.pass_barriers(outbox);
@@ -188,6 +190,16 @@ impl Journaled {
             }
             other => unreachable!("this mail is not for a home: {other:?}"),
         }
+    }
+
+    /// Whether somebody who watches a pattern waits to be attached to what there is.
+    pub(super) fn is_walking(&self) -> bool {
+        self.topics.is_walking()
+    }
+
+    /// Attaches those, some topics at a time.
+    pub(super) fn walk(&mut self, outbox: &mut Outbox) {
+        self.topics.walk(outbox);
     }
 
     fn accept(&mut self, mut unwritten: Unwritten, outbox: &mut Outbox) {
