@@ -22,6 +22,7 @@ pub mod ring;
 mod state;
 mod store;
 mod subscribe;
+mod terms;
 pub mod topic;
 mod tours;
 mod trie;

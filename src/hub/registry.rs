@@ -14,6 +14,8 @@
 use super::Encoding;
 use super::due::DueSet;
 use super::store::TopicId;
+use super::terms::Packed;
+pub use super::terms::Terms;
 use std::collections::HashMap;
 
 use crate::config::Slow;
@@ -102,49 +104,6 @@ impl Subscription {
         let before = self.encoding();
         self.encoding = encoding;
         before
-    }
-}
-
-/// What a subscriber asked for beside a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
-    /// Combined publications bear their time of ingest.
-    pub timed: bool,
-    /// What happens where it cannot keep up.
-    pub slow: Slow,
-    /// It said so itself.
-    pub slow_asked: bool,
-}
-
-impl Default for Terms {
-    fn default() -> Terms {
-        Terms { timed: false, slow: Slow::Close, slow_asked: false }
-    }
-}
-
-impl Terms {
-    /// Of a pattern: what they come to in a topic.
-    pub(super) fn in_topic(self, slow_default: Slow) -> Terms {
-        if self.slow_asked { self } else { Terms { slow: slow_default, ..self } }
-    }
-}
-
-/// [`Terms`] in the byte that a row has for them.
-#[derive(Clone, Copy, Debug)]
-struct Packed(u8);
-
-impl Packed {
-    fn new(terms: Terms) -> Packed {
-        Packed(terms.slow as u8 | u8::from(terms.timed) << 2 | u8::from(terms.slow_asked) << 3)
-    }
-
-    fn timed(self) -> bool {
-        self.0 & 4 != 0
-    }
-
-    fn terms(self) -> Terms {
-        let slow = [Slow::Close, Slow::Drop, Slow::Conflate][usize::from(self.0 & 3)];
-        Terms { timed: self.timed(), slow, slow_asked: self.0 & 8 != 0 }
     }
 }
 

@@ -13,6 +13,7 @@ mod heads;
 mod http_publishing;
 mod keys;
 mod order;
+mod patterns;
 mod publishers;
 mod refusals;
 mod requests;
