@@ -110,6 +110,15 @@ fn the_market_is_live_legible_and_comes_back_after_a_restart() {
 }
 
 #[test]
+fn what_is_wrong_with_a_feed_is_marked_and_http_is_the_way_where_websocket_is_blocked() {
+    let test = "what_is_wrong_with_a_feed_is_marked_and_http_is_the_way_where_websocket_is_blocked";
+    let Some(parts) = parts(test) else { return };
+    let gateway = Gateway::demo(&[]);
+    browse(&parts, "standing.mjs", &format!("http://{}/", gateway.clients), |_| None);
+    gateway.stop();
+}
+
+#[test]
 fn a_recording_shows_in_the_generic_view_and_is_not_called_synthetic() {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page-recording.txt");
     std::fs::write(&file, recording()).expect("a temporary file can be written");

@@ -144,10 +144,10 @@ impl Journaled {
             tracing::info!(%topic, "the topic has a journal and is not configured to have one; its files stay as they are");
             return Ok(());
         };
-        let wanted = match settings.kind {
-            TopicKind::Log => Wanted { publications: settings.ring_publications.into(), bytes: settings.ring_bytes.into() },
-            // The newest of a key may be older than the ring.
-            TopicKind::State => Wanted { publications: u64::MAX, bytes: u64::MAX },
+        // The newest of a key may be older than the ring.
+        let wanted = match settings.kind == TopicKind::State || settings.key.is_some() {
+            true => Wanted { publications: u64::MAX, bytes: u64::MAX },
+            false => Wanted { publications: settings.ring_publications.into(), bytes: settings.ring_bytes.into() },
         };
         let found = self.directory.find(&topic, wanted)?;
         if let Some(position) = found.position {
@@ -329,7 +329,7 @@ impl Journaled {
         self.metrics.journal_bytes.add(records.len() as u64);
         self.metrics.journal_syncs.add(u64::from(log.journal.flush == JournalFlush::Always));
         self.work.spawn_local(async move {
-            let result = writer.append(Batch { before, records, unix_us }).await;
+            let result = writer.append(Batch { before, last: offset, records, unix_us }).await;
             Done::Written { topic, writer, result }
         });
     }

@@ -223,6 +223,7 @@ impl Memory {
                 self.batches.insert(number, Batch { results: vec![None; missing], missing, answer });
                 self.give_up = Some(Instant::now() + Duration::from_millis(self.limits.publish_wait_ms.into()));
             }
+            Request::Feed { topics, since_ms } => self.tell_homes(topics, since_ms),
             Request::Drained(answer) => self.send_barrier(Then::Answer(answer)),
             Request::Topics(answer) => self.want_topics(Wanted::Handle(answer)),
             Request::Acceptors(acceptors) => {
@@ -230,6 +231,17 @@ impl Memory {
                 shards.for_each(|shard| self.outbox.send(shard, Mail::Acceptors(acceptors.clone())));
             }
             Request::Stop(answer) => self.begin_stop(Some(answer)),
+        }
+    }
+
+    /// All before it was passed on, so each home hears of it behind the feed's publications.
+    fn tell_homes(&mut self, topics: Vec<TopicName>, since_ms: Option<u64>) {
+        let mut by_home: HashMap<Place, Vec<TopicName>> = HashMap::new();
+        for topic in topics {
+            by_home.entry(self.outbox.post().home(&topic)).or_default().push(topic);
+        }
+        for (home, topics) in by_home {
+            self.outbox.send(home, Mail::Feed { topics, since_ms });
         }
     }
 

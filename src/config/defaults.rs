@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::{
     Admin, Config, Echo, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind, Log, LogFormat, LogLevel, Page,
-    Publish, PublishAllow, Replay, Shards, Slow, Source, Speed, Synthetic, Topic, TopicJournal, TopicKind,
+    Publish, PublishAllow, Replay, Sequence, SequenceRule, Shards, Slow, Source, Speed, Synthetic, Topic, TopicJournal,
+    TopicKind, Upstream,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -135,6 +136,34 @@ impl Replay {
             payload.or_else(|| topic.is_none().then(|| Replay::PAYLOAD.to_owned())).filter(|pointer| !pointer.is_empty());
         let topic = topic.unwrap_or_else(|| Replay::TOPIC.to_owned());
         Replay { file, topic, payload, speed: Speed::Times(1.0), repeat: false }
+    }
+}
+
+impl Default for Upstream {
+    fn default() -> Upstream {
+        Upstream {
+            urls: Vec::new(),
+            ca: None,
+            subscribe: Vec::new(),
+            topic: Replay::TOPIC.to_owned(),
+            payload: Some(Replay::PAYLOAD.to_owned()),
+            key: None,
+            binary_topic: None,
+            sequences: Vec::new(),
+            silent_timeout_ms: 30_000,
+            connect_timeout_ms: 10_000,
+            backoff_min_ms: 500,
+            backoff_max_ms: 30_000,
+            arbitration_wait_ms: 250,
+            arbitration_bytes_max: 16 << 20,
+            topics_max: 10_000,
+        }
+    }
+}
+
+impl Default for Sequence {
+    fn default() -> Sequence {
+        Sequence { topics: ">".into(), number: String::new(), previous: None, rule: SequenceRule::PlusOne, window: 10_000 }
     }
 }
 

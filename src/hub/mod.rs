@@ -26,6 +26,7 @@ mod terms;
 pub mod topic;
 mod tours;
 mod trie;
+mod variant;
 mod visit;
 mod walk;
 
@@ -43,6 +44,7 @@ pub use trie::Trie;
 pub use visit::{Fallen, Span, TornPlace, TornRest, Visiting};
 pub use walk::{LeftOut, Notice};
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use patterns::Patterns;
@@ -112,6 +114,8 @@ pub struct Hub {
     taken: u32,
     /// One frame, while it is made.
     frame: Vec<u8>,
+    /// By topic: its rate variants, with their rates in milliseconds.
+    variants: HashMap<TopicId, Vec<(u32, TopicId)>>,
     /// Keys that had to make room since this was last asked.
     evicted_keys: u64,
     /// What slow subscribers were not sent since this was last asked.
@@ -131,6 +135,7 @@ impl Hub {
             rests: Rests::new(torn_bytes_max),
             taken: 0,
             frame: Vec::new(),
+            variants: HashMap::new(),
             evicted_keys: 0,
             left_out: LeftOut::default(),
         }
@@ -183,23 +188,43 @@ impl Hub {
         &self.topics.get(topic).name
     }
 
-    /// How many subscriptions of this shard's clients it has: by its name, and by patterns. A client that has it by several
-    /// counts for each.
+    /// How many subscriptions of this shard's clients it has: by its name, at whatever rate, and by patterns. A client that has
+    /// it by several counts for each.
     #[must_use]
     pub fn members(&self, topic: TopicId) -> usize {
+        let named = self.members_by_name(topic);
         let topic = self.topics.get(topic);
         let members = |id: &patterns::PatternId| self.patterns.get(*id).members.len();
         let heard: usize = match topic.is_looked_up(&self.patterns) {
             true => topic.patterns().iter().map(members).sum(),
             false => self.patterns.matching(topic.name.as_str()).iter().map(members).sum(),
         };
-        topic.members.len() + heard
+        named + if topic.parent.is_none() { heard } else { 0 }
     }
 
     /// How many of those are by its name.
     #[must_use]
     pub fn members_by_name(&self, topic: TopicId) -> usize {
-        self.topics.get(topic).members.len()
+        let of_variants = self.variants(topic).iter().map(|(_, variant)| self.topics.get(*variant).members.len());
+        self.topics.get(topic).members.len() + of_variants.sum::<usize>()
+    }
+
+    /// Slots of the clients that are subscribed, by name or by a pattern, from this one on, in order.
+    #[must_use]
+    pub fn member_slots(&self, topic: TopicId, from: u32) -> Vec<u32> {
+        let variants = self.variants(topic).iter().map(|(_, variant)| &self.topics.get(*variant).members);
+        let topic = self.topics.get(topic);
+        let patterns = self.patterns.matching(topic.name.as_str());
+        let patterns = patterns.iter().map(|id| &self.patterns.get(*id).members);
+        let lists = std::iter::once(&topic.members).chain(variants).chain(patterns);
+        let rows = lists.flat_map(|rows| {
+            let (Ok(first) | Err(first)) = self.registry.place_among(rows, from);
+            &rows[first..]
+        });
+        let mut slots: Vec<u32> = rows.map(|row| self.registry.get(*row).slot).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
     }
 
     /// How many topics are open.
@@ -234,7 +259,7 @@ impl Hub {
 
     /// All that the log holds, in order.
     #[must_use]
-    pub fn held(&self, topic: TopicId) -> Vec<Publication> {
+    pub fn log(&self, topic: TopicId) -> Vec<Publication> {
         let topic = self.topics.get(topic);
         (topic.log().head()..topic.log().next()).map(|offset| topic.publication(offset)).collect()
     }
@@ -276,9 +301,14 @@ impl Hub {
     pub fn append(&mut self, id: TopicId, publication: &Publication, encoder: &mut dyn Encoder) {
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
         let topic = self.topics.get_mut(id);
-        assert_eq!(publication.offset, topic.log().next(), "a topic's publications come in order, without holes");
-        topic.look_up(&self.patterns);
-        topic.expect_readers(&self.patterns);
+        let is_next =
+            publication.offset == topic.log().next() || topic.parent.is_some() && publication.offset > topic.log().next();
+        assert!(is_next, "a topic's publications come in order, without holes but for a variant's");
+        // What a pattern brings is brought by the topic itself.
+        if topic.parent.is_none() {
+            topic.look_up(&self.patterns);
+            topic.expect_readers(&self.patterns);
+        }
         let young = topic.young(publication.unix_us);
         for number in 0..topic.encodings() {
             let encoding = topic.encoding(number);
@@ -289,9 +319,11 @@ impl Hub {
             topic.append(encoding, publication, young, &self.frame);
         }
         self.evicted_keys += topic.take_evicted_keys();
-        self.hear(id, publication.offset);
-        self.stamp += 1;
-        self.topics.get_mut(id).stamp = self.stamp;
+        if topic.parent.is_none() {
+            self.hear(id, publication.offset);
+            self.stamp += 1;
+            self.topics.get_mut(id).stamp = self.stamp;
+        }
     }
 
     /// Keys that had to make room for others since this was last asked, for the counters.

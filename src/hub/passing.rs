@@ -148,7 +148,7 @@ impl Hub {
             let topic = self.topics.get_mut(id);
             topic.look_up(&self.patterns);
             let is_heard = topic.patterns().iter().any(|pattern| patterns.contains(pattern));
-            if !is_heard || self.is_subscribed(slot, id) {
+            if !is_heard || self.held(slot, id).is_some() {
                 continue;
             }
             if positions.len() == topics_max {
@@ -160,7 +160,7 @@ impl Hub {
     }
 
     /// The row that serves the client in the topic, if it has one.
-    fn row_of(&self, slot: u32, topic: &Topic) -> Option<u32> {
+    pub(super) fn row_of(&self, slot: u32, topic: &Topic) -> Option<u32> {
         if let Ok(place) = self.registry.place_among(&topic.members, slot) {
             return Some(topic.members[place]);
         }
@@ -172,7 +172,13 @@ impl Hub {
     /// Whether the client has a row of the topic: it is subscribed to it by name, or lacks something that a pattern brings.
     #[must_use]
     pub fn is_passing(&self, slot: u32, id: TopicId) -> bool {
-        self.row_of(slot, self.topics.get(id)).is_some()
+        self.row_of(slot, self.topics.get(id)).is_some() || self.held(slot, id).is_some()
+    }
+
+    /// Whether the client is subscribed to the topic, by its name or by a pattern.
+    #[must_use]
+    pub fn has(&self, slot: u32, id: TopicId) -> bool {
+        self.held(slot, id).is_some() || self.owner(slot, id).is_some()
     }
 
     /// The row of the pattern that brings the client this topic, unless it has named it.
@@ -270,6 +276,7 @@ impl Hub {
     /// gives up its place to this row, which begins with the newest of every key.
     pub(super) fn hear(&mut self, id: TopicId, newest: u64) {
         let snapshots = self.snapshots_to_come(id);
+        let thinned = self.slots_of_variants(id);
         let Hub { topics, patterns, registry, .. } = self;
         let topic = topics.get_mut(id);
         if topic.heard.as_ref().is_none_or(|heard| heard.whole_at == Some(patterns.members_at())) {
@@ -299,6 +306,10 @@ impl Hub {
                 named += 1;
             }
             if topic.members.get(named).is_some_and(|row| registry.get(*row).slot == slot) {
+                continue;
+            }
+            // Who named it at a rate has it by the variant.
+            if thinned.binary_search(&slot).is_ok() {
                 continue;
             }
             let known = old.next_if(|row| registry.get(*row).slot == slot);

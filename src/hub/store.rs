@@ -143,6 +143,10 @@ pub(super) struct Topic {
     derived: Vec<Encoded>,
     /// Once a publication has a key; of a topic without keys the newest is the log's newest.
     pub(super) newest: Option<Box<Newest>>,
+    /// Of a rate variant: the topic that it thins out.
+    pub(super) parent: Option<TopicId>,
+    /// It has variants.
+    pub(super) varied: bool,
 }
 
 impl Topic {
@@ -161,6 +165,8 @@ impl Topic {
             marks: None,
             derived: Vec::new(),
             newest,
+            parent: None,
+            varied: false,
             settings,
         }
     }
@@ -206,7 +212,7 @@ impl Topic {
             return 0;
         }
         let old = self.ingests.iter().take_while(|ingest| ingest.unix_us() + age_us < unix_us).count();
-        self.log().head() + old as u64
+        self.log().offsets_from(self.log().head()).nth(old).unwrap_or(self.log().next())
     }
 
     /// The ring that a subscription in this encoding reads.
@@ -219,8 +225,13 @@ impl Topic {
         if encoding == Encoding::Raw {
             self.keep_leaving(publication, young, frame.len());
         }
+        let is_variant = self.parent.is_some();
         let encoded = self.encoded_mut(encoding).expect("frames are made for the encodings that are there");
-        encoded.ring.append(frame, young);
+        if is_variant {
+            encoded.ring.append_at(publication.offset, frame);
+        } else {
+            encoded.ring.append(frame, young);
+        }
         if encoding == Encoding::Raw {
             self.index(publication);
             if let Some(newest) = &mut self.newest {
@@ -235,7 +246,7 @@ impl Topic {
             self.ingests.reserve_exact(self.ingests.len().max(1));
         }
         self.ingests.push_back(Ingest::new(publication.unix_us, publication.payload.kind));
-        let held = (self.log.ring.next() - self.log.ring.head()) as usize;
+        let held = self.log.ring.held();
         self.ingests.drain(..self.ingests.len() - held);
         if publication.marks != Marks::default() {
             self.marks.get_or_insert_default().push_back((publication.offset, publication.marks.clone()));
@@ -339,9 +350,16 @@ impl Topic {
         }
     }
 
+    /// A variant has all that it will have below `next`.
+    pub(super) fn close_up_to(&mut self, next: u64) {
+        self.log.ring.close_up_to(next);
+        self.derived.iter_mut().for_each(|encoded| encoded.ring.close_up_to(next));
+    }
+
     /// Counts a subscription in the encoding, and makes its ring hold all from `cursor` on that the limits allow.
     pub(super) fn acquire(&mut self, encoding: Encoding, cursor: u64, encoder: &mut dyn Encoder) {
-        let from = cursor.max(self.log().head());
+        // Who begins with what the interval under way brings is ahead of a variant.
+        let from = cursor.clamp(self.log().head(), self.log().next());
         let held = self.encoded(encoding);
         if held.is_none_or(|held| held.ring.head() > from) {
             let ring = self.transcode(encoding, from, encoder);
@@ -369,7 +387,7 @@ impl Topic {
 
     /// When a publication that the log holds came in, microseconds since 1970.
     pub(super) fn ingest_us(&self, offset: u64) -> u64 {
-        self.ingests[(offset - self.log().head()) as usize].unix_us()
+        self.ingests[self.log().count(self.log().head(), offset) as usize].unix_us()
     }
 
     /// The publication of this offset, which the log holds, or which is the newest of its key.
@@ -379,7 +397,7 @@ impl Topic {
         }
         let (one, two) = self.log().range(offset, 0, offset + 1);
         let frame = [one, two].concat();
-        let ingest = self.ingests[(offset - self.log().head()) as usize];
+        let ingest = self.ingests[self.log().count(self.log().head(), offset) as usize];
         // RFC 6455 5.2: the opcode is in the low four bits of the first byte (1 text, 2 binary); the low seven bits of the
         // second are the length, or 126 or 127 where it follows in two or eight bytes.
         let header_bytes = match frame[1] & 0x7f {
@@ -404,12 +422,15 @@ impl Topic {
 
     /// Makes an encoding's ring from the log, from this offset on.
     fn transcode(&self, encoding: Encoding, from: u64, encoder: &mut dyn Encoder) -> Ring {
-        let mut ring = Ring::new(from, self.log.ring.limits());
+        let mut ring = self.log.ring.another(from);
         let mut frame = Vec::new();
-        for offset in from..self.log().next() {
+        for offset in self.log().offsets_from(from) {
             frame.clear();
             encoder.encode(encoding, self.name.as_str(), self.epoch, &self.publication(offset), &mut frame);
-            ring.append(&frame, 0);
+            if self.parent.is_some() { ring.append_at(offset, &frame) } else { ring.append(&frame, 0) }
+        }
+        if self.parent.is_some() {
+            ring.close_up_to(self.log().next().max(from));
         }
         ring
     }
@@ -441,7 +462,14 @@ impl Topics {
 
     pub(super) fn open(&mut self, name: TopicName, settings: Arc<TopicSettings>, position: Position) -> TopicId {
         let topic = Some(Box::new(Topic::new(name.clone(), settings, position)));
-        let id = match self.free.pop() {
+        let id = self.put(topic);
+        let before = self.names.insert(name, id);
+        assert_eq!(before, None, "a topic is open once");
+        id
+    }
+
+    fn put(&mut self, topic: Option<Box<Topic>>) -> TopicId {
+        match self.free.pop() {
             Some(free) => {
                 self.topics[free as usize] = topic;
                 TopicId(free)
@@ -450,16 +478,27 @@ impl Topics {
                 self.topics.push(topic);
                 TopicId(u32::try_from(self.topics.len() - 1).expect("a shard's memory ends before four billion topics"))
             }
-        };
-        let before = self.names.insert(name, id);
-        assert_eq!(before, None, "a topic is open once");
-        id
+        }
+    }
+
+    /// Opens a rate variant of a topic; it is found by its number only.
+    pub(super) fn open_variant(&mut self, parent: TopicId) -> TopicId {
+        let of = self.get_mut(parent);
+        of.varied = true;
+        let (ring, next) = (of.settings.ring, of.log().next());
+        let position = Position { epoch: of.epoch, offset: next - 1 };
+        let mut variant = Topic::new(of.name.clone(), of.settings.clone(), position);
+        variant.parent = Some(parent);
+        variant.log.ring = Ring::sparse(next, ring);
+        self.put(Some(Box::new(variant)))
     }
 
     pub(super) fn close(&mut self, id: TopicId) {
         let topic = self.topics[id.index()].take().expect("only an open topic is closed");
         assert!(topic.rows() == 0, "a topic with members stays open");
-        self.names.remove(&topic.name);
+        if topic.parent.is_none() {
+            self.names.remove(&topic.name);
+        }
         self.free.push(id.0);
     }
 
@@ -480,11 +519,17 @@ impl Topics {
         self.topics.len() as u32
     }
 
+    /// Whether a topic of this number is open that has a name.
     pub(super) fn is_open(&self, id: TopicId) -> bool {
-        self.topics.get(id.index()).is_some_and(Option::is_some)
+        let topic = self.topics.get(id.index()).and_then(Option::as_ref);
+        topic.is_some_and(|topic| topic.parent.is_none())
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = TopicId> {
-        self.topics.iter().enumerate().filter(|(_, topic)| topic.is_some()).map(|(index, _)| TopicId(index as u32))
+        self.topics
+            .iter()
+            .enumerate()
+            .filter(|(_, topic)| topic.as_ref().is_some_and(|topic| topic.parent.is_none()))
+            .map(|(index, _)| TopicId(index as u32))
     }
 }

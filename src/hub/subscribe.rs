@@ -61,7 +61,7 @@ impl Hub {
         id: TopicId,
         encoding: Encoding,
         terms: Terms,
-        start: Start,
+        mut start: Start,
         encoder: &mut dyn Encoder,
     ) -> Result<(), HubError> {
         let own = if terms.timed { encoding.timed() } else { encoding };
@@ -70,16 +70,23 @@ impl Hub {
         let Err(place) = self.registry.place_among(&topic.members, slot) else {
             return Err(HubError::Subscribed);
         };
-        let (head, next) = (topic.log().head(), topic.log().next());
-        let start = match self.next_heard(slot, id) {
-            Some(heard) => Start::After(self.start_heard(heard, start, next - 1)? - 1),
-            None => start,
-        };
-        if self.name_passing(slot, id, encoding, terms, encoder) {
-            return Ok(());
+        let parent = topic.parent;
+        // A variant is behind its parent by what the interval under way had.
+        let next = parent.map_or_else(|| self.topics.get(id).log().next(), |parent| self.topics.get(parent).log().next());
+        let head = self.topics.get(id).log().head();
+        if parent.is_none() {
+            if let Some(heard) = self.next_heard(slot, id) {
+                start = Start::After(self.start_heard(heard, start, next - 1)? - 1);
+            }
+            if self.name_passing(slot, id, encoding, terms, encoder) {
+                return Ok(());
+            }
+        }
+        if let Some(parent) = parent {
+            self.thin_out(slot, parent);
         }
         let topic = self.topics.get_mut(id);
-        let snapshot = start == Start::Newest && topic.is_keyed() && next > 1;
+        let snapshot = start == Start::Newest && (topic.is_keyed() || parent.is_some()) && next > 1;
         let cursor = match start {
             Start::Live => next,
             // Before it come the newest of each key, one by one.
@@ -120,6 +127,13 @@ impl Hub {
         Some(self.registry.get(members[place]).terms())
     }
 
+    /// The client's subscription of a topic, at whatever rate: the topic or its variant, and the terms.
+    #[must_use]
+    pub fn held(&self, slot: u32, topic: TopicId) -> Option<(TopicId, Terms)> {
+        let variants = self.variants(topic).iter().map(|(_, variant)| *variant);
+        std::iter::once(topic).chain(variants).find_map(|topic| Some((topic, self.terms(slot, topic)?)))
+    }
+
     /// Ends a subscription by name; false where there is none. A frame that the client is inside of is still owed to it
     /// ([`Hub::torn`]). Where a pattern of the client matches, that goes on with what it lacks.
     pub fn unsubscribe(&mut self, slot: u32, topic: TopicId, encoder: &mut dyn Encoder) -> bool {
@@ -129,11 +143,15 @@ impl Hub {
             return false;
         };
         let subscription = members[place];
-        if self.unname(slot, subscription, encoder) {
+        let parent = self.topics.get(topic).parent;
+        if parent.is_none() && self.unname(slot, subscription, encoder) {
             return true;
         }
         self.copy_rest_of(slot, Some(subscription));
         self.drop_subscription(subscription);
+        if let Some(parent) = parent {
+            self.thin_out(slot, parent);
+        }
         true
     }
 
@@ -217,7 +235,7 @@ impl Hub {
     }
 
     /// Drops one subscription. The client is not inside a frame of it.
-    fn drop_subscription(&mut self, id: u32) {
+    pub(super) fn drop_subscription(&mut self, id: u32) {
         let subscription = self.registry.get(id);
         if subscription.kind.is_pattern() {
             return self.drop_pattern(id);

@@ -172,12 +172,12 @@ fn what_cannot_be_subscribed_says_why() {
 }
 
 #[test]
-fn a_quiet_topic_costs_about_600_bytes() {
+fn a_quiet_topic_costs_about_650_bytes() {
     let mut hub = Hub::new(0);
     let a = open(&mut hub, "market.trades.BTC-USD", RingLimits { publications: 4096, bytes: 1 << 20, age_ms: 0 }, 0);
     publish(&mut hub, a, &"x".repeat(200));
     // With its word and its entry in the map by name, which is at worst just above half of 7/8 full.
     let named = size_of::<usize>() + (size_of::<(TopicName, TopicId)>() + 1) * 16 / 7;
     let bytes = hub.topics.get(a).held_bytes() + named;
-    assert!(bytes <= 672, "{bytes} bytes");
+    assert!(bytes <= 690, "{bytes} bytes");
 }

@@ -1,7 +1,7 @@
 // What the page knows: topics, the instruments and feeds they belong to, and bounded histories. Without DOM, clock or socket: time is an
 // argument (`now` is monotonic milliseconds, `clock` milliseconds since 1970). All memory is bounded by the number of topics.
 
-export const HISTORY_MS = 120_000;
+export const HISTORY_MS = 120_000, RECENT_MS = 60_000;
 export const TRADES_KEPT = 14, PAYLOADS_KEPT = 13;
 const BUCKET_MS = 100, BUCKETS = HISTORY_MS / BUCKET_MS, PAYLOAD_CHARS_MAX = 512, TEXT_CHARS_MAX = 24;
 const MARKET_TOPIC = /^(.+)\.(bbo|trades)\.([^.]+)$/;
@@ -71,12 +71,26 @@ class RateHistory {
   mark(now) { this.counts[this.advance(now)]++; }
 }
 
+// What the gateway says of a view's topics beside their publications. A loss of which nobody knows the size makes `lost` NaN.
+class Standing {
+  constructor() { Object.assign(this, { stale: new Map(), lost: 0, lost_at: -Infinity, left_out: 0, left_out_at: -Infinity }); } // topic -> stale since
+  hear({ e, s, since, n }, now) {
+    if (e === "stale") this.stale.set(s, since);
+    if (e === "fresh") this.stale.delete(s);
+    if (e === "culled") { this.left_out += n; this.left_out_at = now; }
+    if (e === "sourceGap") this.lose(n ?? NaN, now);
+  }
+  lose(count, now) { this.lost += count; this.lost_at = now; }
+  // The worst of it that is true now or was a moment ago; "" where all is well.
+  kind(now) { return this.stale.size ? "stale" : now - this.lost_at < RECENT_MS ? "gap" : now - this.left_out_at < RECENT_MS ? "culled" : ""; }
+}
+
 // A pair of topics of the synthetic market's shape: best prices and trades of one symbol.
 export class Instrument {
   constructor(key, prefix, symbol, now) {
     Object.assign(this, { key, prefix, symbol, demo: false, topics: new Set(), bid: "", bid_size: "", ask: "", ask_size: "" });
     Object.assign(this, { price: "", was: "", direction: 0, first: NaN, low: NaN, high: NaN, ticks: 0 });
-    Object.assign(this, { trades: new Ring(TRADES_KEPT), rate: new Rate(500), history: new MarketHistory(now) });
+    Object.assign(this, { trades: new Ring(TRADES_KEPT), rate: new Rate(500), history: new MarketHistory(now), standing: new Standing() });
   }
   quote(value, now) {
     [this.bid, this.bid_size, this.ask, this.ask_size] = [value.b, value.B, value.a, value.A].map(shown);
@@ -106,6 +120,7 @@ export class Instrument {
 export class Feed {
   constructor(key, now) {
     Object.assign(this, { key, demo: false, offset: 0, payloads: new Ring(PAYLOADS_KEPT), rate: new Rate(500), history: new RateHistory(now) });
+    this.standing = new Standing();
   }
   take(text, offset, now, clock, live) {
     this.offset = offset;
@@ -151,6 +166,7 @@ export class Board {
     const learned = Array.from(entries ?? [], ({ stream, offset }) => {
       const topic = this.learn(stream.split(";", 1)[0], now);
       topic.old_until = offset;
+      topic.view.standing.stale.delete(stream); // whose topic is stale is told so now
       return topic;
     });
     const rank = ({ view, old_until }) => [view instanceof Instrument ? 1 : 0, old_until];
@@ -174,6 +190,16 @@ export class Board {
       topic.view.take(typeof data === "string" ? shortened(data) : hexadecimal(data), offset, now, clock, live);
     }
     this.changed.add(topic.view);
+  }
+  // An event of the gateway.
+  hear(event, now) { this.tell(event.s, (standing) => standing.hear(event, now)); }
+  // Publications that cannot be had any more; `to` is undefined where nobody knows.
+  gap({ topic, from, to }, now) { this.tell(topic, (standing) => standing.lose(to - from + 1, now)); }
+  tell(name, change) {
+    const view = this.topics.get(name)?.view;
+    if (!view) return;
+    change(view.standing);
+    this.changed.add(view);
   }
   cut(now) { for (const view of this.views.values()) view.history.cut?.(now); }
   // Median and 99th percentile of the last thousand ages, or undefined.

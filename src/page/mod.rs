@@ -1,4 +1,4 @@
-//! The page's files, embedded in the binary, and the policy that they are served under.
+//! The page's files (its client is the one of docs/clients), embedded in the binary, and the policy that they are served under.
 //!
 //! Without: HTTP. The session answers with these bytes.
 
@@ -25,7 +25,8 @@ macro_rules! asset {
 const ASSETS: &[Asset] = &[
     asset!("/", "index.html", "text/html; charset=utf-8"),
     asset!("/page/style.css", "style.css", "text/css; charset=utf-8"),
-    asset!("/page/stream.js", "stream.js", "text/javascript; charset=utf-8"),
+    asset!("/page/stream.js", "../../docs/clients/stream.js", "text/javascript; charset=utf-8"),
+    asset!("/page/events.js", "../../docs/clients/events.js", "text/javascript; charset=utf-8"),
     asset!("/page/market.js", "market.js", "text/javascript; charset=utf-8"),
     asset!("/page/chart.js", "chart.js", "text/javascript; charset=utf-8"),
     asset!("/page/page.js", "page.js", "text/javascript; charset=utf-8"),

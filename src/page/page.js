@@ -1,6 +1,7 @@
 // The page: draws what market.js knows, at most once an animation frame and twenty times a second, however many messages come:
 // more the eye does not read, and a slow machine is to spend its time on the messages. It never polls.
 import { connect } from "./stream.js";
+import { Events, dialler } from "./events.js";
 import { Board, Instrument, PAYLOADS_KEPT, TRADES_KEPT, glance, members } from "./market.js";
 import { Chart } from "./chart.js";
 
@@ -15,7 +16,7 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 const board = new Board(), rows = new Map(), flashing = new Map(), opened_at = Date.now();
 const chart = new Chart(at("chart"));
 let selected, link, frame = 0, drawn_at = 0, chart_due = 0, busiest = 1, paused = false, listed = false;
-let connection = { state: "connecting" }, lost, stopping = false; // `lost`: since when and why, until live again
+let connection = { state: "connecting" }, lost, stopping = false, over_http = false; // `lost`: since when and why, until live again
 
 // ---- Rows -----------------------------------------------------------------------------------------------------------------------
 
@@ -32,11 +33,30 @@ function head_cell(tr) {
   return cell;
 }
 
+// What is wrong with a row's feed, behind its name.
+function draw_standing(row, { standing }, now) {
+  const kind = standing.kind(now);
+  put(row.tag, kind);
+  row.tag.dataset.kind = kind;
+  row.tr.dataset.stale = String(standing.stale.size > 0);
+}
+
+const some = (count) => Number.isNaN(count) ? "Publications" : `${grouped(String(count))} publication${count === 1 ? "" : "s"}`;
+
+function say_standing({ stale, lost, left_out }) {
+  const since = Math.min(...stale.values()), sentences = [];
+  if (stale.size) sentences.push(`Stale: the feed behind it is gone since ${time_of(since, 0)} UTC.`);
+  if (lost !== 0) sentences.push(`Gap: ${some(lost)} could not be had.`);
+  if (left_out) sentences.push(`Culled: ${some(left_out)} left out, for newer ones.`);
+  return sentences.join(" ");
+}
+
 class InstrumentRow {
   constructor(view) {
     this.tr = document.createElement("tr");
     const name = head_cell(this.tr);
     name.append(view.symbol);
+    this.tag = element(name, "span", "tag");
     put(element(name, "small"), view.prefix);
     [this.bid_size, this.bid, this.ask, this.ask_size] = ["num size", "num", "num", "num size"].map((kind) => element(this.tr, "td", kind));
     this.price = element(this.tr, "td", "num price-cell");
@@ -72,6 +92,7 @@ class InstrumentRow {
     flashing.set(this.price, now);
   }
   draw_rate(view, now) {
+    draw_standing(this, view, now);
     const rate = view.rate.value(now);
     busiest = Math.max(busiest, rate);
     put(this.rate, rate.toFixed(1));
@@ -83,7 +104,9 @@ class InstrumentRow {
 class FeedRow {
   constructor(view) {
     this.tr = document.createElement("tr");
-    head_cell(this.tr).append(view.key);
+    const name = head_cell(this.tr);
+    name.append(view.key);
+    this.tag = element(name, "span", "tag");
     [this.payload, this.offset, this.rate] = ["payload", "num", "num"].map((kind) => element(this.tr, "td", kind));
   }
   draw(view, now) {
@@ -91,7 +114,10 @@ class FeedRow {
     put(this.offset, grouped(String(view.offset)));
     this.draw_rate(view, now);
   }
-  draw_rate(view, now) { put(this.rate, figure(view.rate.value(now))); }
+  draw_rate(view, now) {
+    draw_standing(this, view, now);
+    put(this.rate, figure(view.rate.value(now)));
+  }
 }
 
 const name_of = (view) => view.symbol ?? view.key;
@@ -226,6 +252,8 @@ const topics_of = ({ prefix, symbol, topics }) => {
 };
 
 function draw_detail(view) {
+  put(at("standing"), say_standing(view.standing));
+  at("standing").dataset.kind = view.standing.stale.size ? "stale" : "";
   if (!(view instanceof Instrument)) return draw_payloads(view);
   put(at("detail-sub"), `${topics_of(view)}${view.demo ? " · synthetic" : ""}`);
   put(at("detail-price"), view.price || "–");
@@ -297,7 +325,7 @@ function tick() {
 function draw_link(now) {
   const { state, until } = connection, waiting = state === "waiting";
   at("link").dataset.state = stopping && state === "live" ? "waiting" : state;
-  put(at("state"), waiting ? "Disconnected" : state === "connecting" ? "Connecting" : stopping ? "Gateway is stopping" : "Live");
+  put(at("state"), waiting ? "Disconnected" : state === "connecting" ? "Connecting" : stopping ? "Gateway is stopping" : over_http ? "Live over HTTP" : "Live");
   put(at("countdown"), waiting ? `retry in ${Math.max(0, Math.ceil((until - now) / 1000))} s` : "");
   at("retry").hidden = !waiting;
   document.querySelector("main").dataset.stale = String(lost !== undefined);
@@ -352,6 +380,7 @@ async function streams() {
 async function refresh() {
   try {
     const room = TOPICS_MAX - board.topics.size, fresh = (await topics()).filter((name) => !board.topics.has(name)).slice(0, Math.max(0, room));
+    if (over_http && fresh.length) return say("New topics come with the next connection: over plain HTTP nothing can be asked for.");
     await link.subscribe(fresh.map((name) => `${name};last`));
     say(fresh.length === 0 ? "No new topics." : fresh.length === 1 ? "One new topic." : `${fresh.length} new topics.`);
   } catch (error) { say(`Not refreshed: ${error.message}`); }
@@ -384,12 +413,24 @@ let early = topics();
 early.catch(() => {});
 const address = new URL("/stream", location.href);
 address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+const dial = dialler();
 link = connect({
   url: address.href,
   streams,
+  dial: (url) => {
+    const line = dial(url);
+    over_http = line instanceof Events;
+    return line;
+  },
+  ongap: (gap) => { board.gap(gap, performance.now()); schedule(); },
   onpublication: (publication) => { board.take(publication, performance.now(), Date.now()); schedule(); },
   onsubscribed: (entries) => { board.subscribed(entries, performance.now()); schedule(); },
-  onevent: ({ e }) => { if (e === "serverShutdown") { stopping = true; draw_link(performance.now()); } },
+  onevent: (event) => {
+    if (event.e === "serverShutdown") { stopping = true; draw_link(performance.now()); }
+    if (event.e === "leftOut") say(`${event.n} topics are left out: over plain HTTP a URL holds no more.`);
+    board.hear(event, performance.now());
+    schedule();
+  },
   onstate: on_state,
 });
 setInterval(tick, TICK_MS);

@@ -297,7 +297,7 @@ impl Door<'_> {
         })?;
         let (role, streams) = match wanted {
             Target::Sse { streams } => return self.events(streams),
-            Target::Subscriber { combined, streams } => (Role::Subscriber { combined, events: false }, streams),
+            Target::Subscriber { combined, streams } => (Role::Subscriber { combined, events: false, heartbeat: false }, streams),
             Target::PublisherOne(topic) => (Role::PublisherOne(Box::new(topic)), Vec::new()),
             Target::PublisherMany => (Role::PublisherMany, Vec::new()),
             Target::Echo if self.rules.echo => (Role::Echo, Vec::new()),

@@ -143,6 +143,8 @@ impl Core {
             || matches!(self.stop, Stop::Announcing(_) | Stop::Closing { .. })
             || matches!(self.stop, Stop::Leaving { .. }) && self.clients.count() == 0
             || self.exchange.is_reporting()
+            || self.topics.staleness.is_walking()
+            || self.topics.heartbeats.is_walking()
             || self.topics.is_walking() && !self.outbox.is_congested()
             || self.topics.hub.is_touring();
         if busy || !self.exchange.mailbox(&self.outbox).may_sleep() {
@@ -158,6 +160,9 @@ impl Core {
         }
         if let Some(flush_us) = self.topics.windows.next_us() {
             until_us = until_us.min(flush_us);
+        }
+        if let Some(beat_us) = self.topics.heartbeats.next_us() {
+            until_us = until_us.min(beat_us);
         }
         if self.outbox.is_congested() {
             // The receiver will make room within a turn of its own.
@@ -300,6 +305,7 @@ impl Core {
     /// Deadlines that came up, and what is looked at once a tick.
     pub(super) fn expire(&mut self) {
         self.topics.flush_until(self.now.monotonic_us);
+        self.beat();
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(self.now.monotonic_us, &mut self.clients, &mut due);
         let moment = self.moment();
@@ -328,7 +334,10 @@ impl Core {
     }
 
     fn needs_housekeeping(&self) -> bool {
-        self.topics.hub.blocked_count() > 0 || !self.backing_off.is_empty() || self.topics.is_lingering()
+        self.topics.hub.blocked_count() > 0
+            || !self.backing_off.is_empty()
+            || self.topics.is_lingering()
+            || self.topics.staleness.has_passed_over()
     }
 
     /// Once a tick: blocked clients that fell out of a ring are found without a visit, unused replicas are given up.
@@ -338,6 +347,7 @@ impl Core {
                 self.ops.push_back(Op::PollOut(key));
             }
         }
+        self.tell_passed_over();
         let blocked: Vec<u32> = self.topics.hub.due().blocked().collect();
         for slot in blocked {
             let Some(client) = self.clients.at(slot) else { continue };
@@ -447,8 +457,14 @@ impl Core {
         }
         self.metrics.subscriptions.add(-((topics.len() + patterns.len()) as i64));
         self.topics.hub.unsubscribe_all(key.slot);
+        self.topics.heartbeats.left(key.slot);
         for topic in topics {
+            let named = self.topics.hub.variant_of(topic).map_or(topic, |(parent, _)| parent);
+            self.topics.staleness.left(key.slot, named);
             self.topics.left(topic, self.now);
+        }
+        if !patterns.is_empty() {
+            self.topics.staleness.left_pattern(key.slot, |_| false);
         }
         for pattern in patterns {
             self.topics.left_pattern(&pattern, self.now);

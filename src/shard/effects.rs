@@ -10,13 +10,13 @@ use super::core::Core;
 use super::mail::{Mail, NotPublished, Ticket};
 use super::settings::Setting;
 use super::stopping::Stop;
-use super::topics::{Waiter, Wanted};
+use super::topics::{Topics, Waiter, Wanted};
 use super::watches::WantedPattern;
 use crate::config::{Slow, TopicKind};
 use crate::dialect::stream::reply::Subscribed;
 use crate::dialect::stream::{Lasting, RequestId, Stream};
 use crate::dialect::{ClientError, ErrorCode};
-use crate::hub::{Held, NewPublication, Pattern, Position, Start, Subject, Terms, TopicId, TopicName};
+use crate::hub::{Held, Hub, NewPublication, Pattern, Position, Start, Subject, Terms, TopicId, TopicName};
 use crate::metrics::CloseClass;
 use crate::reactor::{ClientKey, Op};
 use crate::session::{Effect, Request};
@@ -52,7 +52,13 @@ impl Core {
                 Request::SetCombined(combined) => {
                     let encoding = self.session_mut(key).set_combined(&id, combined);
                     self.topics.hub.set_encoding(key.slot, encoding, &mut self.topics.encoder);
+                    self.tell_of_feeds_to(key.slot);
                 }
+                Request::SetEvents(events) => {
+                    self.session_mut(key).set_events(&id, events);
+                    self.tell_of_feeds_to(key.slot);
+                }
+                Request::SetHeartbeat(heartbeat) => self.set_heartbeat(key, &id, heartbeat),
             },
         }
     }
@@ -61,7 +67,7 @@ impl Core {
         &mut self.clients.get(key).expect("effects come from clients that are there").session
     }
 
-    fn fail(&mut self, key: ClientKey, id: Option<&RequestId>, error: &ClientError) {
+    pub(super) fn fail(&mut self, key: ClientKey, id: Option<&RequestId>, error: &ClientError) {
         let now_us = self.now.monotonic_us;
         let client = self.clients.get(key).expect("effects come from clients that are there");
         match id {
@@ -103,7 +109,7 @@ impl Core {
             (Subject::Pattern(pattern), _) => self.subscribe_pattern(key, stream, pattern, told),
             (Subject::Topic(_), None) => unreachable!("a topic that is wanted by its name is here"),
         };
-        let entries: Vec<Subscribed> = streams.iter().zip(topics).map(subscribe_one).collect();
+        let entries: Vec<Subscribed> = streams.iter().zip(topics.iter().copied()).map(subscribe_one).collect();
         // Once a request, however many subscriptions: it is not worth a word to know that it was done before.
         if streams.iter().any(|stream| self.may_conflate(stream)) {
             self.ops.push_back(Op::BoundSend(key));
@@ -118,6 +124,8 @@ impl Core {
             }
             None => session.admit(&entries),
         }
+        // Behind the reply: "who subscribes to a stale topic is told at once".
+        self.tell_of_feeds_to(key.slot);
     }
 
     /// A connection holds a topic once: what is there already is left as it is.
@@ -129,7 +137,8 @@ impl Core {
         let hub = &mut self.topics.hub;
         let position = hub.position(topic);
         let mut recovered = false;
-        if !hub.is_subscribed(key.slot, topic) {
+        if hub.held(key.slot, topic).is_none() {
+            let topic = options.rate_ms.map_or(topic, |rate_ms| hub.variant(topic, rate_ms));
             if let Some(since) = options.since.filter(|since| since.epoch == position.epoch) {
                 let start = Start::After(since.offset);
                 recovered = hub.subscribe(key.slot, topic, encoding, terms, start, &mut self.topics.encoder).is_ok();
@@ -208,6 +217,8 @@ impl Core {
             unused.into_iter().for_each(|topic| self.topics.left(topic, self.now));
             for stream in streams {
                 if let Subject::Pattern(pattern) = &stream.subject {
+                    let Topics { staleness, hub, .. } = &mut self.topics;
+                    staleness.left_pattern(key.slot, |topic| hub.has(key.slot, topic));
                     self.topics.left_pattern(pattern, self.now);
                 }
             }
@@ -226,11 +237,13 @@ impl Core {
         for stream in streams {
             let name = stream.subject.as_str();
             let held = match &stream.subject {
-                Subject::Topic(_) => hub.find(name).and_then(|topic| hub.terms(key.slot, topic)),
-                Subject::Pattern(_) => hub.pattern_terms(key.slot, name),
+                Subject::Topic(_) => {
+                    hub.find(name).and_then(|topic| hub.held(key.slot, topic)).map(|(topic, terms)| lasting(hub, topic, terms))
+                }
+                Subject::Pattern(_) => hub.pattern_terms(key.slot, name).map(plain_lasting),
             };
             let lasting = match held {
-                Some(terms) => Some(lasting(terms)),
+                Some(lasting) => Some(lasting),
                 None => new.insert(name, stream).map(|earlier| earlier.options.lasting()),
             };
             if lasting.is_some_and(|lasting| lasting != stream.options.lasting()) {
@@ -245,7 +258,7 @@ impl Core {
             let message = format!("{}: more than {max} subscriptions on one connection", first.subject.as_str());
             return Err(ClientError::new(ErrorCode::Limit, message));
         }
-        Ok(())
+        self.check_heartbeat(key, count)
     }
 
     /// Whether the configuration grants what the stream's options ask; for a pattern, on every topic that it could match.
@@ -262,7 +275,7 @@ impl Core {
     fn unsubscribe(&mut self, key: ClientKey, id: &RequestId, subjects: &[Subject]) {
         let hub = &self.topics.hub;
         let is_held = |subject: &&Subject| match subject {
-            Subject::Topic(name) => hub.find(name.as_str()).is_some_and(|topic| hub.is_subscribed(key.slot, topic)),
+            Subject::Topic(name) => hub.find(name.as_str()).is_some_and(|topic| hub.held(key.slot, topic).is_some()),
             Subject::Pattern(pattern) => hub.pattern_terms(key.slot, pattern.as_str()).is_some(),
         };
         if let Some(subject) = subjects.iter().find(|subject| !is_held(subject)) {
@@ -275,8 +288,10 @@ impl Core {
             match subject {
                 Subject::Topic(name) => {
                     let topic = self.topics.hub.find(name.as_str()).expect("it is subscribed");
-                    self.topics.hub.unsubscribe(key.slot, topic, &mut self.topics.encoder);
-                    self.topics.left(topic, self.now);
+                    let (held, _) = self.topics.hub.held(key.slot, topic).expect("it is subscribed");
+                    self.topics.hub.unsubscribe(key.slot, held, &mut self.topics.encoder);
+                    self.topics.staleness.left(key.slot, topic);
+                    self.topics.left(held, self.now);
                 }
                 Subject::Pattern(pattern) => {
                     self.topics.hub.unsubscribe_pattern(key.slot, pattern.as_str(), &mut self.topics.encoder);
@@ -291,8 +306,8 @@ impl Core {
     fn list(&mut self, key: ClientKey, id: &RequestId) {
         let hub = &self.topics.hub;
         let streams = hub.subscribed_to(key.slot).map(|held| match held {
-            Held::Topic(topic, terms) => (hub.name(topic).as_str(), lasting(terms)),
-            Held::Pattern(pattern, terms) => (pattern.as_str(), lasting(terms)),
+            Held::Topic(topic, terms) => (hub.name(topic).as_str(), lasting(hub, topic, terms)),
+            Held::Pattern(pattern, terms) => (pattern.as_str(), plain_lasting(terms)),
         });
         let client = self.clients.get(key).expect("effects come from clients that are there");
         client.session.listed(id, streams);
@@ -440,8 +455,13 @@ impl Core {
     }
 }
 
-/// What a subscription's terms were asked for as.
-fn lasting(terms: Terms) -> Lasting {
+/// What a subscription was asked for with.
+fn lasting(hub: &Hub, topic: TopicId, terms: Terms) -> Lasting {
+    Lasting { rate_ms: hub.variant_of(topic).map(|(_, rate_ms)| rate_ms), ..plain_lasting(terms) }
+}
+
+/// The same of one at the topic's own pace.
+fn plain_lasting(terms: Terms) -> Lasting {
     Lasting { rate_ms: None, slow: terms.slow_asked.then_some(terms.slow), timed: terms.timed }
 }
 
@@ -463,7 +483,7 @@ fn check_setting(stream: &Stream, setting: &Setting) -> Result<(), ClientError> 
             let rates: Vec<String> = setting.rates_ms.iter().map(|rate_ms| format!("{rate_ms}ms")).collect();
             refused(format!("rate={rate_ms}ms is not offered on this topic; there are {}", rates.join(", ")))
         }
-        (_, Some(_)) => refused("the option `rate` does not exist yet".into()),
+        (_, Some(_)) if matches!(stream.subject, Subject::Pattern(_)) => refused("rate on a pattern does not exist yet".into()),
         _ => Ok(()),
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Exchange {
     credits: Box<[u32]>,
     /// By place: publications passed on whose credits are to be given back.
     taken: Box<[u32]>,
-    /// Publications and barriers that wait for room in the others' mailboxes; bounded by the credits given out.
+    /// Publications, barriers and words of feeds that wait for room in the others' mailboxes; bounded by the credits given out.
     held: VecDeque<Mail>,
     /// Publishers that wait for a credit or for room.
     waiting: VecDeque<ClientKey>,
@@ -108,6 +108,7 @@ impl Core {
         if std::mem::take(&mut self.exchange.moved) {
             self.ready.extend(self.exchange.waiting.drain(..));
         }
+        self.tell_of_feeds();
         self.confirm_drained();
         self.report();
         self.topics.walk(&mut self.outbox);
@@ -116,22 +117,33 @@ impl Core {
 
     fn handle(&mut self, mail: Mail) {
         match mail {
-            Mail::Publish { .. } | Mail::Barrier { .. } if self.outbox.is_congested() || !self.exchange.held.is_empty() => {
+            Mail::Publish { .. } | Mail::Barrier { .. } | Mail::Feed { .. }
+                if self.outbox.is_congested() || !self.exchange.held.is_empty() =>
+            {
                 self.exchange.held.push_back(mail);
             }
-            Mail::Publish { .. } | Mail::Barrier { .. } => self.pass_on(mail),
+            Mail::Publish { .. } | Mail::Barrier { .. } | Mail::Feed { .. } => self.pass_on(mail),
             Mail::Published { ticket, result } => self.position_came(ticket, result),
             Mail::Taken { home, count } => {
                 self.exchange.credits[usize::from(home)] += count;
                 self.exchange.moved = true;
             }
             Mail::Attach { from, topic } => self.topics.attach_asked(from, &topic, self.now, &mut self.outbox),
-            Mail::Attached { home, number, topic, position, state } => {
+            Mail::Attached { home, number, topic, position, state, stale_since_ms } => {
                 let waiters = self.topics.attached((home, number), &topic, position, &state, self.now);
+                self.replica_feed(home, number, stale_since_ms);
                 self.replicas_came(waiters);
+            }
+            Mail::ReplicaFeed { home, numbers, since_ms } => {
+                numbers.into_iter().for_each(|number| self.replica_feed(home, number, since_ms));
             }
             Mail::AttachRefused { topic } => self.attach_refused(&topic),
             Mail::Append { home, number, publication } => {
+                if self.topics.staleness.is_walking()
+                    && let Some(topic) = self.topics.replica_topic(home, number)
+                {
+                    self.end_walk_of(topic);
+                }
                 self.metrics.publications_replicated.add(1);
                 self.topics.append(home, number, &publication, self.now);
             }
@@ -169,7 +181,11 @@ impl Core {
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
             Mail::Acceptors(acceptors) => self.acceptors = acceptors,
-            Mail::Pause => self.pause(),
+            Mail::Pause => {
+                // The last of an interval is delivered, too.
+                self.topics.flush_until(u64::MAX);
+                self.pause();
+            }
             Mail::Finish => self.finish(),
             Mail::Drained { .. } | Mail::Reported { .. } | Mail::TopicsWanted { .. } | Mail::Finished => {
                 unreachable!("this mail is the control thread's")
@@ -177,7 +193,7 @@ impl Core {
         }
     }
 
-    /// As home: gives a publication its offset, or lets a barrier through behind all before it.
+    /// As home: gives a publication its offset, or lets a barrier or a word of a feed through behind all before it.
     fn pass_on(&mut self, mail: Mail) {
         match mail {
             Mail::Publish { from, ticket, answer, publication } => {
@@ -192,12 +208,24 @@ impl Core {
                     self.outbox.send(shard, Mail::BarrierPassed { token });
                 }
             }
-            other => unreachable!("only publications and barriers are passed on, not {other:?}"),
+            Mail::Feed { topics, since_ms } => self.topics.feed_changed(&topics, since_ms, &mut self.outbox),
+            other => unreachable!("only publications, barriers and words of feeds are passed on, not {other:?}"),
+        }
+    }
+
+    fn replica_feed(&mut self, home: Place, number: u32, since_ms: Option<u64>) {
+        if let Some(topic) = self.topics.replica_topic(home, number) {
+            self.topics.staleness.set(topic, since_ms);
         }
     }
 
     /// Publishes on a topic whose home this is.
     pub(super) fn publish_here(&mut self, publication: NewPublication) -> Result<Position, NotPublished> {
+        if self.topics.staleness.is_walking()
+            && let Some(topic) = self.topics.hub.find(publication.topic.as_str())
+        {
+            self.end_walk_of(topic);
+        }
         let position = self.topics.publish(publication, self.now, &mut self.outbox)?;
         self.metrics.publications.add(1);
         Ok(position)

@@ -69,6 +69,24 @@ pub enum Mail {
         position: Position,
         /// The newest publication of each key, in offset order, for `last`; of a topic without keys its newest, if any.
         state: Vec<Publication>,
+        /// Since when its feed is gone, if it is: milliseconds since 1970.
+        stale_since_ms: Option<u64>,
+    },
+    /// From the control thread to a home: the feed behind these topics is gone, or back.
+    Feed {
+        /// Which; those that the home does not know are passed over.
+        topics: Vec<TopicName>,
+        /// Since when it is gone, milliseconds since 1970; none: it is back.
+        since_ms: Option<u64>,
+    },
+    /// From the home: the same of replicas.
+    ReplicaFeed {
+        /// Which home.
+        home: Place,
+        /// Its numbers for the topics.
+        numbers: Vec<u32>,
+        /// As in [`Mail::Feed`].
+        since_ms: Option<u64>,
     },
     /// From the home: `topics_max` are there already.
     AttachRefused {

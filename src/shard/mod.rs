@@ -16,6 +16,7 @@ mod effects;
 mod exchange;
 mod flush;
 mod half_open;
+mod heartbeat;
 mod input;
 pub mod mail;
 pub mod mailbox;
@@ -23,6 +24,7 @@ mod opening;
 mod replicas;
 mod settings;
 mod shared;
+mod staleness;
 mod stopping;
 mod sweep;
 #[cfg(test)]

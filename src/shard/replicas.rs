@@ -109,6 +109,14 @@ impl Topics {
         waiters
     }
 
+    /// The topic of a home's number, from `Attached` on.
+    pub(super) fn replica_topic(&self, home: Place, number: u32) -> Option<TopicId> {
+        match self.replicas[self.numbered[usize::from(home)][&number] as usize].as_ref()?.state {
+            ReplicaState::Attached(topic) | ReplicaState::Detaching(topic) => Some(topic),
+            ReplicaState::Attaching => None,
+        }
+    }
+
     /// Whether anyone here wants a replica's publications.
     pub(super) fn is_wanted(&self, topic: TopicId) -> bool {
         let is_watched = || self.hub.position(topic).offset > 0 && self.watching.wants(self.hub.name(topic));

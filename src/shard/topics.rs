@@ -6,9 +6,11 @@
 use std::collections::HashMap;
 
 use super::flush::Windows;
+use super::heartbeat::Heartbeats;
 use super::mail::{Mail, NotPublished, Outbox, Place, TopicShare, TopicsMax};
 use super::replicas::{Past, Replica, ReplicaState};
 use super::settings::Setting;
+use super::staleness::Staleness;
 use super::watches::{Watchers, Watching};
 use crate::config;
 use crate::dialect::stream::StreamEncoder;
@@ -25,6 +27,8 @@ pub(crate) struct Topics {
     /// By topic: which of the settings are its own.
     classes: Vec<u16>,
     pub(super) windows: Windows,
+    pub(super) staleness: Staleness,
+    pub(super) heartbeats: Heartbeats,
     /// Times of ingest of publications that became due, until the sweep has them.
     pub(super) told_unix_us: Vec<u64>,
     topics_max: usize,
@@ -97,6 +101,8 @@ impl Topics {
             settings,
             classes: Vec::new(),
             windows: Windows::default(),
+            staleness: Staleness::default(),
+            heartbeats: Heartbeats::default(),
             told_unix_us: Vec::new(),
             // Homes are dealt out by a hash: an eighth more than the even share leaves the whole bound reachable.
             topics_max: (config.limits.topics_max as usize).div_ceil(usize::from(shards)) * 9 / 8 + 1,
@@ -146,21 +152,27 @@ impl Topics {
 
     pub(super) fn close(&mut self, topic: TopicId) {
         self.windows.close(topic);
+        self.staleness.close(topic);
+        self.heartbeats.close(topic);
         self.hub.close(topic);
     }
 
     /// Appends a publication; its subscribers hear of it now, or when the topic's flush window ends.
     pub(super) fn append_to(&mut self, topic: TopicId, publication: &Publication, now: Now) {
         let (flush_us, is_heard) = (self.setting_of(topic).topic.flush_us, self.hub.members(topic) > 0);
+        // All windows of a length end together, so that what several topics bring one client leaves in one send.
+        let end_us = |length_us: u64| (now.monotonic_us / length_us + 1) * length_us;
+        for (rate_ms, variant) in self.hub.variants(topic) {
+            self.windows.open(*variant, end_us(u64::from(*rate_ms) * 1000));
+        }
         if flush_us == 0 || !is_heard {
             self.hub.publish(topic, publication, &mut self.encoder);
             self.told_unix_us.extend(is_heard.then_some(publication.unix_us));
             return;
         }
         self.hub.append(topic, publication, &mut self.encoder);
-        // All windows of a length end together, so that what several topics bring one client leaves in one send.
-        let until_us = (now.monotonic_us / u64::from(flush_us) + 1) * u64::from(flush_us);
-        let first = self.windows.add(topic, publication.offset, publication.unix_us, until_us);
+        let unix_us = Some(publication.unix_us);
+        let first = self.windows.add(topic, publication.offset, unix_us, end_us(flush_us.into()));
         // Whoever keeps up must not fall out of the ring for what was kept from it.
         if self.hub.fill_half(topic, first) {
             self.flush(topic);
@@ -174,16 +186,20 @@ impl Topics {
         }
     }
 
-    /// Ends all windows.
+    /// Ends all flush windows. The intervals of rate variants go on: they are the same for all who ask.
     pub(super) fn flush_all(&mut self) {
-        self.flush_until(u64::MAX);
+        let mut topics = self.windows.topics();
+        topics.retain(|topic| self.hub.variant_of(*topic).is_none());
+        topics.into_iter().for_each(|topic| self.flush(topic));
     }
 
     fn flush(&mut self, topic: TopicId) {
-        if let Some(window) = self.windows.close(topic) {
-            self.told_unix_us.extend(window.ingests_unix_us);
-            self.hub.note_members(topic);
+        let Some(window) = self.windows.close(topic) else { return };
+        if self.hub.variant_of(topic).is_some() {
+            return self.hub.refresh(topic, &mut self.encoder);
         }
+        self.told_unix_us.extend(window.ingests_unix_us);
+        self.hub.note_members(topic);
     }
 
     /// Publishes on a topic whose home this is: gives the offset, tells the replicas.
@@ -325,8 +341,14 @@ impl Topics {
         }
         home.replicas.push(place);
         let (position, state) = (self.hub.position(topic), self.hub.state(topic));
-        let (home, number, topic) = (self.place, topic.index() as u32, self.hub.name(topic).clone());
-        outbox.send(place, Mail::Attached { home, number, topic, position, state });
+        let (home, number, name) = (self.place, topic.index() as u32, self.hub.name(topic).clone());
+        let stale_since_ms = self.staleness.since_ms(topic);
+        outbox.send(place, Mail::Attached { home, number, topic: name, position, state, stale_since_ms });
+    }
+
+    /// At the home: who is told of each of its publications.
+    pub(super) fn replicas_of(&self, topic: TopicId) -> &[Place] {
+        self.homes.get(&topic).map_or(&[], |home| &home.replicas)
     }
 
     /// At the home: the topic of this number, which another shard is attached to.
@@ -336,7 +358,7 @@ impl Topics {
 
     /// At the home: another shard wants the past, too.
     pub(crate) fn recall_asked(&mut self, from: Place, number: u32, outbox: &mut Outbox) {
-        let publications = self.hub.held(self.numbered_here(number));
+        let publications = self.hub.log(self.numbered_here(number));
         outbox.send(from, Mail::Recalled { home: self.place, number, publications });
     }
 
@@ -364,6 +386,13 @@ impl Topics {
 
     /// Somebody left a topic: where nobody is left, it lingers (a replica) or may be forgotten (a home's).
     pub(super) fn left(&mut self, topic: TopicId, now: Now) {
+        if let Some((parent, _)) = self.hub.variant_of(topic) {
+            if self.hub.members(topic) == 0 {
+                self.windows.close(topic);
+                self.hub.close_variant(topic);
+            }
+            return self.left(parent, now);
+        }
         if self.hub.members_by_name(topic) > 0 {
             return;
         }

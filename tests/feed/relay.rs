@@ -58,11 +58,13 @@ impl Relay {
         let address = listener.local_addr().expect("a listener has an address");
         let relay = Relay { address, cuts: Arc::clone(&cuts) };
         std::thread::spawn(move || {
-            for client in listener.incoming() {
+            for (number, client) in listener.incoming().enumerate() {
                 let client = client.expect("a client can be accepted");
                 let Ok(server) = TcpStream::connect(gateway) else { continue };
                 let cuts = Arc::clone(&cuts);
-                std::thread::spawn(move || relay_between(&client, &server, &cuts));
+                // A client that never met a gateway may give up.
+                let plan = if number == 0 { (usize::MAX, 1 << 15) } else { cuts.plan() };
+                std::thread::spawn(move || relay_between(&client, &server, plan, &cuts));
             }
         });
         relay
@@ -107,8 +109,7 @@ impl Cuts {
 }
 
 /// Until one side ends, or the cut.
-fn relay_between(client: &TcpStream, server: &TcpStream, cuts: &Cuts) {
-    let (mut up_left, mut down_left) = cuts.plan();
+fn relay_between(client: &TcpStream, server: &TcpStream, (mut up_left, mut down_left): (usize, usize), cuts: &Cuts) {
     let mut walk = Walk::default();
     let mut buffer = vec![0; 64 << 10];
     loop {

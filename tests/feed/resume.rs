@@ -16,7 +16,7 @@ use crate::common::{Client, Gateway, PATIENCE, PUBLISHING, Recording, data_of, p
 use crate::relay::{PLACES, Place, Relay};
 
 /// The binary feed.
-const BYTES: &str = "feed.bytes";
+pub(crate) const BYTES: &str = "feed.bytes";
 
 /// Clients at once.
 const CLIENTS: usize = 50;
@@ -25,9 +25,9 @@ const CLIENTS: usize = 50;
 const RING: u64 = 100_000;
 /// Too short for a client that was away for a moment.
 const SHORT_RING: u64 = 16;
-const SHORT: &str = "btcusdt@depth@0ms";
+pub(crate) const SHORT: &str = "btcusdt@depth@0ms";
 
-const FEED: &str = "
+pub(crate) const FEED: &str = "
 [[topic]]
 pattern = \"btcusdt@depth@0ms\"
 ring_publications = 16
@@ -90,18 +90,23 @@ fn check_cuts(test: &str, cuts: usize) {
 }
 
 /// What was published, by topic and offset; the judge knows nothing else.
-struct Feeds<'a> {
+pub(crate) struct Feeds<'a> {
     recorded: Vec<(&'a str, Vec<&'a str>)>,
 }
 
 impl<'a> Feeds<'a> {
-    fn of(recording: &'a Recording) -> Feeds<'a> {
+    pub(crate) fn of(recording: &'a Recording) -> Feeds<'a> {
         let payloads = |(topic, messages): (&'a str, Vec<&'a str>)| (topic, messages.into_iter().map(data_of).collect());
         Feeds { recorded: recording.by_topic().into_iter().map(payloads).collect() }
     }
 
+    /// A topic's number, as [`Feeds::payload`] takes it.
+    pub(crate) fn number(&self, topic: &str) -> usize {
+        self.recorded.iter().position(|(name, _)| *name == topic).unwrap_or(self.recorded.len())
+    }
+
     /// The payload of an offset: recordings are played in a loop.
-    fn payload(&self, topic: usize, offset: u64) -> Cow<'a, [u8]> {
+    pub(crate) fn payload(&self, topic: usize, offset: u64) -> Cow<'a, [u8]> {
         let of = |topic: usize| {
             let payloads = &self.recorded[topic].1;
             payloads[((offset - 1) % payloads.len() as u64) as usize].as_bytes()
@@ -111,7 +116,7 @@ impl<'a> Feeds<'a> {
 }
 
 /// Publishes without a pause, until all is over.
-fn publish_bytes(gateway: &Gateway, feeds: &Feeds<'_>, over: &AtomicBool) {
+pub(crate) fn publish_bytes(gateway: &Gateway, feeds: &Feeds<'_>, over: &AtomicBool) {
     let mut publisher = Client::connect(gateway, &format!("/publish/{BYTES}"));
     for offset in 1.. {
         if over.load(Ordering::Relaxed) {

@@ -170,6 +170,8 @@ await check("it comes back by itself after a restart", async () => {
   await page.waitForFunction(() => document.getElementById("state").textContent === "Live", undefined, { timeout: 60_000 });
   const took_ms = Date.now() - began;
   await moving(page);
+  // The gateway that came back knows nothing of the positions before, and the page says so.
+  await page.locator("#instruments .tag").filter({ hasText: /^gap$/ }).first().waitFor();
   assert((await page.textContent("#note")) === "" || !(await page.textContent("#note")).startsWith("As of"), "still marked as old");
   return `${took_ms} ms, by way of ${(await page.evaluate(() => window.seen.states)).join(" > ")}`;
 });

@@ -4,9 +4,9 @@ import { readFileSync } from "node:fs";
 import { mock, test } from "node:test";
 
 // As data URLs, so that no package file is needed beside the sources.
-const load = (name) => import(`data:text/javascript,${encodeURIComponent(readFileSync(new URL(`../../src/page/${name}`, import.meta.url), "utf8"))}`);
-const { connect } = await load("stream.js");
-const { Board, Feed, Instrument, Rate, glance, members } = await load("market.js");
+const load = (name) => import(`data:text/javascript,${encodeURIComponent(readFileSync(new URL(`../../${name}`, import.meta.url), "utf8"))}`);
+const { connect } = await load("docs/clients/stream.js");
+const { Board, Feed, Instrument, Rate, glance, members } = await load("src/page/market.js");
 
 class Socket {
   static all = [];
@@ -207,4 +207,24 @@ test("a rate is that of the last ten slots", () => {
   for (let now = 0; now < 5000; now += 10) rate.mark(now);
   assert.ok(Math.abs(rate.value(5000) - 100) < 2, `${rate.value(5000)}`);
   assert.equal(rate.value(6000), 0);
+});
+
+test("it goes on where it was, and says what cannot be had", async () => {
+  const gaps = [];
+  const { link, seen, socket } = start({ streams: ["a", "b;last;ts=1", "c.*", "d;rate=1s", "e;since=x:3;last"], ongap: (gap) => gaps.push(gap) });
+  const asked = async (result) => { await socket().open; socket().open(); await settle(); socket().reply({ result, id: null }); return socket().sent.at(-1).params; };
+  assert.deepEqual(await asked([{ stream: "a", epoch: "x", offset: 5, recovered: false }, { stream: "b", epoch: "x", offset: 8 }, { stream: "c.*", topics: 2 }, { stream: "d", epoch: "x", offset: 1 }, { stream: "e", epoch: "x", offset: 7, recovered: true }]),
+    ["a;since=0:0", "b;last;ts=1", "c.*", "d;rate=1s", "e;since=x:3;last"]);
+  assert.deepEqual(gaps, [], "a position that was never one is no loss");
+  for (const [topic, offset] of [["b", 8], ["c.x", 4], ["d", 9], ["e", 4]]) socket().onmessage({ data: `{"stream":"${topic}","o":${offset},"data":1}` });
+  socket().onclose({ code: 1006, reason: "" }), link.reconnect();
+  assert.deepEqual(await asked([{ stream: "a", epoch: "x", offset: 9, recovered: false }, { stream: "b", epoch: "x", offset: 20, recovered: false }, { stream: "c.*", topics: 2 }, { stream: "d", epoch: "x", offset: 1 }, { stream: "e", epoch: "y", offset: 2, recovered: false }]),
+    ["a;since=x:5", "b;since=x:8;last;ts=1", "c.*", "d;rate=1s", "e;since=x:4;last"]);
+  // With `last` the newest of them is still to come.
+  assert.deepEqual(gaps, [{ topic: "a", from: 6, to: 9 }, { topic: "b", from: 9, to: 19 }, { topic: "e", from: 5, to: undefined }]);
+  socket().reply({ e: "gap", s: "a", from: 10, to: 12 }), socket().reply({ e: "epoch", s: "a", epoch: "z" });
+  assert.deepEqual([gaps.at(-1), seen.events.length], [{ topic: "a", from: 10, to: 12 }, 2]);
+  socket().onclose({ code: 1006, reason: "" }), link.reconnect();
+  assert.deepEqual((await asked([])).slice(0, 2), ["a;since=z:0", "b;last;ts=1"]);
+  link.close();
 });

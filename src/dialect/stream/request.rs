@@ -71,6 +71,8 @@ pub enum Property {
     Combined,
     /// Events come on a raw connection too.
     Events,
+    /// Quiet topics are told of, each second.
+    Heartbeat,
 }
 
 /// Reads a request.
@@ -205,8 +207,8 @@ fn property(name: &str) -> Result<Property, ClientError> {
     match name {
         "combined" => Ok(Property::Combined),
         "events" => Ok(Property::Events),
-        "heartbeat" => Err(not_yet("the property `heartbeat` does not exist yet")),
-        _ => Err(bad_request(format!("there is no property {}; there are `combined` and `events`", quoted(name)))),
+        "heartbeat" => Ok(Property::Heartbeat),
+        _ => Err(bad_request(format!("there is no property {}; there are `combined`, `events` and `heartbeat`", quoted(name)))),
     }
 }
 

@@ -213,14 +213,12 @@ fn positions_takes_none_or_a_list_of_topics() {
 }
 
 #[test]
-fn properties_are_combined_and_events() {
-    for (name, property) in [("combined", Property::Combined), ("events", Property::Events)] {
+fn properties_are_combined_events_and_heartbeat() {
+    for (name, property) in [("combined", Property::Combined), ("events", Property::Events), ("heartbeat", Property::Heartbeat)] {
         check("SET_PROPERTY", &format!(r#"["{name}",true]"#), Command::SetProperty(property, true));
         check("SET_PROPERTY", &format!(r#"["{name}",false]"#), Command::SetProperty(property, false));
         check("GET_PROPERTY", &format!(r#"["{name}"]"#), Command::GetProperty(property));
     }
-    check_refused("SET_PROPERTY", r#"["heartbeat",true]"#, NotAllowed, "`heartbeat` does not exist yet");
-    check_refused("GET_PROPERTY", r#"["heartbeat"]"#, NotAllowed, "`heartbeat` does not exist yet");
     check_refused("SET_PROPERTY", r#"["Combined",true]"#, BadRequest, "there is no property `Combined`");
     for params in ["", "[]", r#"["combined"]"#, r#"["combined",1]"#, r#"["combined",true,1]"#, r#"[true,"combined"]"#, "{}"] {
         check_refused("SET_PROPERTY", params, BadRequest, "`params` of SET_PROPERTY must be");
