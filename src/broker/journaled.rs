@@ -177,6 +177,7 @@ impl Journaled {
             }
             Mail::Attach { from, replica, topic } => self.topics.attach_asked(from, replica, &topic, self.now(), outbox),
             Mail::Recall { from, replica, topic } => self.topics.recall_asked(from, replica, &topic, outbox),
+            Mail::CatchUp { from, client, number } => outbox.send(from, Mail::CaughtUp { client, number }),
             Mail::Detach { from, replica, topic } => self.topics.detach_asked(from, replica, &topic, outbox),
             Mail::Barrier { token } => {
                 self.barriers.push_back((token, self.accepted));

@@ -35,7 +35,7 @@ impl Core {
     /// Does what a session asks.
     pub(super) fn execute(&mut self, key: ClientKey, effect: Effect) {
         match effect {
-            Effect::Admit { streams } => self.subscribe(key, None, streams),
+            Effect::Admit { streams } => self.subscribe(key, None, streams, false),
             Effect::Topics => {
                 self.suspend(key, Wait::Topics);
                 let control = self.outbox.post().control();
@@ -43,7 +43,7 @@ impl Core {
             }
             Effect::Publish { id, publication } => self.publish(key, id, publication),
             Effect::Request { id, request } => match request {
-                Request::Subscribe(streams) => self.subscribe(key, Some(id), streams),
+                Request::Subscribe(streams) => self.subscribe(key, Some(id), streams, false),
                 Request::Unsubscribe(topics) => self.unsubscribe(key, &id, &topics),
                 Request::List => self.list(key, &id),
                 Request::Positions(topics) => self.positions(key, &id, topics.as_deref()),
@@ -82,9 +82,9 @@ impl Core {
         client.pending = Some(Box::new(Pending { wait, held: Vec::new() }));
     }
 
-    /// All or none. Without an id it came with the handshake.
-    fn subscribe(&mut self, key: ClientKey, id: Option<RequestId>, streams: Vec<Stream>) {
-        let topics = match self.wanted_topics(key, &streams) {
+    /// All or none. Without an id it came with the handshake. `again`: it waited for replicas.
+    fn subscribe(&mut self, key: ClientKey, id: Option<RequestId>, streams: Vec<Stream>, again: bool) {
+        let topics = match self.wanted_topics(key, &streams, again) {
             Ok(Asked::Here(topics)) => topics,
             Ok(Asked::Awaited { number, missing }) => {
                 let effect = match id {
@@ -146,14 +146,14 @@ impl Core {
         stream.options.slow.unwrap_or_else(|| self.topics.setting(&stream.topic).topic.slow_default)
     }
 
-    fn wanted_topics(&mut self, key: ClientKey, streams: &[Stream]) -> Result<Asked, ClientError> {
+    fn wanted_topics(&mut self, key: ClientKey, streams: &[Stream], again: bool) -> Result<Asked, ClientError> {
         self.check_streams(key, streams)?;
         let (mut topics, mut missing) = (Vec::with_capacity(streams.len()), 0);
         self.waits += 1;
         let waiter = Waiter { client: key, number: self.waits };
         let mut refused = None;
         for stream in streams {
-            match self.topics.want(&stream.topic, stream.options.since, waiter, self.now, &mut self.outbox) {
+            match self.topics.want(&stream.topic, stream.options.since, again, waiter, self.now, &mut self.outbox) {
                 Wanted::Here(topic) => topics.push(topic),
                 Wanted::Awaited => missing += 1,
                 Wanted::Refused(_) => {
@@ -346,7 +346,11 @@ impl Core {
             let Pending { wait, mut held } = *pending;
             if !client.session.is_ending() {
                 match wait {
-                    Wait::Replicas { effect, .. } => self.execute(key, effect),
+                    Wait::Replicas { effect: Effect::Admit { streams }, .. } => self.subscribe(key, None, streams, true),
+                    Wait::Replicas { effect: Effect::Request { id, request: Request::Subscribe(streams) }, .. } => {
+                        self.subscribe(key, Some(id), streams, true);
+                    }
+                    Wait::Replicas { .. } => unreachable!("only subscriptions wait for replicas"),
                     Wait::Credit { id, publication } => self.publish(key, id, publication),
                     Wait::Owed => {}
                     Wait::Position { .. } | Wait::Topics => unreachable!("these are answered, not tried again"),

@@ -141,6 +141,8 @@ impl Core {
                 let waiters = self.topics.recalled(replica, &publications);
                 waiters.into_iter().for_each(|waiter| self.replica_came(waiter));
             }
+            Mail::CatchUp { from, client, number } => self.outbox.send(from, Mail::CaughtUp { client, number }),
+            Mail::CaughtUp { client, number } => self.replica_came(Waiter { client, number }),
             Mail::Detach { from, replica, topic } => self.topics.detach_asked(from, replica, &topic, &mut self.outbox),
             Mail::Detached { replica } => {
                 // Clients that asked while it was being given up ask anew.
