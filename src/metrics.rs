@@ -220,6 +220,8 @@ pub struct ShardMetrics {
     pub subscriptions: Gauge,
     /// Topics that the shard knows now, at home or as replica.
     pub topics: Gauge,
+    /// Topics here whose feed is gone.
+    pub topics_stale: Gauge,
     /// Connections accepted.
     pub accepts: Counter,
     /// Accepts that failed (`EMFILE` and the like).
@@ -250,6 +252,10 @@ pub struct ShardMetrics {
     pub closes: Counters<CloseClass, CLOSES>,
     /// Times that the kernel found no receive buffer.
     pub buffer_shortages: Counter,
+    /// Times that a subscriber was told that a topic's feed is gone or back.
+    pub feed_notices: Counter,
+    /// Heartbeats sent.
+    pub heartbeats: Counter,
     /// Multishot receives that ended and were armed again.
     pub receives_ended: Counter,
     /// Turns of the loop.
@@ -303,6 +309,30 @@ pub struct ControlMetrics {
     pub source_publications: Counter,
     /// Sources that ended with an error.
     pub source_errors: Counter,
+    /// Connections to upstreams that were opened.
+    pub upstream_connects: Counter,
+    /// Tries to connect to an upstream that failed: unreachable, refused, no WebSocket.
+    pub upstream_connect_failures: Counter,
+    /// Open connections to upstreams that ended.
+    pub upstream_disconnects: Counter,
+    /// Whole messages that came from upstreams.
+    pub upstream_messages: Counter,
+    /// Messages of upstreams without a topic or payload by the template: acknowledgements, heartbeats.
+    pub upstream_skipped: Counter,
+    /// Messages of upstreams that are not JSON, or binary where binary has no topic.
+    pub upstream_unparsable: Counter,
+    /// Messages of upstreams that could not be published: too long, a wrong key, more topics than allowed.
+    pub upstream_refused: Counter,
+    /// Messages of upstreams left out because they had been published.
+    pub upstream_repeats: Counter,
+    /// Messages of upstreams that came behind later ones and were left out; told as gaps.
+    pub upstream_late: Counter,
+    /// Publications of upstreams that bear a gap.
+    pub upstream_gaps: Counter,
+    /// Messages that those name as lost, where their number is known.
+    pub upstream_lost: Counter,
+    /// Times that the numbers of an upstream's topic began anew.
+    pub upstream_restarts: Counter,
     /// Requests on the admin port.
     pub http_requests: Counter,
     /// Requests on the admin port that were answered with a status of 400 or above.

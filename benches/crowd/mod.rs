@@ -36,7 +36,14 @@ impl Crowd {
     pub(crate) fn new(clients: u32, topics: u32, topics_each: u32) -> Crowd {
         let mut hub = Hub::new(1 << 20);
         let ring = RingLimits { publications: 4096, bytes: 1 << 20, age_ms: 0 };
-        let settings = Arc::new(TopicSettings { ring, slow_lag_bytes: 1 << 16, slow_lag_ms: 500, keyed: false, keys_max: 1 });
+        let settings = Arc::new(TopicSettings {
+            ring,
+            slow_lag_bytes: 1 << 16,
+            slow_lag_ms: 500,
+            slow_default: tidegate::config::Slow::Close,
+            keyed: false,
+            keys_max: 1,
+        });
         let position = Position { epoch: Epoch::from_number(1), offset: 0 };
         let name = |number: u32| TopicName::parse(&format!("topic.{number}")).expect("a valid name");
         let topics: Vec<TopicId> = (0..topics).map(|number| hub.open(name(number), settings.clone(), position)).collect();

@@ -6,7 +6,7 @@ use tidegate::dialect::ClientError;
 use tidegate::dialect::stream::{
     Command, PublisherMessage, StreamEncoder, Target, payload_kind, publication, reply, request, target,
 };
-use tidegate::hub::{Encoder, Encoding, Epoch, Marks, Payload, PayloadKind, Publication, TopicName};
+use tidegate::hub::{Encoder, Encoding, Epoch, Marks, Payload, PayloadKind, Publication, Subject, TopicName};
 use tidegate::ws::Role;
 use tidegate::ws::frame::{Opcode, decode};
 
@@ -39,6 +39,10 @@ fn check_topic(topic: &TopicName) {
     assert_eq!(TopicName::parse(topic.as_str()).as_ref(), Ok(topic));
 }
 
+fn check_subject(subject: &Subject) {
+    assert_eq!(Subject::parse(subject.as_str()).as_ref(), Ok(subject));
+}
+
 fn check_request(text: &str) {
     let read = request(text.as_bytes());
     let id = match &read {
@@ -62,13 +66,13 @@ fn check_request(text: &str) {
     let Ok(request) = read else { return };
     let method = match &request.command {
         Command::Subscribe(streams) => {
-            streams.iter().for_each(|stream| check_topic(&stream.topic));
+            streams.iter().for_each(|stream| check_subject(&stream.subject));
             assert_eq!(naive["params"].as_array().map(Vec::len), Some(streams.len()));
             assert!(!streams.is_empty());
             "SUBSCRIBE"
         }
         Command::Unsubscribe(topics) => {
-            topics.iter().for_each(check_topic);
+            topics.iter().for_each(check_subject);
             assert!(!topics.is_empty());
             "UNSUBSCRIBE"
         }
@@ -95,11 +99,11 @@ fn check_target(text: &str) {
     let (path, query) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
     match target(path, query) {
         Ok(Target::Subscriber { streams, .. }) => {
-            streams.iter().for_each(|stream| check_topic(&stream.topic));
+            streams.iter().for_each(|stream| check_subject(&stream.subject));
             assert!(path == "/ws" || path.starts_with("/ws/") || path == "/stream");
         }
         Ok(Target::Sse { streams }) => {
-            streams.iter().for_each(|stream| check_topic(&stream.topic));
+            streams.iter().for_each(|stream| check_subject(&stream.subject));
             assert_eq!(path, "/sse");
         }
         Ok(Target::PublisherOne(topic)) => {

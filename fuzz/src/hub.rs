@@ -1,15 +1,16 @@
 //! The hub against its naive twin: any sequence of operations, every client's bytes judged.
 
 use arbitrary::{Result, Unstructured};
+use tidegate::config::Slow;
 use tidegate::hub::{
-    Encoder, Encoding, Epoch, Fallen, Hub, HubError, Marks, Payload, PayloadKind, Position, Publication, RingLimits, Span, Start,
-    Terms, TopicId, TopicName, TopicSettings, TornPlace, TornRest, Visiting,
+    Encoder, Encoding, Epoch, Fallen, Held, Hub, HubError, Marks, Pattern, Payload, PayloadKind, Position, Publication,
+    RingLimits, Span, Start, Terms, TopicId, TopicName, TopicSettings, TornPlace, TornRest, Visiting,
 };
 
 #[path = "../../src/hub/tests/twin.rs"]
 mod twin;
 
-use twin::{ALL_ENCODINGS, CLIENTS, Operation, Pair, TOPICS, Visit};
+use twin::{ALL_ENCODINGS, CLIENTS, Operation, PATTERNS, Pair, TOPICS, Visit};
 
 /// As many as a long session of the fuzzer's; more only cost time.
 const OPERATIONS_MAX: usize = 200;
@@ -41,7 +42,8 @@ fn operation(choices: &mut Unstructured<'_>) -> Result<Operation> {
     }
     let client = |choices: &mut Unstructured<'_>| choices.int_in_range(0..=CLIENTS - 1);
     let topic = |choices: &mut Unstructured<'_>| choices.int_in_range(0..=TOPICS - 1);
-    Ok(match choices.int_in_range(0..=15)? {
+    let pattern = |choices: &mut Unstructured<'_>| choices.int_in_range(0..=PATTERNS.len() - 1);
+    Ok(match choices.int_in_range(0..=19)? {
         0..=4 => {
             let kind = *choices.choose(&[PayloadKind::Json, PayloadKind::Text, PayloadKind::Binary])?;
             let short: u8 = choices.arbitrary()?;
@@ -55,6 +57,11 @@ fn operation(choices: &mut Unstructured<'_>) -> Result<Operation> {
         10 => Operation::SwitchEncoding { client: client(choices)?, encoding: *choices.choose(&ALL_ENCODINGS)? },
         11 => Operation::Block { client: client(choices)?, blocked: choices.arbitrary()? },
         12 => Operation::Reopen { topic: topic(choices)? },
+        13 | 14 => {
+            Operation::SubscribePattern { client: client(choices)?, pattern: pattern(choices)?, last: choices.arbitrary()? }
+        }
+        15 => Operation::UnsubscribePattern { client: client(choices)?, pattern: pattern(choices)? },
+        16 => Operation::Tour { rows_max: choices.int_in_range(1..=2)? },
         _ => {
             let mut visits = Vec::new();
             for _ in 0..choices.int_in_range(1..=CLIENTS)? {

@@ -5,7 +5,7 @@ use tidegate::config::{Config, Echo, Page, Publish, PublishAllow};
 use tidegate::dialect::stream::Stream;
 use tidegate::dialect::stream::reply::Subscribed;
 use tidegate::http::{HeadReader, Progress};
-use tidegate::hub::{Epoch, Position, TopicName};
+use tidegate::hub::{Epoch, Position, Subject, TopicName};
 use tidegate::session::{Effect, Expiry, Moment, Request, Rules, Session};
 use tidegate::ws::deflate::Offer;
 use tidegate::ws::frame::{self, Opcode};
@@ -117,9 +117,12 @@ fn live(rules: &Rules, wire: &[u8], mut cuts: Cuts) -> Life {
 /// The shard's part, the same for the same effect.
 fn answer(session: &mut Session, effect: Effect, rules: &Rules) {
     let position = |topic: &TopicName| (topic.clone(), Position { epoch: Epoch::from_number(7), offset: 41 });
-    let subscribed = |stream: &Stream| {
-        let (topic, position) = position(&stream.topic);
-        Subscribed { topic, position, recovered: stream.options.since.map(|since| since.offset > 7) }
+    let subscribed = |stream: &Stream| match &stream.subject {
+        Subject::Topic(topic) => {
+            let (topic, position) = position(topic);
+            Subscribed::Topic { topic, position, recovered: stream.options.since.map(|since| since.offset > 7) }
+        }
+        Subject::Pattern(pattern) => Subscribed::Pattern { pattern: pattern.clone(), topics: 3 },
     };
     match effect {
         Effect::Admit { streams } => {
@@ -143,6 +146,8 @@ fn answer(session: &mut Session, effect: Effect, rules: &Rules) {
             Request::SetCombined(value) => {
                 session.set_combined(&id, value);
             }
+            Request::SetEvents(value) => session.set_events(&id, value),
+            Request::SetHeartbeat(value) => session.set_heartbeat(&id, value),
         },
     }
 }

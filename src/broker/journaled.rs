@@ -144,10 +144,10 @@ impl Journaled {
             tracing::info!(%topic, "the topic has a journal and is not configured to have one; its files stay as they are");
             return Ok(());
         };
-        let wanted = match settings.kind {
-            TopicKind::Log => Wanted { publications: settings.ring_publications.into(), bytes: settings.ring_bytes.into() },
-            // The newest of a key may be older than the ring.
-            TopicKind::State => Wanted { publications: u64::MAX, bytes: u64::MAX },
+        // The newest of a key may be older than the ring.
+        let wanted = match settings.kind == TopicKind::State || settings.key.is_some() {
+            true => Wanted { publications: u64::MAX, bytes: u64::MAX },
+            false => Wanted { publications: settings.ring_publications.into(), bytes: settings.ring_bytes.into() },
         };
         let found = self.directory.find(&topic, wanted)?;
         if let Some(position) = found.position {
@@ -175,10 +175,12 @@ impl Journaled {
                 let unix_us = self.now().unix_us;
                 self.accept(Unwritten { number: self.accepted, from, ticket, answer, unix_us, publication }, outbox);
             }
-            Mail::Attach { from, replica, topic } => self.topics.attach_asked(from, replica, &topic, self.now(), outbox),
-            Mail::Recall { from, replica, topic } => self.topics.recall_asked(from, replica, &topic, outbox),
+            Mail::Attach { from, topic } => self.topics.attach_asked(from, &topic, self.now(), outbox),
+            Mail::Recall { from, number } => self.topics.recall_asked(from, number, outbox),
             Mail::CatchUp { from, client, number } => outbox.send(from, Mail::CaughtUp { client, number }),
-            Mail::Detach { from, replica, topic } => self.topics.detach_asked(from, replica, &topic, outbox),
+            Mail::Detach { from, number } => self.topics.detach_asked(from, number, outbox),
+            Mail::Watch { from, pattern } => self.topics.watch_asked(from, pattern),
+            Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
             Mail::Barrier { token } => {
                 self.barriers.push_back((token, self.accepted));
                 self.pass_barriers(outbox);
@@ -189,6 +191,16 @@ impl Journaled {
             }
             other => unreachable!("this mail is not for a home: {other:?}"),
         }
+    }
+
+    /// Whether somebody who watches a pattern waits to be attached to what there is.
+    pub(super) fn is_walking(&self) -> bool {
+        self.topics.is_walking()
+    }
+
+    /// Attaches those, some topics at a time.
+    pub(super) fn walk(&mut self, outbox: &mut Outbox) {
+        self.topics.walk(outbox);
     }
 
     fn accept(&mut self, mut unwritten: Unwritten, outbox: &mut Outbox) {
@@ -318,7 +330,7 @@ impl Journaled {
         self.metrics.journal_bytes.add(records.len() as u64);
         self.metrics.journal_syncs.add(u64::from(log.journal.flush == JournalFlush::Always));
         self.work.spawn_local(async move {
-            let result = writer.append(Batch { before, records, unix_us }).await;
+            let result = writer.append(Batch { before, last: offset, records, unix_us }).await;
             Done::Written { topic, writer, result }
         });
     }

@@ -158,6 +158,7 @@ impl Memory {
             self.pass_on();
             if let Some(journaled) = &mut self.journaled {
                 journaled.step(&mut self.outbox);
+                journaled.walk(&mut self.outbox);
                 self.permits.add_permits(journaled.take_handed_over());
             }
             if self.stopped.is_some() && finish_by.is_none() {
@@ -168,7 +169,12 @@ impl Memory {
                 continue;
             }
             let far = Instant::now() + Duration::from_secs(3600);
-            let retry = if self.outbox.is_congested() { Instant::now() + RETRY } else { far };
+            let is_walking = self.journaled.as_ref().is_some_and(|journaled| journaled.is_walking());
+            let retry = match (self.outbox.is_congested(), is_walking) {
+                (true, _) => Instant::now() + RETRY,
+                (false, true) => Instant::now(),
+                (false, false) => far,
+            };
             tokio::select! {
                 rung = self.bell.rung() => rung?,
                 request = self.requests.recv(), if self.takes_requests() => match request {
@@ -181,7 +187,7 @@ impl Memory {
                     }
                 }
                 () = tokio::time::sleep_until(self.give_up.unwrap_or(far)), if self.give_up.is_some() => self.give_up(),
-                () = tokio::time::sleep_until(retry), if self.outbox.is_congested() => {}
+                () = tokio::time::sleep_until(retry), if retry < far => {}
                 // Subscribers that do not take what they lack hold the stop up only so long.
                 () = tokio::time::sleep_until(finish_by.unwrap_or(far)), if self.barrier_holds_stop() => self.finish(),
             }
@@ -217,6 +223,7 @@ impl Memory {
                 self.batches.insert(number, Batch { results: vec![None; missing], missing, answer });
                 self.give_up = Some(Instant::now() + Duration::from_millis(self.limits.publish_wait_ms.into()));
             }
+            Request::Feed { topics, since_ms } => self.tell_homes(topics, since_ms),
             Request::Drained(answer) => self.send_barrier(Then::Answer(answer)),
             Request::Topics(answer) => self.want_topics(Wanted::Handle(answer)),
             Request::Acceptors(acceptors) => {
@@ -224,6 +231,17 @@ impl Memory {
                 shards.for_each(|shard| self.outbox.send(shard, Mail::Acceptors(acceptors.clone())));
             }
             Request::Stop(answer) => self.begin_stop(Some(answer)),
+        }
+    }
+
+    /// All before it was passed on, so each home hears of it behind the feed's publications.
+    fn tell_homes(&mut self, topics: Vec<TopicName>, since_ms: Option<u64>) {
+        let mut by_home: HashMap<Place, Vec<TopicName>> = HashMap::new();
+        for topic in topics {
+            by_home.entry(self.outbox.post().home(&topic)).or_default().push(topic);
+        }
+        for (home, topics) in by_home {
+            self.outbox.send(home, Mail::Feed { topics, since_ms });
         }
     }
 

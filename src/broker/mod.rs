@@ -71,6 +71,7 @@ pub struct TopicReport {
 enum Request {
     Send(NewPublication),
     Publish { batch: Vec<NewPublication>, answer: oneshot::Sender<Vec<Result<Position, PublishError>>> },
+    Feed { topics: Vec<TopicName>, since_ms: Option<u64> },
     Drained(oneshot::Sender<()>),
     Topics(oneshot::Sender<Arc<[TopicReport]>>),
     Acceptors(Acceptors),
@@ -108,6 +109,14 @@ impl Handle {
             permits.acquire().await.map_err(|_| PublishError::Stopping)?.forget();
         }
         self.requests.send(Request::Send(publication)).await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// The feed behind these topics is gone since then (milliseconds since 1970), or back; in order with what this handle sent.
+    ///
+    /// # Errors
+    /// [`PublishError::Stopping`].
+    pub async fn feed(&self, topics: Vec<TopicName>, since_ms: Option<u64>) -> Result<(), PublishError> {
+        self.requests.send(Request::Feed { topics, since_ms }).await.map_err(|_| PublishError::Stopping)
     }
 
     /// Publishes a batch in order and waits for the positions, one result for each.

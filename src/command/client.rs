@@ -12,16 +12,13 @@ use serde::Deserialize;
 
 use super::endpoint::Endpoint;
 use super::socket::Socket;
-use crate::http::{self, HeadReader, Progress};
-use crate::ws::handshake::{self, ClientRequest};
+use crate::http;
+use crate::ws::handshake::ClientRequest;
+use crate::ws::opening::{Answer, Opening};
 use crate::ws::{Assembler, CloseCode, Connection, Event, Limits, Message, Opcode, ProtocolError, Role, frame};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A gateway's head is short; this bears what proxies add.
-const HEAD_BYTES_MAX: u32 = 32 << 10;
-const HEADERS_MAX: u16 = 128;
 
 /// A refusal's body is a sentence.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -268,34 +265,28 @@ fn shake_hands(endpoint: &Endpoint, path: &str, socket: &Socket) -> Result<(Vec<
         headers: &[],
     };
     let mut bytes = Vec::new();
-    let expected = handshake::write_request(&mut bytes, &request);
+    let mut opening = Opening::begin(request, &mut bytes);
     socket.write_all(&bytes).map_err(|error| strange(&error))?;
 
-    let mut reader = HeadReader::new(HEAD_BYTES_MAX, HEADERS_MAX);
     let mut buffer = vec![0; BUFFER_BYTES];
-    let behind = loop {
-        match socket.read(&mut buffer) {
+    loop {
+        let count = match socket.read(&mut buffer) {
             Ok(0) => return Err(strange(&"it hung up")),
-            Ok(count) => match reader.feed(&buffer[..count]).map_err(|error| strange(&error))? {
-                Progress::Partial => {}
-                Progress::Complete { consumed } => break consumed..count,
-            },
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(strange(&error)),
+        };
+        match opening.feed(&buffer[..count]).map_err(|error| strange(&error))? {
+            Answer::Partial => {}
+            Answer::Open { consumed } => {
+                buffer.copy_within(consumed..count, 0);
+                return Ok((buffer, count - consumed));
+            }
+            Answer::Refused { status, consumed, body_bytes } => {
+                let body = body(buffer[consumed..count].to_vec(), body_bytes.unwrap_or(BODY_BYTES_MAX), socket);
+                return Err(ConnectError::Refused { status, sentence: refusal(status, &body) });
+            }
         }
-    };
-    let response = reader.response().map_err(|error| strange(&error))?;
-    let early = behind.len();
-    buffer.copy_within(behind, 0);
-    match handshake::check_response(&response, &expected, &request) {
-        Ok(_) => Ok((buffer, early)),
-        Err(handshake::ResponseError::Status(status)) => {
-            let length = response.header("content-length").and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-            buffer.truncate(early);
-            let sentence = refusal(status, &body(buffer, length.unwrap_or(BODY_BYTES_MAX), socket));
-            Err(ConnectError::Refused { status, sentence })
-        }
-        Err(error) => Err(strange(&error)),
     }
 }
 

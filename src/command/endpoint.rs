@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::config::WebSocketUrl;
+
 /// Where a gateway is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
@@ -26,31 +28,12 @@ impl Endpoint {
     /// # Errors
     /// What is wrong with it, in a few words.
     pub(super) fn parse(url: &str) -> Result<Endpoint, String> {
-        let Some((scheme, rest)) = url.split_once("://") else {
-            return Err("a URL begins with ws:// or wss://".into());
-        };
-        let secure = match scheme.to_ascii_lowercase().as_str() {
-            "ws" => false,
-            "wss" => true,
-            _ => return Err("a URL begins with ws:// or wss://".into()),
-        };
-        if rest.contains(['?', '#']) {
+        let WebSocketUrl { secure, host, address, target } = WebSocketUrl::parse(url)?;
+        if target.contains('?') {
             return Err("a URL here is only the gateway's address; streams are arguments of their own".into());
         }
-        if rest.contains('@') || !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("it holds a character that no address of a gateway has".into());
-        }
-        let (host, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
-        let (name, port) =
-            host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).unwrap_or((host, if secure { "443" } else { "80" }));
-        if name.is_empty() {
-            return Err("it names no host".into());
-        }
-        if port.parse::<u16>().is_err() {
-            return Err(format!("its port {port:?} is not a number up to 65535"));
-        }
-        let prefix = path.trim_end_matches('/').to_owned();
-        Ok(Endpoint { host: host.into(), address: format!("{name}:{port}"), prefix, secure, authority: None })
+        let prefix = target.trim_end_matches('/').to_owned();
+        Ok(Endpoint { host, address, prefix, secure, authority: None })
     }
 
     /// Whether TLS is spoken.

@@ -9,10 +9,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::ClientConnection;
+
+use crate::tls::{client_config, explained, server_name};
 
 /// So few bytes are given to TLS at once that what they open is always taken before the next.
 const READ_BYTES: usize = 4096;
@@ -39,26 +38,11 @@ impl Socket {
     /// # Errors
     /// In a few words what is wrong.
     pub(super) fn secure(stream: TcpStream, host: &str, authority: Option<&Path>) -> Result<Socket, String> {
-        let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .expect("the provider has cipher suites for both versions")
-            .with_root_certificates(roots(authority)?)
-            .with_no_client_auth();
-        let name = host.trim_matches(['[', ']']).to_owned();
-        let name = ServerName::try_from(name).map_err(|error| format!("{host}: {error}"))?;
-        let mut tls = ClientConnection::new(config.into(), name).map_err(|error| error.to_string())?;
+        let name = server_name(host)?;
+        let mut tls = ClientConnection::new(client_config(authority)?, name).map_err(|error| error.to_string())?;
         while tls.is_handshaking() {
-            tls.complete_io(&mut &stream).map_err(|error| match error.get_ref() {
-                // What `openssl req -x509` makes unless it is told otherwise.
-                Some(inner) if inner.to_string().contains("CaUsedAsEndEntity") => {
-                    "its certificate is an authority's own; make it with basicConstraints=CA:FALSE, or have one signed by it"
-                        .into()
-                }
-                Some(inner) if inner.to_string().contains("certificate") => {
-                    format!("{inner}; name the authority that signed it with --ca FILE")
-                }
-                _ => error.to_string(),
-            })?;
+            let remedy = "name the authority that signed it with --ca FILE";
+            tls.complete_io(&mut &stream).map_err(|error| explained(&error, remedy))?;
         }
         Ok(Socket(Arc::new(Shared { stream, tls: Some(Mutex::new(tls)), writing: Mutex::default() })))
     }
@@ -121,22 +105,4 @@ fn send_sealed(tls: &mut ClientConnection, mut stream: &TcpStream) -> io::Result
         tls.write_tls(&mut stream)?;
     }
     Ok(())
-}
-
-/// The machine's authorities, and those of a file.
-fn roots(authority: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    // A machine without authorities of its own, or with some that cannot be read, trusts the file's and whatever could be.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(file) = authority {
-        let unusable = |error: &dyn std::fmt::Display| {
-            format!("the authority {} cannot be used ({error}); it must hold certificates in PEM", file.display())
-        };
-        let certificates = CertificateDer::pem_file_iter(file).map_err(|error| unusable(&error))?;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| unusable(&error))?;
-            roots.add(certificate).map_err(|error| unusable(&error))?;
-        }
-    }
-    Ok(roots)
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::forms::covers;
 use super::{
     ClientCertificates, Config, JournalFlush, Limits, ListenerTls, PublishAllow, Replay, Shards, Source, Speed, Topic,
-    TopicJournal,
+    TopicJournal, Upstream, WebSocketUrl,
 };
 
 /// What is in force, one line for each part.
@@ -86,6 +86,13 @@ fn feed(source: &Source) -> String {
             };
             let repeat = if replay.repeat { "again and again" } else { "once" };
             format!("replay of {} to {}, payload {payload}, {speed}, {repeat}", replay.file.display(), replay.topic)
+        }
+        Source::Upstream(upstream) => {
+            let urls: Vec<String> = upstream.urls.iter().map(ToString::to_string).collect();
+            let payload = upstream.payload.as_deref().unwrap_or("the whole message");
+            let sequences = upstream.sequences.iter().map(|sequence| format!(", {} by {:?}", sequence.topics, sequence.rule));
+            let sequences: String = sequences.collect();
+            format!("upstream {} to {}, payload {payload}{sequences}", urls.join(" and "), upstream.topic)
         }
     }
 }
@@ -235,6 +242,7 @@ fn feeds(config: &Config, found: &mut Vec<String>) {
                     ));
                 }
             }
+            Source::Upstream(upstream) => upstream_feed(upstream, found),
         }
     }
     for (i, source) in config.sources.iter().enumerate() {
@@ -242,6 +250,29 @@ fn feeds(config: &Config, found: &mut Vec<String>) {
             found.push(format!("Source {} is the same as an earlier one: everything is published twice.", i + 1));
         }
     }
+}
+
+fn upstream_feed(upstream: &Upstream, found: &mut Vec<String>) {
+    for url in upstream.urls.iter().filter(|url| !url.secure && !is_this_machine(url)) {
+        found.push(format!(
+            "{url} speaks plain TCP: everyone on the way can change what it publishes here; use wss:// if it can."
+        ));
+    }
+    if upstream.sequences.is_empty() {
+        let more = match upstream.urls.len() {
+            1 => "",
+            _ => ", and messages are taken from one of its urls at a time",
+        };
+        found.push(format!(
+            "The feed from {} has no [[source.sequence]]: what it loses while its connection stays is not seen{more}.",
+            upstream.urls[0]
+        ));
+    }
+}
+
+fn is_this_machine(url: &WebSocketUrl) -> bool {
+    let name = url.name().trim_matches(['[', ']']);
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn topics(config: &Config, found: &mut Vec<String>) {

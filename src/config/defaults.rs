@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::{
     Admin, Config, Echo, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind, Log, LogFormat, LogLevel, Page,
-    Publish, PublishAllow, Replay, Shards, Slow, Source, Speed, Synthetic, Topic, TopicJournal, TopicKind,
+    Publish, PublishAllow, Replay, Sequence, SequenceRule, Shards, Slow, Source, Speed, Synthetic, Topic, TopicJournal,
+    TopicKind, Upstream,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -138,6 +139,34 @@ impl Replay {
     }
 }
 
+impl Default for Upstream {
+    fn default() -> Upstream {
+        Upstream {
+            urls: Vec::new(),
+            ca: None,
+            subscribe: Vec::new(),
+            topic: Replay::TOPIC.to_owned(),
+            payload: Some(Replay::PAYLOAD.to_owned()),
+            key: None,
+            binary_topic: None,
+            sequences: Vec::new(),
+            silent_timeout_ms: 30_000,
+            connect_timeout_ms: 10_000,
+            backoff_min_ms: 500,
+            backoff_max_ms: 30_000,
+            arbitration_wait_ms: 250,
+            arbitration_bytes_max: 16 << 20,
+            topics_max: 10_000,
+        }
+    }
+}
+
+impl Default for Sequence {
+    fn default() -> Sequence {
+        Sequence { topics: ">".into(), number: String::new(), previous: None, rule: SequenceRule::PlusOne, window: 10_000 }
+    }
+}
+
 impl Default for Publish {
     fn default() -> Publish {
         Publish { allow: PublishAllow::Nobody, topics: Vec::new() }
@@ -211,6 +240,7 @@ impl Default for Limits {
             held_bytes_max: 64 << 20,
             accept_backlog: 4096,
             subscriptions_max: 1024,
+            patterns_max: 10_000,
             requests_per_second: 20,
             requests_burst: 200,
             errors_in_a_row_max: 100,

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::document::{Document, Place};
+use super::document::Document;
 use super::error::ConfigError;
+use super::source_shape::SourceShape;
 use super::{
     Admin, CertificateFiles, ClientCertificates, Config, Echo, Journal, JournalFlush, JournalFull, Limits, Listener,
-    ListenerKind, ListenerTls, Log, LogFormat, LogLevel, Page, Publish, PublishAllow, Replay, Shards, Slow, Source, Speed,
-    Synthetic, Topic, TopicJournal, TopicKind, rules,
+    ListenerKind, ListenerTls, Log, LogFormat, LogLevel, Page, Publish, PublishAllow, Shards, Slow, Topic, TopicJournal,
+    TopicKind, rules,
 };
 
 /// Reads the text of a configuration file; `file` is only named in errors.
@@ -222,82 +223,6 @@ impl TopicShape {
             keep_s: self.journal_keep_s.unwrap_or(default.keep_s),
             full: self.journal_full.unwrap_or(default.full),
         }
-    }
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SourceKind {
-    Synthetic,
-    Replay,
-}
-
-/// Both kinds in one, since an enum that is told by a member loses the places of the others.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SourceShape {
-    kind: SourceKind,
-    prefix: Option<String>,
-    publications_per_second: Option<u32>,
-    seed: Option<u64>,
-    file: Option<PathBuf>,
-    topic: Option<String>,
-    payload: Option<String>,
-    speed: Option<toml::Value>,
-    #[serde(rename = "loop")]
-    repeat: Option<bool>,
-}
-
-impl SourceShape {
-    fn into_source(self, document: &Document<'_>, index: usize) -> Result<Source, ConfigError> {
-        let place = |key| Place { table: "source", index, key };
-        let (kind, foreign): (_, &[&str]) = match self.kind {
-            SourceKind::Synthetic => ("synthetic", &["file", "topic", "payload", "speed", "loop"]),
-            SourceKind::Replay => ("replay", &["prefix", "publications_per_second", "seed"]),
-        };
-        if let Some(key) = foreign.iter().find(|key| document.has(place(key))) {
-            let with = format!("in a source of kind \"{kind}\"");
-            let hint = "It belongs to the other kind of source; remove it, or change `kind`.";
-            return Err(document.conflict(place(key), with, "this key to be left out", hint));
-        }
-        Ok(match self.kind {
-            SourceKind::Synthetic => Source::Synthetic(self.into_synthetic()),
-            SourceKind::Replay => match self.file {
-                Some(ref file) => Source::Replay(Replay { file: file.clone(), ..self.into_replay() }),
-                None => {
-                    let hint = "Add `file = \"recording.gz\"` below this [[source]].";
-                    return Err(document.missing("source.file", Some(place("file")), "the path of a recording to replay", hint));
-                }
-            },
-        })
-    }
-
-    fn into_synthetic(self) -> Synthetic {
-        let default = Synthetic::default();
-        Synthetic {
-            prefix: self.prefix.unwrap_or(default.prefix),
-            publications_per_second: self.publications_per_second.unwrap_or(default.publications_per_second),
-            seed: self.seed.unwrap_or(default.seed),
-        }
-    }
-
-    fn into_replay(self) -> Replay {
-        let default = Replay::of(self.file.unwrap_or_default(), self.topic, self.payload);
-        Replay {
-            speed: self.speed.map_or(default.speed, |speed| speed_of(&speed)),
-            repeat: self.repeat.unwrap_or(default.repeat),
-            ..default
-        }
-    }
-}
-
-/// The document's check has let only numbers and "max" pass.
-fn speed_of(value: &toml::Value) -> Speed {
-    match value {
-        toml::Value::Float(times) => Speed::Times(*times),
-        #[expect(clippy::cast_precision_loss, reason = "nobody can tell 2^53 times from one more")]
-        toml::Value::Integer(times) => Speed::Times(*times as f64),
-        _ => Speed::Max,
     }
 }
 

@@ -168,6 +168,11 @@ pub fn pointer(text: &str) -> Outcome {
     Ok(())
 }
 
+/// `ws://` or `wss://`, host, and perhaps port, path and query.
+pub(super) fn websocket_url(text: &str) -> Outcome {
+    super::WebSocketUrl::parse(text).map(drop)
+}
+
 /// A topic with JSON pointers in braces: `{/stream}`, `cb.{/type}.{/product_id}`.
 ///
 /// # Errors

@@ -18,6 +18,8 @@ mod keys;
 mod print;
 mod reference;
 mod rules;
+mod source_shape;
+mod upstream;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,7 @@ pub use defaults::demo;
 pub use error::{ConfigError, Fault};
 pub use file::parse;
 pub use print::default_text;
+pub use upstream::{Sequence, SequenceRule, Upstream, WebSocketUrl};
 
 /// The whole configuration, valid.
 #[derive(Clone, Debug, PartialEq)]
@@ -244,6 +247,8 @@ pub enum Source {
     Synthetic(Synthetic),
     /// A recording played again.
     Replay(Replay),
+    /// Another server's feed over WebSocket.
+    Upstream(Upstream),
 }
 
 /// Settings of the synthetic market.
@@ -429,6 +434,8 @@ pub struct Limits {
     pub accept_backlog: u32,
     /// Subscriptions of one client.
     pub subscriptions_max: u32,
+    /// Patterns that clients of a shard are subscribed to.
+    pub patterns_max: u32,
     /// Requests, pings and echoed messages of one client a second.
     pub requests_per_second: u32,
     /// Burst of them.

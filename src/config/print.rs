@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::keys::{self, Form, Key, Table};
 use super::reference::TABLES;
-use super::{Admin, Journal, Limits, Listener, Shards, Synthetic, Topic, TopicJournal};
+use super::{Admin, Journal, Limits, Listener, Sequence, Shards, Synthetic, Topic, TopicJournal, Upstream};
 
 /// Width of the prose.
 const COLUMNS: usize = 110;
@@ -29,6 +29,8 @@ pub fn default_text() -> String {
             source(&mut text, table, "synthetic", &["kind", "prefix", "publications_per_second", "seed"]);
             text.push('\n');
             source(&mut text, table, "replay", &["kind", "file", "topic", "payload", "speed", "loop"]);
+            text.push('\n');
+            source(&mut text, table, "upstream", UPSTREAM);
         } else {
             let off = if is_off(table) { "#" } else { "" };
             writeln!(text, "{off}{}", table.heading()).expect(INFALLIBLE);
@@ -43,6 +45,25 @@ pub fn default_text() -> String {
 
 const INFALLIBLE: &str = "writing to a String cannot fail";
 
+/// Keys of `[[source]]` that are printed for `kind = "upstream"`.
+const UPSTREAM: &[&str] = &[
+    "kind",
+    "urls",
+    "ca",
+    "subscribe",
+    "topic",
+    "payload",
+    "key",
+    "binary_topic",
+    "silent_timeout_ms",
+    "connect_timeout_ms",
+    "backoff_min_ms",
+    "backoff_max_ms",
+    "arbitration_wait_ms",
+    "arbitration_bytes_max",
+    "topics_max",
+];
+
 fn source(text: &mut String, table: &Table, kind: &str, names: &[&str]) {
     writeln!(text, "#{}", table.heading()).expect(INFALLIBLE);
     for name in names {
@@ -53,7 +74,10 @@ fn source(text: &mut String, table: &Table, kind: &str, names: &[&str]) {
 }
 
 fn is_off(table: &Table) -> bool {
-    matches!(table.name, "listener.tls" | "listener.tls.sni" | "admin" | "topic" | "publish" | "echo" | "page")
+    matches!(
+        table.name,
+        "listener.tls" | "listener.tls.sni" | "admin" | "topic" | "source.sequence" | "publish" | "echo" | "page"
+    )
 }
 
 fn entry(text: &mut String, key: &Key, off: &str, value: &str) {
@@ -115,6 +139,16 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
         ("source", "payload") => Some(format!("{:?}", super::Replay::PAYLOAD)),
         ("source", "speed") => Some("1.0".into()),
         ("source", "loop") => Some("false".into()),
+        ("source", "silent_timeout_ms") => whole(Upstream::default().silent_timeout_ms.into()),
+        ("source", "connect_timeout_ms") => whole(Upstream::default().connect_timeout_ms.into()),
+        ("source", "backoff_min_ms") => whole(Upstream::default().backoff_min_ms.into()),
+        ("source", "backoff_max_ms") => whole(Upstream::default().backoff_max_ms.into()),
+        ("source", "arbitration_wait_ms") => whole(Upstream::default().arbitration_wait_ms.into()),
+        ("source", "arbitration_bytes_max") => whole(Upstream::default().arbitration_bytes_max.into()),
+        ("source", "topics_max") => whole(Upstream::default().topics_max.into()),
+        ("source", "urls") => None,
+        ("source.sequence", "topics") => Some(format!("{:?}", Sequence::default().topics)),
+        ("source.sequence", "window") => whole(Sequence::default().window),
         ("publish", "allow") => Some("\"nobody\"".into()),
         ("log", "format") => Some("\"text\"".into()),
         ("log", "level") => Some("\"info\"".into()),
@@ -141,6 +175,14 @@ fn example(key: &Key) -> String {
         ("topic", "pattern") => "\"md.book.>\"",
         ("topic", "key") => "\"/s\"",
         ("source", "file") => "\"recording.gz\"",
+        ("source", "urls") => "[\"wss://a.example.com/stream\", \"wss://b.example.com/stream\"]",
+        ("source", "ca") => "\"feed-ca.pem\"",
+        ("source", "subscribe") => "['{\"method\":\"SUBSCRIBE\",\"params\":[\"btcusdt@depth\"],\"id\":1}']",
+        ("source", "key") => "\"/data/s\"",
+        ("source", "binary_topic") => "\"feed.binary\"",
+        ("source.sequence", "number") => "\"/data/u\"",
+        ("source.sequence", "previous") => "\"/data/pu\"",
+        ("source.sequence", "rule") => "\"chain\"",
         ("publish", "allow") => "\"loopback\"",
         ("publish", "topics") => "[\"md.>\"]",
         ("echo" | "page", "enabled") => "true",

@@ -24,6 +24,7 @@ const HOST: &str = "a host without scheme and port, like \"feed.example.com\"";
 const ORIGIN: &str = "an origin, like \"https://app.example.com\" or \"http://localhost:3000\"";
 const PATTERN: &str = "a topic or a pattern, like \"md.trades.*\" or \"md.>\"";
 const TEMPLATE: &str = "a topic with JSON pointers in braces, like \"cb.{/type}.{/product_id}\"";
+const WS_URL: &str = "a URL, like \"wss://feed.example.com/stream\"";
 const PEM_FILE: &str = "the path of a PEM file";
 const HOUR_MS: u64 = 3_600_000;
 
@@ -46,7 +47,10 @@ pub(super) const TABLES: &[Table] = &[
     Table { name: "journal", many: false, meaning:
         "Where the publications of topics with journal = true are kept." },
     Table { name: "source", many: true, meaning:
-        "A feed that the gateway plays. Without one, only publishers bring something." },
+        "A feed that the gateway plays or takes in. Without one, only publishers bring something." },
+    Table { name: "source.sequence", many: true, meaning:
+        "How messages of the [[source]] above it (kind = \"upstream\") are numbered, so that a loss is told. The first whose \
+         topics and pointers fit a message holds. What has no number is told to have a gap whenever the connection was lost." },
     Table { name: "publish", many: false, meaning:
         "Publishing by clients over WebSocket: PUBLISH, /publish and /publish/<topic>. Off by default." },
     Table { name: "echo", many: false, meaning:
@@ -169,9 +173,9 @@ pub(super) const KEYS: &[Key] = &[
         "Made where it is not there; a relative path begins at the working directory. One gateway has it at a time."),
     optional("journal", "topics_max", Form::Whole(1, 1 << 20, "topics"),
         "Journaled topics that are published on in one run: each keeps a file open. Further ones are refused."),
-    required("source", "kind", Form::OneOf(&["synthetic", "replay"]),
+    required("source", "kind", Form::OneOf(&["synthetic", "replay", "upstream"]),
         "synthetic: a made-up market of some twenty instruments, each payload marked as such. replay: a recording \
-         played again."),
+         played again. upstream: another server's feed over WebSocket, such as an exchange's."),
     optional("source", "prefix", Form::Text("a topic's first level or levels, like \"demo\"", forms::topic),
         "synthetic: topics are `<prefix>.bbo.<instrument>` and `<prefix>.trades.<instrument>`."),
     optional("source", "publications_per_second", Form::Whole(1, 1_000_000, "publications a second"),
@@ -182,15 +186,58 @@ pub(super) const KEYS: &[Key] = &[
         "replay, required: the recording, plain or gzip, or a journal (its directory or a file of it, which names its own topic); a relative path begins at the working directory. Lines are \
          `<time> <message>`, `<time>: <message>` or JSON alone; others are counted and skipped."),
     optional("source", "topic", Form::Text(TEMPLATE, forms::template),
-        "replay: the topic of a message. The default fits recordings of combined streams; a message without one of the \
+        "replay, upstream: the topic of a message. The default fits combined streams; a message without one of the \
          pointers is counted and skipped."),
     optional("source", "payload", Form::Text("a JSON pointer, like \"/data\"", forms::pointer),
-        "replay: what of a message is published. \"/data\" where `topic` is left out, the whole message (\"\") where it \
+        "replay, upstream: what of a message is published. \"/data\" where `topic` is left out, the whole message (\"\") where it \
          is set."),
     optional("source", "speed", Form::Speed,
         "replay: as a multiple of the recorded pace. \"max\": as fast as subscribers keep up, for tests and benchmarks."),
     optional("source", "loop", Form::Flag,
         "replay: begin again at the end. Off by default: a recording that repeats looks like a live feed and is none."),
+    optional("source", "urls", Form::Texts(WS_URL, forms::websocket_url),
+        "upstream, required: where the feed is. Of several, which give the same feed, each message is taken once, from whichever \
+         is first (those without a number from one of them); any but the last may be lost without a gap."),
+    optional("source", "ca", Form::Text(PEM_FILE, forms::filled),
+        "upstream: file with authorities, PEM, that are trusted besides the machine's own."),
+    optional("source", "subscribe", Form::Texts("a text to send", forms::filled),
+        "upstream: messages sent when a connection is open, in order; mostly the feed's way to subscribe."),
+    optional("source", "key", Form::Text("a JSON pointer, like \"/data/s\"", forms::pointer),
+        "upstream: the key of a publication, a string or a number of the message. A [[topic]]'s own key holds in its place."),
+    optional("source", "binary_topic", Form::Text("a topic, like \"feed.binary\"", forms::topic),
+        "upstream: where binary messages go. Without it they go to `topic` where that has no pointers, else they are counted and \
+         skipped."),
+    optional("source", "silent_timeout_ms", Form::Whole(100, HOUR_MS, "milliseconds"),
+        "upstream: a connection on which not one byte came for so long is ended. After half of it a ping is sent, so a quiet feed \
+         whose server answers stays. 30 s bear the pauses of quiet markets and of most exchanges' own pings."),
+    optional("source", "connect_timeout_ms", Form::Whole(100, HOUR_MS, "milliseconds"),
+        "upstream: for the name, the connection, TLS and the handshake together. 10 s bear a lost packet or two in each."),
+    optional("source", "backoff_min_ms", Form::Whole(1, HOUR_MS, "milliseconds"),
+        "upstream: before connecting again it waits a random time up to this, doubled after each try that failed. 500 ms keep the \
+         loss small where only a connection broke."),
+    optional("source", "backoff_max_ms", Form::Whole(1, HOUR_MS, "milliseconds"),
+        "upstream: the doubling ends here. Exchanges ban addresses that connect too often; Binance allows 300 tries in five minutes."),
+    optional("source", "arbitration_wait_ms", Form::Whole(0, 60_000, "milliseconds"),
+        "upstream, with several urls: what comes behind a missing message waits for it so long, as another connection may still \
+         bring it; then the gap is told. 250 ms are more than lines differ by."),
+    optional("source", "arbitration_bytes_max", Form::Whole(0, 1 << 30, "bytes"),
+        "upstream, with several urls: what waits so, of all topics; beyond it the gap is told at once. 16 MiB are 250 ms of \
+         60 MB a second."),
+    optional("source", "topics_max", Form::Whole(1, 1_000_000, "topics"),
+        "upstream: topics that it may make, as names come from its messages; messages for more are refused and counted. 10,000 \
+         hold the streams of an exchange."),
+    optional("source.sequence", "topics", Form::Text(PATTERN, forms::pattern),
+        "Which topics. All by default."),
+    required("source.sequence", "number", Form::Text("a JSON pointer, like \"/data/u\"", forms::pointer),
+        "Where a message's number is, a number or a string of digits. A message without it goes to the next [[source.sequence]]."),
+    required("source.sequence", "rule", Form::OneOf(&["plus_one", "chain", "rising"]),
+        "plus_one: each number is one more, so a hole is told with its size. chain: each message names the one before it. rising: \
+         each is higher, by any step; a hole is not seen, so a gap is told where no connection saw both sides."),
+    optional("source.sequence", "previous", Form::Text("a JSON pointer, like \"/data/pu\"", forms::pointer),
+        "chain, required: where the number of the message before it is."),
+    optional("source.sequence", "window", Form::Whole(1, 1 << 53, "numbers"),
+        "A number lower by at most this is a repeat and is left out; one that is lower by more is a new beginning of the feed, \
+         told as a gap. 10,000 bear what an exchange repeats after a subscription."),
     optional("publish", "allow", Form::OneOf(&["nobody", "loopback"]),
         "Who may. loopback: connections from this machine without Origin, Forwarded, X-Forwarded-* or PROXY header. \
          nobody by default: what is published reaches every subscriber."),
@@ -312,6 +359,9 @@ pub(super) const KEYS: &[Key] = &[
         "Clients that wait to be accepted, on each listening socket; the kernel caps it at net.core.somaxconn (4,096)."),
     limit("subscriptions_max", 1, 1 << 20, "subscriptions",
         "Subscriptions of one client; above it error 5. Exchanges allow 200 to 1,024."),
+    limit("patterns_max", 1, 1 << 20, "patterns",
+        "Different patterns that the clients of a shard are subscribed to; above it error 5. One takes some hundred bytes for a \
+         few levels, 13 KiB for the most there can be, and each new one a look at every topic."),
     limit("requests_per_second", 1, 1_000_000, "requests a second",
         "Requests, pings and echoed messages of one client, on the long run; above it error 8. A client that subscribes \
          in lists needs one a second at most."),

@@ -1,3 +1,5 @@
+mod upstream;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -46,7 +48,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 fn a_key_before_the_first_table_is_told_its_table() {
     let error = parse_text("connections_max = 1\n").expect_err("a key without its table");
     let said = "gateway.toml, line 1, column 1: connections_max is not known; expected one of the tables listener, \
-                listener.tls, listener.tls.sni, admin, topic, journal, source, publish, echo, page, log, shards, limits. It belongs below [limits].";
+                listener.tls, listener.tls.sni, admin, topic, journal, source, source.sequence, publish, echo, page, log, shards, limits. It belongs below [limits].";
     assert_eq!(error.to_string(), said);
 }
 
@@ -221,6 +223,17 @@ const EVERYTHING: &str = r#"
     kind = "replay"
     file = "s.gz"
     speed = 10
+    [[source]]
+    kind = "upstream"
+    urls = ["wss://a.example/stream"]
+    subscribe = ["a"]
+    topic = "x.{/s}"
+    silent_timeout_ms = 100
+    [[source.sequence]]
+    topics = "x.>"
+    number = "/u"
+    previous = "/pu"
+    rule = "chain"
     [publish]
     allow = "loopback"
     topics = ["a", "b.*"]
@@ -298,6 +311,21 @@ fn everything_can_be_set() {
             Source::Synthetic(Synthetic { prefix: "x.y".into(), seed: 9, ..Synthetic::default() }),
             Source::Replay(replay("r.gz", "cb.{/type}", None)),
             Source::Replay(Replay { speed: Speed::Times(10.0), repeat: false, ..replay("s.gz", "{/stream}", Some("/data")) }),
+            Source::Upstream(Upstream {
+                urls: vec![WebSocketUrl::parse("wss://a.example/stream").expect("a URL")],
+                subscribe: vec!["a".into()],
+                topic: "x.{/s}".into(),
+                payload: None,
+                sequences: vec![Sequence {
+                    topics: "x.>".into(),
+                    number: "/u".into(),
+                    previous: Some("/pu".into()),
+                    rule: SequenceRule::Chain,
+                    ..Sequence::default()
+                }],
+                silent_timeout_ms: 100,
+                ..Upstream::default()
+            }),
         ],
         limits: Limits { connections_max: 16, topics_max: 1000, ..Limits::default() },
         shards: Shards { count: Some(3), pin: false, ..Shards::default() },
@@ -319,7 +347,7 @@ fn the_printed_default_is_valid_with_everything_switched_on() {
     let on: Vec<_> = default_text().lines().map(switched_on).collect();
     let config = parse_text(&on.join("\n")).expect("what is commented out is valid");
     assert!(config.admin.enabled && config.echo.enabled && config.page.enabled);
-    assert_eq!((config.sources.len(), config.topics.len(), config.shards.count), (2, 1, Some(2)));
+    assert_eq!((config.sources.len(), config.topics.len(), config.shards.count), (3, 1, Some(2)));
     assert_eq!(config.sources[0], Source::Synthetic(Synthetic::default()));
     assert_eq!(config.sources[1], Source::Replay(Replay::of("recording.gz".into(), None, None)));
     assert_eq!(config.publish.allow, PublishAllow::Loopback);
@@ -371,10 +399,15 @@ fn the_least_and_the_greatest_number_can_be_read() {
         let required = match key.table {
             "topic" => "pattern = \"a\"\n",
             "source" => "kind = \"synthetic\"\n",
+            "source.sequence" => "number = \"/u\"\nrule = \"rising\"\n",
+            _ => "",
+        };
+        let above = match key.table {
+            "source.sequence" => "[[source]]\nkind = \"upstream\"\nurls = [\"ws://a\"]\n",
             _ => "",
         };
         for number in [least, most] {
-            let text = format!("{LISTENER}{table}\n{required}{} = {number}", key.name);
+            let text = format!("{LISTENER}{above}{table}\n{required}{} = {number}", key.name);
             let fault = parse_text(&text).map_or_else(|error| Some(error.fault), |_| None);
             assert!(matches!(fault, None | Some(Fault::Conflict(_))), "{text}: {fault:?}");
         }
@@ -423,6 +456,8 @@ fn what_is_risky_is_warned_of() {
         (&format!("{replay}speed = \"max\""), "speed \"max\" beside other sources"),
         (&format!("{replay}loop = true"), "begins again at its end"),
         (&format!("{replay}{}", replay.replace("[admin]\n", "")), "Source 2 is the same"),
+        ("[[source]]\nkind = \"upstream\"\nurls = [\"ws://1.2.3.4\"]", "ws://1.2.3.4 speaks plain TCP"),
+        ("[[source]]\nkind = \"upstream\"\nurls = [\"ws://[::1]\"]", "has no [[source.sequence]]"),
         ("[[topic]]\npattern = \"a.>\"\n[[topic]]\npattern = \"a.b\"", "a.b are never used: a.> comes first"),
         ("[[topic]]\npattern = \"a\"\nring_bytes = 2000", "smaller than the largest publication"),
         ("[limits]\npublication_bytes_max = 8_000_000", "above the default ring_bytes"),

@@ -14,6 +14,8 @@
 
 pub mod due;
 mod newest;
+mod passing;
+mod patterns;
 pub mod publication;
 mod registry;
 pub mod ring;
@@ -21,6 +23,9 @@ mod state;
 mod store;
 mod subscribe;
 pub mod topic;
+mod tours;
+mod trie;
+mod variant;
 mod visit;
 mod walk;
 
@@ -28,19 +33,24 @@ mod walk;
 mod tests;
 
 pub use due::DueSet;
+pub use passing::Held;
 pub use publication::{Epoch, Key, KeyError, Marks, NewPublication, Payload, PayloadKind, Position, Publication, SourceGap};
 pub use ring::RingLimits;
 pub use store::{TopicId, TopicSettings};
 pub use subscribe::{HubError, Start};
-pub use topic::{Pattern, TopicName, TopicNameError};
+pub use topic::{Pattern, Subject, TopicName, TopicNameError};
+pub use trie::Trie;
 pub use visit::{Fallen, Span, TornPlace, TornRest, Visiting};
 pub use walk::{LeftOut, Notice};
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use patterns::Patterns;
 use registry::Registry;
 pub use registry::Terms;
 use store::Topics;
+use tours::Tours;
 use visit::Rests;
 
 /// What changes a publication's bytes on the wire: dialect, transport and compression. The key of encode-once.
@@ -94,11 +104,17 @@ pub trait Encoder {
 pub struct Hub {
     topics: Topics,
     registry: Registry,
+    patterns: Patterns,
+    tours: Tours,
+    /// Counts publications and subscriptions of patterns: which of two was first.
+    stamp: u64,
     rests: Rests,
     /// Spans taken and not yet advanced, over all clients.
     taken: u32,
     /// One frame, while it is made.
     frame: Vec<u8>,
+    /// By topic: its rate variants, with their rates in milliseconds.
+    variants: HashMap<TopicId, Vec<(u32, TopicId)>>,
     /// Keys that had to make room since this was last asked.
     evicted_keys: u64,
     /// What slow subscribers were not sent since this was last asked.
@@ -112,9 +128,13 @@ impl Hub {
         Hub {
             topics: Topics::default(),
             registry: Registry::new(),
+            patterns: Patterns::new(),
+            tours: Tours::default(),
+            stamp: 0,
             rests: Rests::new(torn_bytes_max),
             taken: 0,
             frame: Vec::new(),
+            variants: HashMap::new(),
             evicted_keys: 0,
             left_out: LeftOut::default(),
         }
@@ -128,7 +148,10 @@ impl Hub {
 
     /// Opens a topic whose newest publication so far is at `position` (offset 0: none yet). The name must not be open.
     pub fn open(&mut self, name: TopicName, settings: Arc<TopicSettings>, position: Position) -> TopicId {
-        self.topics.open(name, settings, position)
+        let id = self.topics.open(name, settings, position);
+        self.topics.get_mut(id).look_up(&self.patterns);
+        self.count_topic(id, true);
+        id
     }
 
     /// Puts what [`Hub::state`] of another hub gave into a topic that was just opened at its position, and tells nobody.
@@ -138,7 +161,17 @@ impl Hub {
 
     /// Closes a topic that has no members and forgets what it held.
     pub fn close(&mut self, topic: TopicId) {
+        self.topics.get_mut(topic).look_up(&self.patterns);
+        self.count_topic(topic, false);
         self.topics.close(topic);
+    }
+
+    /// A topic came or goes: its patterns' counts, where they are kept.
+    fn count_topic(&mut self, topic: TopicId, came: bool) {
+        for &pattern in self.topics.get(topic).patterns() {
+            let count = &mut self.patterns.get_mut(pattern).topics;
+            *count = count.map(|count| if came { count + 1 } else { count - 1 });
+        }
     }
 
     /// Epoch and newest offset.
@@ -154,16 +187,55 @@ impl Hub {
         &self.topics.get(topic).name
     }
 
-    /// How many clients of this shard are subscribed.
+    /// How many subscriptions of this shard's clients it has: by its name, at whatever rate, and by patterns. A client that has
+    /// it by several counts for each.
     #[must_use]
     pub fn members(&self, topic: TopicId) -> usize {
-        self.topics.get(topic).members.len()
+        let named = self.members_by_name(topic);
+        let topic = self.topics.get(topic);
+        let members = |id: &patterns::PatternId| self.patterns.get(*id).members.len();
+        let heard: usize = match topic.is_looked_up(&self.patterns) {
+            true => topic.patterns().iter().map(members).sum(),
+            false => self.patterns.matching(topic.name.as_str()).iter().map(members).sum(),
+        };
+        named + if topic.parent.is_none() { heard } else { 0 }
+    }
+
+    /// How many of those are by its name.
+    #[must_use]
+    pub fn members_by_name(&self, topic: TopicId) -> usize {
+        let of_variants = self.variants(topic).iter().map(|(_, variant)| self.topics.get(*variant).members.len());
+        self.topics.get(topic).members.len() + of_variants.sum::<usize>()
+    }
+
+    /// Slots of the clients that are subscribed, by name or by a pattern, from this one on, in order.
+    #[must_use]
+    pub fn member_slots(&self, topic: TopicId, from: u32) -> Vec<u32> {
+        let variants = self.variants(topic).iter().map(|(_, variant)| &self.topics.get(*variant).members);
+        let topic = self.topics.get(topic);
+        let patterns = self.patterns.matching(topic.name.as_str());
+        let patterns = patterns.iter().map(|id| &self.patterns.get(*id).members);
+        let lists = std::iter::once(&topic.members).chain(variants).chain(patterns);
+        let rows = lists.flat_map(|rows| {
+            let (Ok(first) | Err(first)) = self.registry.place_among(rows, from);
+            &rows[first..]
+        });
+        let mut slots: Vec<u32> = rows.map(|row| self.registry.get(*row).slot).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
     }
 
     /// How many topics are open.
     #[must_use]
     pub fn topic_count(&self) -> usize {
         self.topics.count()
+    }
+
+    /// The encodings that are made of the topic now.
+    pub fn encodings(&self, topic: TopicId) -> impl Iterator<Item = Encoding> {
+        let topic = self.topics.get(topic);
+        (0..topic.encodings()).map(|number| topic.encoding(number))
     }
 
     /// All open topics.
@@ -193,7 +265,7 @@ impl Hub {
 
     /// All that the log holds, in order.
     #[must_use]
-    pub fn held(&self, topic: TopicId) -> Vec<Publication> {
+    pub fn log(&self, topic: TopicId) -> Vec<Publication> {
         let topic = self.topics.get(topic);
         (topic.log().head()..topic.log().next()).map(|offset| topic.publication(offset)).collect()
     }
@@ -235,7 +307,14 @@ impl Hub {
     pub fn append(&mut self, id: TopicId, publication: &Publication, encoder: &mut dyn Encoder) {
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
         let topic = self.topics.get_mut(id);
-        assert_eq!(publication.offset, topic.log().next(), "a topic's publications come in order, without holes");
+        let is_next =
+            publication.offset == topic.log().next() || topic.parent.is_some() && publication.offset > topic.log().next();
+        assert!(is_next, "a topic's publications come in order, without holes but for a variant's");
+        // What a pattern brings is brought by the topic itself.
+        if topic.parent.is_none() {
+            topic.look_up(&self.patterns);
+            topic.expect_readers(&self.patterns);
+        }
         let young = topic.young(publication.unix_us);
         for number in 0..topic.encodings() {
             let encoding = topic.encoding(number);
@@ -246,6 +325,11 @@ impl Hub {
             topic.append(encoding, publication, young, &self.frame);
         }
         self.evicted_keys += topic.take_evicted_keys();
+        if topic.parent.is_none() {
+            self.hear(id, publication.offset);
+            self.stamp += 1;
+            self.topics.get_mut(id).stamp = self.stamp;
+        }
     }
 
     /// Keys that had to make room for others since this was last asked, for the counters.
@@ -261,8 +345,11 @@ impl Hub {
     /// Notes the topic's subscribers, who may lack something of it.
     pub fn note_members(&mut self, id: TopicId) {
         let topic = self.topics.get_mut(id);
-        if topic.noted as usize != topic.members.len() {
+        if topic.noted as usize != topic.rows() {
             topic.noted += self.registry.note_all(&topic.members);
+            if let Some(heard) = &topic.heard {
+                topic.noted += self.registry.note_all(&heard.rows);
+            }
         }
     }
 }

@@ -5,6 +5,10 @@
 //! array of its own because every publication writes there; a visit pops from `oldest`, and turns `fresh` over when that
 //! is empty. So noting touches one record and one word, and no topic of a client waits behind a busier one.
 //!
+//! A row of a pattern ([`Kind::Pattern`]) stands for all topics that match; it is never noted. What it brings is in passing rows
+//! ([`Kind::Passing`]), one for each topic that the client is behind in. One that is *idle* is in no chain and nobody's: it keeps
+//! its slot's place in its topic's list until the list is swept, or until the slot's client is behind again.
+//!
 //! Without: rings, what a cursor points at, sends.
 
 use super::Encoding;
@@ -22,8 +26,30 @@ const HEADS: usize = 1024;
 pub(super) const NONE: u32 = u32::MAX;
 /// In `next_due`: the subscription stands in no due chain.
 const NOT_NOTED: u32 = u32::MAX - 1;
+/// In `next_due`: a passing row that is idle. Noting passes over it.
+const IDLE: u32 = u32::MAX - 2;
 
-/// One client's subscription of one topic.
+/// What a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// A topic that the client named.
+    Name,
+    /// A pattern: `topic` is the pattern's number, `cursor` the hub's stamp when it was subscribed.
+    Pattern,
+    /// A pattern with `last`.
+    PatternWithLast,
+    /// A topic that a pattern brought and that the client is behind in.
+    Passing,
+}
+
+impl Kind {
+    pub(super) fn is_pattern(self) -> bool {
+        matches!(self, Kind::Pattern | Kind::PatternWithLast)
+    }
+}
+
+/// One client's subscription of one topic or pattern.
 #[derive(Debug)]
 pub(super) struct Subscription {
     /// Offset of the first publication that is not wholly sent.
@@ -34,6 +60,7 @@ pub(super) struct Subscription {
     /// As its client's connection has it; a subscription that is `timed` reads [`Encoding::timed`] of it.
     encoding: Encoding,
     terms: Packed,
+    pub(super) kind: Kind,
     pub(super) mode: Mode,
     next_due: u32,
     /// Chain of the client's subscriptions, in the order subscribed; the free list uses `next`.
@@ -49,8 +76,18 @@ impl Subscription {
         if self.terms.timed() { self.encoding.timed() } else { self.encoding }
     }
 
+    /// Its client's connection's encoding.
+    pub(super) fn base(&self) -> Encoding {
+        self.encoding
+    }
+
     pub(super) fn terms(&self) -> Terms {
         self.terms.terms()
+    }
+
+    /// Reads by these terms from now on.
+    pub(super) fn set_terms(&mut self, terms: Terms) {
+        self.terms = Packed::new(terms);
     }
 
     /// What happens where it cannot keep up. Who cannot be told what it is not sent is closed, if it did not itself ask for
@@ -82,6 +119,13 @@ pub struct Terms {
 impl Default for Terms {
     fn default() -> Terms {
         Terms { timed: false, slow: Slow::Close, slow_asked: false }
+    }
+}
+
+impl Terms {
+    /// Of a pattern: what they come to in a topic.
+    pub(super) fn in_topic(self, slow_default: Slow) -> Terms {
+        if self.slow_asked { self } else { Terms { slow: slow_default, ..self } }
     }
 }
 
@@ -199,32 +243,84 @@ impl Registry {
     }
 
     /// Appends a subscription to the client's; it is not noted.
-    pub(super) fn add(&mut self, slot: u32, topic: TopicId, encoding: Encoding, terms: Terms, cursor: u64) -> u32 {
+    pub(super) fn add(&mut self, kind: Kind, slot: u32, topic: TopicId, encoding: Encoding, terms: Terms, cursor: u64) -> u32 {
         self.clients.reserve_with(slot, |_| Client::NEW);
         self.fresh.reserve_with(slot, |_| NONE);
         self.due.reserve(slot);
         if self.free == NONE {
             self.make_free();
         }
-        let (id, client) = (self.free, &mut self.clients[slot]);
-        let previous = std::mem::replace(&mut client.last, id);
-        let subscription = Subscription {
-            cursor,
-            topic,
-            slot,
-            encoding,
-            terms: Packed::new(terms),
-            mode: Mode::Log,
-            next_due: NOT_NOTED,
-            next: NONE,
-            previous,
-        };
+        let id = self.free;
+        let (terms, mode) = (Packed::new(terms), Mode::Log);
+        let (next_due, next, previous) = (NOT_NOTED, NONE, NONE);
+        let subscription = Subscription { cursor, topic, slot, encoding, terms, kind, mode, next_due, next, previous };
         self.free = std::mem::replace(&mut self.subscriptions[id], subscription).next;
+        self.link(id);
+        id
+    }
+
+    /// Puts the row at the end of its client's chain.
+    fn link(&mut self, id: u32) {
+        let client = &mut self.clients[self.subscriptions[id].slot];
+        let previous = std::mem::replace(&mut client.last, id);
         match previous {
             NONE => client.first = id,
             previous => self.subscriptions[previous].next = id,
         }
-        id
+        let subscription = &mut self.subscriptions[id];
+        (subscription.next, subscription.previous) = (NONE, previous);
+    }
+
+    /// Takes the row out of its client's chain.
+    fn unlink(&mut self, id: u32) {
+        let Subscription { slot, next, previous, .. } = self.subscriptions[id];
+        match previous {
+            NONE => self.clients[slot].first = next,
+            previous => self.subscriptions[previous].next = next,
+        }
+        match next {
+            NONE => self.clients[slot].last = previous,
+            next => self.subscriptions[next].previous = previous,
+        }
+    }
+
+    /// From now on the client's newest.
+    pub(super) fn make_newest(&mut self, id: u32) {
+        self.unlink(id);
+        self.link(id);
+    }
+
+    /// Makes a passing row idle, which is not noted.
+    pub(super) fn make_idle(&mut self, id: u32) {
+        self.unlink(id);
+        self.set_mode(id, Mode::Log, Walk::default());
+        let subscription = &mut self.subscriptions[id];
+        debug_assert!(subscription.kind == Kind::Passing && subscription.next_due == NOT_NOTED, "{subscription:?}");
+        subscription.next_due = IDLE;
+    }
+
+    pub(super) fn is_idle(&self, id: u32) -> bool {
+        self.subscriptions[id].next_due == IDLE
+    }
+
+    /// Whether the row stands in its client's due chain.
+    pub(super) fn is_noted(&self, id: u32) -> bool {
+        !matches!(self.subscriptions[id].next_due, NOT_NOTED | IDLE)
+    }
+
+    /// An idle row is behind again: its slot's client is given it.
+    pub(super) fn revive(&mut self, id: u32, encoding: Encoding, terms: Terms, cursor: u64) {
+        let subscription = &mut self.subscriptions[id];
+        (subscription.encoding, subscription.cursor, subscription.next_due) = (encoding, cursor, NOT_NOTED);
+        subscription.set_terms(terms);
+        self.link(id);
+    }
+
+    /// Frees a row that is in no chain.
+    pub(super) fn free(&mut self, id: u32) {
+        let subscription = &mut self.subscriptions[id];
+        (subscription.next_due, subscription.next) = (NOT_NOTED, self.free);
+        self.free = id;
     }
 
     /// Makes rows for subscriptions, and chains them as free.
@@ -236,6 +332,7 @@ impl Registry {
             slot: NONE,
             encoding: Encoding::Raw,
             terms: Packed::new(Terms::default()),
+            kind: Kind::Name,
             mode: Mode::Log,
             next_due: NOT_NOTED,
             next: id + 1,
@@ -243,7 +340,7 @@ impl Registry {
         };
         self.subscriptions.reserve_with(first, free);
         let last = self.subscriptions.len() - 1;
-        assert!(last < NOT_NOTED, "a shard's memory ends before four billion subscriptions");
+        assert!(last < IDLE, "a shard's memory ends before four billion subscriptions");
         self.subscriptions[last].next = NONE;
         self.free = first;
     }
@@ -252,17 +349,8 @@ impl Registry {
     pub(super) fn remove(&mut self, id: u32) -> bool {
         let was_noted = self.unlink_due(id);
         self.set_mode(id, Mode::Log, Walk::default());
-        let Subscription { slot, next, previous, .. } = self.subscriptions[id];
-        match previous {
-            NONE => self.clients[slot].first = next,
-            previous => self.subscriptions[previous].next = next,
-        }
-        match next {
-            NONE => self.clients[slot].last = previous,
-            next => self.subscriptions[next].previous = previous,
-        }
-        self.subscriptions[id].next = self.free;
-        self.free = id;
+        self.unlink(id);
+        self.free(id);
         was_noted
     }
 
@@ -323,7 +411,7 @@ impl Registry {
     }
 
     /// The client's subscriptions in the order subscribed.
-    pub(super) fn of_client(&self, slot: u32) -> impl Iterator<Item = u32> {
+    pub(super) fn of_client(&self, slot: u32) -> impl Iterator<Item = u32> + '_ {
         self.chain(self.first_of_client(slot).unwrap_or(NONE), |subscription| subscription.next)
     }
 
@@ -400,11 +488,12 @@ impl Registry {
         }
     }
 
-    fn unlink_due(&mut self, id: u32) -> bool {
-        let Subscription { slot, next_due: next, .. } = self.subscriptions[id];
-        if next == NOT_NOTED {
+    /// Takes the row out of its client's due chain; gives whether it stood there.
+    pub(super) fn unlink_due(&mut self, id: u32) -> bool {
+        if !self.is_noted(id) {
             return false;
         }
+        let Subscription { slot, next_due: next, .. } = self.subscriptions[id];
         let follower = self.noted(slot).find(|other| self.subscriptions[*other].next_due == id);
         match follower {
             Some(before) => self.subscriptions[before].next_due = next,

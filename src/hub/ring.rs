@@ -22,7 +22,7 @@ pub struct RingLimits {
     pub age_ms: u32,
 }
 
-/// A run of frames of consecutive offsets, `head..next`.
+/// A run of frames, `head..next`: of every offset there, or (a sparse ring) of some.
 #[derive(Debug)]
 pub struct Ring {
     buffer: Box<[u8]>,
@@ -30,9 +30,19 @@ pub struct Ring {
     starts: VecDeque<u64>,
     /// Where the next frame will start.
     tail: u64,
-    /// Offset of the oldest held frame.
+    /// Offset of the oldest held frame; of a sparse ring, behind that of the newest that was given up.
     head: u64,
     limits: RingLimits,
+    sparse: Option<Box<Sparse>>,
+}
+
+/// What a ring knows that leaves out offsets.
+#[derive(Debug)]
+struct Sparse {
+    /// Of each held frame.
+    offsets: VecDeque<u64>,
+    /// Up to here it has all that it will have.
+    next: u64,
 }
 
 impl Ring {
@@ -40,10 +50,24 @@ impl Ring {
     #[must_use]
     pub fn new(first: u64, limits: RingLimits) -> Ring {
         assert!(limits.publications > 0, "a ring that holds no publication serves nobody");
-        Ring { buffer: Box::default(), starts: VecDeque::new(), tail: 0, head: first, limits }
+        Ring { buffer: Box::default(), starts: VecDeque::new(), tail: 0, head: first, limits, sparse: None }
     }
 
-    /// Offset of the oldest held frame; equal to [`Ring::next`] while empty.
+    /// An empty ring that will leave out offsets.
+    #[must_use]
+    pub fn sparse(first: u64, limits: RingLimits) -> Ring {
+        let sparse = Some(Box::new(Sparse { offsets: VecDeque::new(), next: first }));
+        Ring { sparse, ..Ring::new(first, limits) }
+    }
+
+    /// Another one without frames, of the same kind.
+    #[must_use]
+    pub fn another(&self, first: u64) -> Ring {
+        if self.sparse.is_some() { Ring::sparse(first, self.limits) } else { Ring::new(first, self.limits) }
+    }
+
+    /// Every offset below is given up: that of the oldest held frame, and [`Ring::next`] while empty. A sparse ring's frames
+    /// begin there or behind it.
     #[must_use]
     pub fn head(&self) -> u64 {
         self.head
@@ -52,7 +76,39 @@ impl Ring {
     /// Offset that the next appended frame will have.
     #[must_use]
     pub fn next(&self) -> u64 {
-        self.head + self.starts.len() as u64
+        match &self.sparse {
+            None => self.head + self.starts.len() as u64,
+            Some(sparse) => sparse.next,
+        }
+    }
+
+    /// How many frames are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// How many frames there are from one offset to another.
+    #[must_use]
+    pub fn count(&self, from: u64, to: u64) -> u64 {
+        (self.index(to) - self.index(from)) as u64
+    }
+
+    /// The offset of the newest frame.
+    #[must_use]
+    pub fn newest(&self) -> Option<u64> {
+        self.starts.len().checked_sub(1).map(|index| self.offset(index))
+    }
+
+    /// The offsets of the frames from one on.
+    pub fn offsets_from(&self, from: u64) -> impl Iterator<Item = u64> + use<'_> {
+        (self.index(from)..self.starts.len()).map(|index| self.offset(index))
+    }
+
+    /// Behind the first frame that is not below the offset.
+    #[must_use]
+    pub fn behind(&self, from: u64) -> u64 {
+        self.offset(self.index(from)) + 1
     }
 
     /// The limits that it was made with.
@@ -67,18 +123,42 @@ impl Ring {
     pub fn head_after(&self, frame_bytes: usize, young: u64) -> u64 {
         let kept_max = u64::from(self.limits.bytes).saturating_sub(frame_bytes as u64);
         let by_count = (self.starts.len() + 1).saturating_sub(self.limits.publications as usize);
-        let by_age = young.saturating_sub(self.head).min(self.starts.len() as u64) as usize;
+        let by_age = self.index(young.clamp(self.head, self.next()));
         let mut evicted = by_count.max(by_age);
         while self.starts.get(evicted).is_some_and(|start| self.tail - start > kept_max) {
             evicted += 1;
         }
-        self.head + evicted as u64
+        match (&self.sparse, evicted) {
+            (None, _) => self.head + evicted as u64,
+            (Some(_), 0) => self.head,
+            (Some(_), _) => self.offset(evicted - 1) + 1,
+        }
+    }
+
+    /// Appends a frame of this offset to a sparse ring, as [`Ring::append`]: what lies between is left out.
+    pub fn append_at(&mut self, offset: u64, frame: &[u8]) {
+        assert!(offset >= self.next(), "frames come in the order of their offsets");
+        self.append(frame, 0);
+        let sparse = self.sparse.as_mut().expect("only a sparse ring leaves out offsets");
+        sparse.offsets.push_back(offset);
+        sparse.next = offset + 1;
+    }
+
+    /// A sparse ring has all that it will have below `next`.
+    pub fn close_up_to(&mut self, next: u64) {
+        let sparse = self.sparse.as_mut().expect("only a sparse ring leaves out offsets");
+        assert!(next >= sparse.next, "a ring does not go back");
+        sparse.next = next;
     }
 
     /// Appends the frame of offset [`Ring::next`], giving up frames at the head as the limits demand, and all below `young`.
     pub fn append(&mut self, frame: &[u8], young: u64) {
         let head = self.head_after(frame.len(), young);
-        self.starts.drain(..(head - self.head) as usize);
+        let evicted = self.index(head);
+        self.starts.drain(..evicted);
+        if let Some(sparse) = &mut self.sparse {
+            sparse.offsets.drain(..evicted);
+        }
         self.head = head;
         let start = self.starts.front().copied().unwrap_or(self.tail);
         self.fit(start, (self.tail - start) as usize + frame.len());
@@ -112,7 +192,7 @@ impl Ring {
             return (self.next(), 0);
         }
         let index = self.starts.partition_point(|start| *start <= position) - 1;
-        (self.head + index as u64, (position - self.starts[index]) as usize)
+        (self.offset(index), (position - self.starts[index]) as usize)
     }
 
     /// Memory that the ring takes beside itself, in bytes.
@@ -123,8 +203,24 @@ impl Ring {
 
     /// Where the frame starts; for [`Ring::next`], where it will.
     fn start(&self, offset: u64) -> u64 {
-        let index = offset.checked_sub(self.head).expect("no one asks for a frame that the ring gave up") as usize;
+        let index = self.index(offset);
         if index == self.starts.len() { self.tail } else { self.starts[index] }
+    }
+
+    /// The place of the first frame that is not below the offset.
+    fn index(&self, offset: u64) -> usize {
+        let given_up = "no one asks for a frame that the ring gave up";
+        match &self.sparse {
+            None => offset.checked_sub(self.head).expect(given_up) as usize,
+            Some(sparse) => {
+                assert!(offset >= self.head, "{given_up}");
+                sparse.offsets.partition_point(|held| *held < offset)
+            }
+        }
+    }
+
+    fn offset(&self, index: usize) -> u64 {
+        self.sparse.as_ref().map_or_else(|| self.head + index as u64, |sparse| sparse.offsets[index])
     }
 
     /// Makes the buffer hold `bytes` from position `start` on: doubles it, or takes it down to what it may be.

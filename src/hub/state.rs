@@ -4,6 +4,7 @@
 
 use super::newest::Newest;
 use super::publication::Publication;
+use super::ring::Ring;
 use super::store::Topic;
 use super::{Encoder, Encoding};
 
@@ -42,15 +43,29 @@ impl Topic {
         self.newest.as_mut().map_or(0, |newest| newest.take_evicted())
     }
 
+    /// The encoding's ring, if it holds the frame.
+    fn ring_of(&self, encoding: Encoding, offset: u64) -> Option<&Ring> {
+        self.encoded(encoding).map(|encoded| &encoded.ring).filter(|ring| (ring.head()..ring.next()).contains(&offset))
+    }
+
+    /// From now on the newest is kept beside the ring, also where there are no keys.
+    pub(super) fn keep_newest(&mut self) {
+        if self.newest.is_none() {
+            let mut newest = Box::new(Newest::new(self.settings.keys_max));
+            if let Some(before) = self.log_newest() {
+                newest.replace(&self.publication(before), false);
+            }
+            self.newest = Some(newest);
+        }
+    }
+
     fn log_newest(&self) -> Option<u64> {
-        let log = self.log();
-        (log.head() < log.next()).then(|| log.next() - 1)
+        self.log().newest()
     }
 
     /// The frame of what is the newest of its key (or was, when this was taken): in its ring, or beside it.
     pub(super) fn frame(&self, encoding: Encoding, offset: u64) -> (&[u8], &[u8]) {
-        let ring = self.ring(encoding);
-        if offset >= ring.head() {
+        if let Some(ring) = self.ring_of(encoding, offset) {
             return ring.range(offset, 0, offset + 1);
         }
         let kept = self.newest.as_ref().and_then(|newest| newest.frame(encoding, offset));
@@ -59,8 +74,7 @@ impl Topic {
 
     /// Makes the frame of what is the newest of its key, where no ring holds it; gives its length.
     pub(super) fn make_frame(&mut self, encoding: Encoding, offset: u64, encoder: &mut dyn Encoder) -> usize {
-        let ring = self.ring(encoding);
-        if offset >= ring.head() {
+        if let Some(ring) = self.ring_of(encoding, offset) {
             return ring.len_bytes(offset, offset + 1);
         }
         let newest = self.newest.as_ref().expect("a ring holds the newest of a topic without keys");
@@ -81,11 +95,7 @@ impl Topic {
             if publication.marks.key.is_none() {
                 return;
             }
-            let mut newest = Box::new(Newest::new(self.settings.keys_max));
-            if let Some(before) = self.log_newest() {
-                newest.replace(&self.publication(before), false);
-            }
-            self.newest = Some(newest);
+            self.keep_newest();
         }
         let newest = self.newest.as_ref().expect("it was made above");
         let log = self.log();

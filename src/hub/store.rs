@@ -11,10 +11,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::newest::Newest;
+use super::patterns::{PatternId, Patterns};
 use super::publication::{Epoch, Marks, Payload, PayloadKind, Position, Publication};
 use super::ring::{Ring, RingLimits};
 use super::topic::TopicName;
 use super::{Encoder, Encoding};
+use crate::config::Slow;
 
 /// Names an open topic of one hub. Given again to another topic once it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +25,10 @@ pub struct TopicId(u32);
 impl TopicId {
     /// Of no topic.
     pub(super) const NONE: TopicId = TopicId(u32::MAX);
+
+    pub(super) fn from_index(index: u32) -> TopicId {
+        TopicId(index)
+    }
 
     /// For arrays beside the hub: small, dense.
     #[must_use]
@@ -81,6 +87,19 @@ impl Ingest {
     }
 }
 
+/// What patterns make of a topic.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// Those that it matches.
+    pub(super) patterns: Box<[PatternId]>,
+    /// Passing rows, in the order of their clients' slots; one a slot.
+    pub(super) rows: Vec<u32>,
+    /// How many of those are idle.
+    pub(super) idle: u32,
+    /// [`Patterns::members_at`] when every member that is to have a row had one that is not idle, if that is still so.
+    pub(super) whole_at: Option<u64>,
+}
+
 /// What the configuration says of a topic; shared by all that it says it of.
 #[derive(Clone, Copy, Debug)]
 pub struct TopicSettings {
@@ -90,6 +109,8 @@ pub struct TopicSettings {
     pub slow_lag_bytes: u32,
     /// ... or something older than this.
     pub slow_lag_ms: u32,
+    /// What happens to who cannot keep up and did not ask for anything.
+    pub slow_default: Slow,
     /// Its publications have keys.
     pub keyed: bool,
     /// Most keys whose newest publication is kept.
@@ -104,8 +125,14 @@ pub(super) struct Topic {
     pub(super) settings: Arc<TopicSettings>,
     /// How many members are noted: where it is all of them, publishing walks nobody.
     pub(super) noted: u32,
-    /// The subscriptions, in the order of their clients' slots.
+    /// The subscriptions by name, in the order of their clients' slots.
     pub(super) members: Vec<u32>,
+    /// The hub's stamp when it was last published on here; 0: never.
+    pub(super) stamp: u64,
+    /// What patterns make of it; none where none matched.
+    pub(super) heard: Option<Box<Heard>>,
+    /// When that was last looked up: [`Patterns::set_at`].
+    heard_at: u64,
     /// [`Encoding::Raw`].
     log: Encoded,
     ingests: VecDeque<Ingest>,
@@ -116,6 +143,10 @@ pub(super) struct Topic {
     derived: Vec<Encoded>,
     /// Once a publication has a key; of a topic without keys the newest is the log's newest.
     pub(super) newest: Option<Box<Newest>>,
+    /// Of a rate variant: the topic that it thins out.
+    pub(super) parent: Option<TopicId>,
+    /// It has variants.
+    pub(super) varied: bool,
 }
 
 impl Topic {
@@ -126,11 +157,16 @@ impl Topic {
             epoch: position.epoch,
             noted: 0,
             members: Vec::new(),
+            stamp: 0,
+            heard: None,
+            heard_at: 0,
             log: Encoded::new(Encoding::Raw, position.offset + 1, settings.ring),
             ingests: VecDeque::new(),
             marks: None,
             derived: Vec::new(),
             newest,
+            parent: None,
+            varied: false,
             settings,
         }
     }
@@ -154,6 +190,11 @@ impl Topic {
         }
     }
 
+    /// Whether its log holds a publication.
+    pub(super) fn holds_any(&self) -> bool {
+        self.log().head() < self.log().next()
+    }
+
     /// How many encodings there are frames of.
     pub(super) fn encodings(&self) -> usize {
         1 + self.derived.len()
@@ -171,7 +212,7 @@ impl Topic {
             return 0;
         }
         let old = self.ingests.iter().take_while(|ingest| ingest.unix_us() + age_us < unix_us).count();
-        self.log().head() + old as u64
+        self.log().offsets_from(self.log().head()).nth(old).unwrap_or(self.log().next())
     }
 
     /// The ring that a subscription in this encoding reads.
@@ -184,8 +225,13 @@ impl Topic {
         if encoding == Encoding::Raw {
             self.keep_leaving(publication, young, frame.len());
         }
+        let is_variant = self.parent.is_some();
         let encoded = self.encoded_mut(encoding).expect("frames are made for the encodings that are there");
-        encoded.ring.append(frame, young);
+        if is_variant {
+            encoded.ring.append_at(publication.offset, frame);
+        } else {
+            encoded.ring.append(frame, young);
+        }
         if encoding == Encoding::Raw {
             self.index(publication);
             if let Some(newest) = &mut self.newest {
@@ -200,7 +246,7 @@ impl Topic {
             self.ingests.reserve_exact(self.ingests.len().max(1));
         }
         self.ingests.push_back(Ingest::new(publication.unix_us, publication.payload.kind));
-        let held = (self.log.ring.next() - self.log.ring.head()) as usize;
+        let held = self.log.ring.held();
         self.ingests.drain(..self.ingests.len() - held);
         if publication.marks != Marks::default() {
             self.marks.get_or_insert_default().push_back((publication.offset, publication.marks.clone()));
@@ -210,6 +256,60 @@ impl Topic {
                 marks.pop_front();
             }
         }
+    }
+
+    /// Looks up which patterns it matches, where that may have changed.
+    pub(super) fn look_up(&mut self, patterns: &Patterns) {
+        if self.heard_at == patterns.set_at() {
+            return;
+        }
+        self.heard_at = patterns.set_at();
+        let matching = patterns.matching(self.name.as_str());
+        match &mut self.heard {
+            Some(heard) if matching.is_empty() => {
+                assert!(heard.rows.is_empty(), "passing rows are a pattern's members'");
+                self.heard = None;
+            }
+            None if matching.is_empty() => {}
+            heard => {
+                let heard = heard.get_or_insert_default();
+                heard.patterns = matching.into();
+                heard.whole_at = None;
+            }
+        }
+    }
+
+    /// The patterns that it matches.
+    pub(super) fn patterns(&self) -> &[PatternId] {
+        self.heard.as_ref().map_or(&[], |heard| &heard.patterns)
+    }
+
+    /// Whether its list of patterns is true.
+    pub(super) fn is_looked_up(&self, patterns: &Patterns) -> bool {
+        self.heard_at == patterns.set_at()
+    }
+
+    /// How many rows are to be noted.
+    pub(super) fn rows(&self) -> usize {
+        self.members.len() + self.heard.as_ref().map_or(0, |heard| heard.rows.len() - heard.idle as usize)
+    }
+
+    /// Before a publication: makes the rings of encodings in which only patterns' members will read it.
+    pub(super) fn expect_readers(&mut self, patterns: &Patterns) {
+        for number in 0..self.patterns().len() {
+            for (encoding, _) in &patterns.get(self.patterns()[number]).encodings {
+                if self.encoded(*encoding).is_none() {
+                    let encoded = Encoded::new(*encoding, self.log().next(), self.log.ring.limits());
+                    self.derived.reserve_exact(1);
+                    self.derived.push(encoded);
+                }
+            }
+        }
+    }
+
+    /// After it: drops those that nobody reads after all.
+    pub(super) fn drop_unread(&mut self) {
+        self.derived.retain(|encoded| encoded.subscriptions > 0);
     }
 
     /// Puts what is the newest (of each key, in offset order) into a fresh replica, whose position is that of the last one.
@@ -250,9 +350,16 @@ impl Topic {
         }
     }
 
+    /// A variant has all that it will have below `next`.
+    pub(super) fn close_up_to(&mut self, next: u64) {
+        self.log.ring.close_up_to(next);
+        self.derived.iter_mut().for_each(|encoded| encoded.ring.close_up_to(next));
+    }
+
     /// Counts a subscription in the encoding, and makes its ring hold all from `cursor` on that the limits allow.
     pub(super) fn acquire(&mut self, encoding: Encoding, cursor: u64, encoder: &mut dyn Encoder) {
-        let from = cursor.max(self.log().head());
+        // Who begins with what the interval under way brings is ahead of a variant.
+        let from = cursor.clamp(self.log().head(), self.log().next());
         let held = self.encoded(encoding);
         if held.is_none_or(|held| held.ring.head() > from) {
             let ring = self.transcode(encoding, from, encoder);
@@ -280,7 +387,7 @@ impl Topic {
 
     /// When a publication that the log holds came in, microseconds since 1970.
     pub(super) fn ingest_us(&self, offset: u64) -> u64 {
-        self.ingests[(offset - self.log().head()) as usize].unix_us()
+        self.ingests[self.log().count(self.log().head(), offset) as usize].unix_us()
     }
 
     /// The publication of this offset, which the log holds, or which is the newest of its key.
@@ -290,7 +397,7 @@ impl Topic {
         }
         let (one, two) = self.log().range(offset, 0, offset + 1);
         let frame = [one, two].concat();
-        let ingest = self.ingests[(offset - self.log().head()) as usize];
+        let ingest = self.ingests[self.log().count(self.log().head(), offset) as usize];
         // RFC 6455 5.2: the opcode is in the low four bits of the first byte (1 text, 2 binary); the low seven bits of the
         // second are the length, or 126 or 127 where it follows in two or eight bytes.
         let header_bytes = match frame[1] & 0x7f {
@@ -315,12 +422,15 @@ impl Topic {
 
     /// Makes an encoding's ring from the log, from this offset on.
     fn transcode(&self, encoding: Encoding, from: u64, encoder: &mut dyn Encoder) -> Ring {
-        let mut ring = Ring::new(from, self.log.ring.limits());
+        let mut ring = self.log.ring.another(from);
         let mut frame = Vec::new();
-        for offset in from..self.log().next() {
+        for offset in self.log().offsets_from(from) {
             frame.clear();
             encoder.encode(encoding, self.name.as_str(), self.epoch, &self.publication(offset), &mut frame);
-            ring.append(&frame, 0);
+            if self.parent.is_some() { ring.append_at(offset, &frame) } else { ring.append(&frame, 0) }
+        }
+        if self.parent.is_some() {
+            ring.close_up_to(self.log().next().max(from));
         }
         ring
     }
@@ -352,7 +462,14 @@ impl Topics {
 
     pub(super) fn open(&mut self, name: TopicName, settings: Arc<TopicSettings>, position: Position) -> TopicId {
         let topic = Some(Box::new(Topic::new(name.clone(), settings, position)));
-        let id = match self.free.pop() {
+        let id = self.put(topic);
+        let before = self.names.insert(name, id);
+        assert_eq!(before, None, "a topic is open once");
+        id
+    }
+
+    fn put(&mut self, topic: Option<Box<Topic>>) -> TopicId {
+        match self.free.pop() {
             Some(free) => {
                 self.topics[free as usize] = topic;
                 TopicId(free)
@@ -361,16 +478,27 @@ impl Topics {
                 self.topics.push(topic);
                 TopicId(u32::try_from(self.topics.len() - 1).expect("a shard's memory ends before four billion topics"))
             }
-        };
-        let before = self.names.insert(name, id);
-        assert_eq!(before, None, "a topic is open once");
-        id
+        }
+    }
+
+    /// Opens a rate variant of a topic; it is found by its number only.
+    pub(super) fn open_variant(&mut self, parent: TopicId) -> TopicId {
+        let of = self.get_mut(parent);
+        of.varied = true;
+        let (ring, next) = (of.settings.ring, of.log().next());
+        let position = Position { epoch: of.epoch, offset: next - 1 };
+        let mut variant = Topic::new(of.name.clone(), of.settings.clone(), position);
+        variant.parent = Some(parent);
+        variant.log.ring = Ring::sparse(next, ring);
+        self.put(Some(Box::new(variant)))
     }
 
     pub(super) fn close(&mut self, id: TopicId) {
         let topic = self.topics[id.index()].take().expect("only an open topic is closed");
-        assert!(topic.members.is_empty(), "a topic with members stays open");
-        self.names.remove(&topic.name);
+        assert!(topic.rows() == 0, "a topic with members stays open");
+        if topic.parent.is_none() {
+            self.names.remove(&topic.name);
+        }
         self.free.push(id.0);
     }
 
@@ -386,7 +514,22 @@ impl Topics {
         self.names.len()
     }
 
+    /// One more than the highest number given out so far.
+    pub(super) fn numbers(&self) -> u32 {
+        self.topics.len() as u32
+    }
+
+    /// Whether a topic of this number is open that has a name.
+    pub(super) fn is_open(&self, id: TopicId) -> bool {
+        let topic = self.topics.get(id.index()).and_then(Option::as_ref);
+        topic.is_some_and(|topic| topic.parent.is_none())
+    }
+
     pub(super) fn ids(&self) -> impl Iterator<Item = TopicId> {
-        self.topics.iter().enumerate().filter(|(_, topic)| topic.is_some()).map(|(index, _)| TopicId(index as u32))
+        self.topics
+            .iter()
+            .enumerate()
+            .filter(|(_, topic)| topic.as_ref().is_some_and(|topic| topic.parent.is_none()))
+            .map(|(index, _)| TopicId(index as u32))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Without: requests and replies, rights, limits on how many.
 
-use super::registry::{Mode, Rest, Terms, Walk};
+use super::registry::{Kind, Mode, Rest, Terms, Walk};
 use super::store::TopicId;
 use super::{Encoder, Encoding, Hub};
 
@@ -39,10 +39,19 @@ pub enum HubError {
         /// Offset of the oldest publication held in this encoding.
         oldest: u64,
     },
+    /// A pattern has brought the topic to the client already, as far as it is now: a subscription by name goes on from there.
+    #[error("a pattern brought this topic already: offset {next} follows, not what is after {after}")]
+    Heard {
+        /// What was asked for.
+        after: u64,
+        /// Offset of the publication that is sent next.
+        next: u64,
+    },
 }
 
 impl Hub {
-    /// Subscribes the client in `slot` (small, dense numbers) to a topic.
+    /// Subscribes the client in `slot` (small, dense numbers) to a topic. Where a pattern has brought it that already, the
+    /// subscription goes on from there, with [`Start::Newest`] too.
     ///
     /// # Errors
     /// See [`HubError`]; nothing is changed then.
@@ -52,7 +61,7 @@ impl Hub {
         id: TopicId,
         encoding: Encoding,
         terms: Terms,
-        start: Start,
+        mut start: Start,
         encoder: &mut dyn Encoder,
     ) -> Result<(), HubError> {
         let own = if terms.timed { encoding.timed() } else { encoding };
@@ -61,8 +70,23 @@ impl Hub {
         let Err(place) = self.registry.place_among(&topic.members, slot) else {
             return Err(HubError::Subscribed);
         };
-        let (head, next) = (topic.log().head(), topic.log().next());
-        let snapshot = start == Start::Newest && topic.is_keyed() && next > 1;
+        let parent = topic.parent;
+        // A variant is behind its parent by what the interval under way had.
+        let next = parent.map_or_else(|| self.topics.get(id).log().next(), |parent| self.topics.get(parent).log().next());
+        let head = self.topics.get(id).log().head();
+        if parent.is_none() {
+            if let Some(heard) = self.next_heard(slot, id) {
+                start = Start::After(self.start_heard(heard, start, next - 1)? - 1);
+            }
+            if self.name_passing(slot, id, encoding, terms, encoder) {
+                return Ok(());
+            }
+        }
+        if let Some(parent) = parent {
+            self.thin_out(slot, parent);
+        }
+        let topic = self.topics.get_mut(id);
+        let snapshot = start == Start::Newest && (topic.is_keyed() || parent.is_some()) && next > 1;
         let cursor = match start {
             Start::Live => next,
             // Before it come the newest of each key, one by one.
@@ -77,7 +101,7 @@ impl Hub {
             topic.release(own);
             return Err(HubError::NotHeld { after: cursor - 1, oldest });
         }
-        let subscription = self.registry.add(slot, id, encoding, terms, if snapshot { 1 } else { cursor });
+        let subscription = self.registry.add(Kind::Name, slot, id, encoding, terms, if snapshot { 1 } else { cursor });
         topic.members.insert(place, subscription);
         if snapshot {
             self.registry.set_mode(subscription, Mode::Snapshot, Walk { end: next - 1, ..Walk::default() });
@@ -89,13 +113,13 @@ impl Hub {
         Ok(())
     }
 
-    /// Whether the client is subscribed to the topic.
+    /// Whether the client is subscribed to the topic by its name.
     #[must_use]
     pub fn is_subscribed(&self, slot: u32, topic: TopicId) -> bool {
         self.registry.place_among(&self.topics.get(topic).members, slot).is_ok()
     }
 
-    /// What the client asked for beside the topic; `None` where it is not subscribed.
+    /// What the client asked for beside the topic; `None` where it is not subscribed to it by name.
     #[must_use]
     pub fn terms(&self, slot: u32, topic: TopicId) -> Option<Terms> {
         let members = &self.topics.get(topic).members;
@@ -103,17 +127,31 @@ impl Hub {
         Some(self.registry.get(members[place]).terms())
     }
 
-    /// Ends a subscription; false where there is none. A frame that the client is inside of is still owed to it
-    /// ([`Hub::torn`]).
-    pub fn unsubscribe(&mut self, slot: u32, topic: TopicId) -> bool {
+    /// The client's subscription of a topic, at whatever rate: the topic or its variant, and the terms.
+    #[must_use]
+    pub fn held(&self, slot: u32, topic: TopicId) -> Option<(TopicId, Terms)> {
+        let variants = self.variants(topic).iter().map(|(_, variant)| *variant);
+        std::iter::once(topic).chain(variants).find_map(|topic| Some((topic, self.terms(slot, topic)?)))
+    }
+
+    /// Ends a subscription by name; false where there is none. A frame that the client is inside of is still owed to it
+    /// ([`Hub::torn`]). Where a pattern of the client matches, that goes on with what it lacks.
+    pub fn unsubscribe(&mut self, slot: u32, topic: TopicId, encoder: &mut dyn Encoder) -> bool {
         self.assert_nothing_taken_by(slot);
         let members = &self.topics.get(topic).members;
         let Ok(place) = self.registry.place_among(members, slot) else {
             return false;
         };
         let subscription = members[place];
+        let parent = self.topics.get(topic).parent;
+        if parent.is_none() && self.unname(slot, subscription, encoder) {
+            return true;
+        }
         self.copy_rest_of(slot, Some(subscription));
         self.drop_subscription(subscription);
+        if let Some(parent) = parent {
+            self.thin_out(slot, parent);
+        }
         true
     }
 
@@ -144,25 +182,31 @@ impl Hub {
         self.registry.due.unblock(slot);
     }
 
-    /// The client's topics in the order subscribed, each with the offset of the first publication not wholly sent.
+    /// The topics that the client named, in the order subscribed, each with the offset of the first publication not wholly sent.
     pub fn subscriptions(&self, slot: u32) -> impl Iterator<Item = (TopicId, u64)> {
-        self.registry.of_client(slot).map(|id| {
+        self.by_name(slot).map(|id| {
             let subscription = self.registry.get(id);
             (subscription.topic, subscription.cursor)
         })
     }
 
-    /// How far the client is in each of its topics, in the order subscribed: the offset of the last publication that is sent,
-    /// or whose rest will be the next that is sent.
+    /// How far the client is in each topic that it named, in the order subscribed: the offset of the last publication that is
+    /// sent, or whose rest will be the next that is sent.
     pub fn positions(&self, slot: u32) -> impl Iterator<Item = (TopicId, u64)> {
-        let inside = match self.registry.client(slot).map(|client| &client.rest) {
-            Some(Rest::InRing { subscription, .. }) => Some(*subscription),
-            _ => None,
-        };
-        self.registry.of_client(slot).map(move |id| {
+        self.by_name(slot).map(move |id| {
             let subscription = self.registry.get(id);
-            (subscription.topic, subscription.cursor - u64::from(inside != Some(id)))
+            (subscription.topic, subscription.cursor - u64::from(!self.is_inside(slot, id)))
         })
+    }
+
+    fn by_name(&self, slot: u32) -> impl Iterator<Item = u32> {
+        self.registry.of_client(slot).filter(|id| self.registry.get(*id).kind == Kind::Name)
+    }
+
+    /// Whether the client is inside a frame of this subscription, whose rest is in the ring.
+    pub(super) fn is_inside(&self, slot: u32, id: u32) -> bool {
+        let rest = self.registry.client(slot).map(|client| &client.rest);
+        matches!(rest, Some(Rest::InRing { subscription, .. }) if *subscription == id)
     }
 
     /// Changes the encoding of all the client's subscriptions, from their cursors on.
@@ -171,17 +215,11 @@ impl Hub {
         self.copy_rest_of(slot, None);
         let ids: Vec<u32> = self.registry.of_client(slot).collect();
         for id in ids {
-            let subscription = self.registry.get_mut(id);
-            let before = subscription.set_encoding(encoding);
-            if before != subscription.encoding() {
-                let topic = self.topics.get_mut(subscription.topic);
-                topic.acquire(subscription.encoding(), subscription.cursor, encoder);
-                topic.release(before);
-            }
+            self.switch(id, encoding, self.registry.get(id).terms(), encoder);
         }
     }
 
-    fn assert_nothing_taken_by(&self, slot: u32) {
+    pub(super) fn assert_nothing_taken_by(&self, slot: u32) {
         let taken = self.registry.client(slot).map_or(0, |client| client.taken);
         assert_eq!(taken, 0, "a client's spans are advanced before its subscriptions end");
     }
@@ -197,9 +235,16 @@ impl Hub {
     }
 
     /// Drops one subscription. The client is not inside a frame of it.
-    fn drop_subscription(&mut self, id: u32) {
+    pub(super) fn drop_subscription(&mut self, id: u32) {
         let subscription = self.registry.get(id);
+        if subscription.kind.is_pattern() {
+            return self.drop_pattern(id);
+        }
         let topic = self.topics.get_mut(subscription.topic);
+        if subscription.kind == Kind::Passing {
+            topic.noted -= u32::from(self.registry.unlink_due(id));
+            return self.retire(id);
+        }
         let place = self.registry.place_among(&topic.members, subscription.slot);
         topic.members.remove(place.expect("a subscription's client is a member of its topic"));
         topic.release(subscription.encoding());

@@ -1,10 +1,12 @@
 //! The hub as the shard uses it; random operations against its naive twin are in [`random`].
 
+mod patterns;
 mod random;
 mod slow;
 mod twin;
 
 use super::*;
+use crate::config::Slow;
 use twin::{TestEncoder, open, publication};
 
 const ROOMY: RingLimits = RingLimits { publications: 1000, bytes: 1 << 20, age_ms: 0 };
@@ -83,7 +85,7 @@ fn the_rest_of_a_torn_frame_leads_the_next_visit_and_can_be_taken_alone() {
     assert_eq!(hub.torn(0), Some(TornRest { bytes: 3, place: TornPlace::Ring }));
     assert_eq!(visit(&mut hub, 0, 0, 1), Ok("rst".into()));
     assert_eq!(visit(&mut hub, 0, ALL, 0), Ok("st#second".into()));
-    hub.unsubscribe(0, a);
+    hub.unsubscribe(0, a, &mut TestEncoder);
     assert_eq!(hub.torn(0), Some(TornRest { bytes: 2, place: TornPlace::Copied }));
     assert_eq!(visit(&mut hub, 0, ALL, 1), Ok("st".into()));
     assert_eq!(hub.due().next_from(0), Some(0));
@@ -170,12 +172,12 @@ fn what_cannot_be_subscribed_says_why() {
 }
 
 #[test]
-fn a_quiet_topic_costs_about_600_bytes() {
+fn a_quiet_topic_costs_about_650_bytes() {
     let mut hub = Hub::new(0);
     let a = open(&mut hub, "market.trades.BTC-USD", RingLimits { publications: 4096, bytes: 1 << 20, age_ms: 0 }, 0);
     publish(&mut hub, a, &"x".repeat(200));
     // With its word and its entry in the map by name, which is at worst just above half of 7/8 full.
     let named = size_of::<usize>() + (size_of::<(TopicName, TopicId)>() + 1) * 16 / 7;
     let bytes = hub.topics.get(a).held_bytes() + named;
-    assert!(bytes <= 640, "{bytes} bytes");
+    assert!(bytes <= 690, "{bytes} bytes");
 }

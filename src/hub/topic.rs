@@ -37,7 +37,7 @@ pub enum TopicNameError {
         at: usize,
     },
     /// A well-formed pattern where a name is wanted.
-    #[error("patterns are not supported yet (a wildcard at byte {at}): name the topic")]
+    #[error("a pattern stands for many topics (a wildcard at byte {at}): name one topic")]
     Pattern {
         /// Where the first wildcard stands, in bytes from the start.
         at: usize,
@@ -88,9 +88,17 @@ impl fmt::Display for TopicName {
     }
 }
 
-/// A topic name, or one with `*` for one whole level or `>` as the last level for one or more (NATS' rules).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(Box<str>);
+/// A topic name, or one with `*` for one whole level or `>` as the last level for one or more (NATS' rules). Cheap to clone,
+/// shared between threads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pattern(Arc<str>);
+
+/// So that a map by pattern is asked with plain text.
+impl Borrow<str> for Pattern {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Pattern {
     /// Checks and takes a pattern; a plain name is one too.
@@ -117,10 +125,69 @@ impl Pattern {
         levels.next().is_none()
     }
 
+    /// Whether some topic is one of these and of the other's.
+    #[must_use]
+    pub fn overlaps(&self, other: &Pattern) -> bool {
+        let (mut ours, mut others) = (self.0.split('.'), other.0.split('.'));
+        loop {
+            match (ours.next(), others.next()) {
+                (None, None) | (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+                (None, _) | (_, None) => return false,
+                (Some(our), Some(other)) if our != "*" && other != "*" && our != other => return false,
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether all of the other's topics are of these.
+    #[must_use]
+    pub fn covers(&self, other: &Pattern) -> bool {
+        let (mut ours, mut others) = (self.0.split('.'), other.0.split('.'));
+        loop {
+            match (ours.next(), others.next()) {
+                (None, None) | (Some(">"), Some(_)) => return true,
+                (Some("*"), Some(other)) if other != ">" => {}
+                (Some(our), Some(other)) if our == other => {}
+                _ => return false,
+            }
+        }
+    }
+
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// What a stream names: one topic, or all that match a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// One topic.
+    Topic(TopicName),
+    /// All that match.
+    Pattern(Pattern),
+}
+
+impl Subject {
+    /// Checks and takes a name or a pattern.
+    ///
+    /// # Errors
+    /// See [`TopicNameError`].
+    pub fn parse(text: &str) -> Result<Subject, TopicNameError> {
+        Ok(match check(text)? {
+            None => Subject::Topic(TopicName(text.into())),
+            Some(_) => Subject::Pattern(Pattern(text.into())),
+        })
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Subject::Topic(name) => name.as_str(),
+            Subject::Pattern(pattern) => pattern.as_str(),
+        }
     }
 }
 
@@ -231,7 +298,7 @@ mod tests {
     fn errors_are_sentences() {
         let said = |text: &str| TopicName::parse(text).expect_err("a bad name").to_string();
         assert_eq!(said("a/b"), "a topic name cannot hold '/' (at byte 1)");
-        assert_eq!(said("a.*"), "patterns are not supported yet (a wildcard at byte 2): name the topic");
+        assert_eq!(said("a.*"), "a pattern stands for many topics (a wildcard at byte 2): name one topic");
     }
 
     #[test]

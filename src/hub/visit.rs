@@ -231,6 +231,7 @@ impl Hub {
                 Ok(true) => {
                     self.registry.pop_noted(slot);
                     self.topics.get_mut(self.registry.get(id).topic).noted -= 1;
+                    self.settle_passing(id);
                 }
                 Ok(false) => break,
                 Err(fallen) => {
@@ -260,10 +261,10 @@ impl Hub {
             return (rest.unsent(), &[]);
         }
         let subscription = self.registry.get(span.subscription);
-        let topic = self.topics.get(subscription.topic);
         if span.newest {
-            return topic.frame(subscription.encoding(), span.from);
+            return self.topics.get(self.view(span.subscription)).frame(subscription.encoding(), span.from);
         }
+        let topic = self.topics.get(subscription.topic);
         let ring = topic.ring(subscription.encoding());
         ring.range(span.from, span.skip_bytes as usize, span.to)
     }
@@ -310,10 +311,13 @@ impl Hub {
                 sent => Rest::InRing { subscription: span.subscription, sent },
             };
         }
+        let ended = encoded.ring.count(span.from, cursor);
         if cursor < next {
             topic.noted += u32::from(self.registry.note(span.subscription));
+        } else {
+            self.settle_passing(span.subscription);
         }
-        cursor - span.from
+        ended
     }
 
     /// Whether a subscription of the client fell off its ring's head and is to be closed for it, without visiting it. `tells`:
@@ -406,19 +410,20 @@ impl Hub {
         let ring = self.topics.get(subscription.topic).ring(subscription.encoding());
         let from = subscription.cursor + u64::from(visit.torn == id);
         let next = ring.next();
-        if from == next {
+        let all = if from < next { ring.len_bytes(from, next) } else { 0 };
+        if all == 0 {
             return true;
         }
         let is_first = spans.len() == visit.spans_before;
-        let (to, bytes) = match ring.len_bytes(from, next) {
-            all if all <= visit.bytes_left => (next, all),
-            _ => {
-                let (to, _) = ring.offset_at(from, visit.bytes_left);
-                let to = if to == from && is_first { from + 1 } else { to };
-                (to, ring.len_bytes(from, to))
-            }
+        let (to, bytes) = if all <= visit.bytes_left {
+            (next, all)
+        } else {
+            let (to, _) = ring.offset_at(from, visit.bytes_left);
+            let is_nothing = ring.count(from, to) == 0;
+            let to = if is_nothing && is_first { ring.behind(from) } else { to };
+            (to, ring.len_bytes(from, to))
         };
-        if to == from {
+        if bytes == 0 {
             return false;
         }
         visit.bytes_left = visit.bytes_left.saturating_sub(bytes);

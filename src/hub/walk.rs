@@ -110,9 +110,9 @@ impl Hub {
         notices: &mut Vec<Notice>,
     ) -> bool {
         let (subscription, end) = (self.registry.get(id), self.registry.walk_end(id));
-        let (topic_id, encoding, mut at) = (subscription.topic, subscription.encoding(), subscription.cursor);
+        let (encoding, mut at) = (subscription.encoding(), subscription.cursor);
         let removals = subscription.mode == Mode::Conflated;
-        let topic = self.topics.get_mut(topic_id);
+        let topic = self.topics.get_mut(self.view(id));
         let has_all = loop {
             let Some(offset) = topic.next_newest(at, removals).filter(|offset| *offset <= end) else { break true };
             let bytes = topic.make_frame(encoding, offset, encoder);
@@ -128,6 +128,13 @@ impl Hub {
             notices.extend(self.account(id, to));
         }
         has_all
+    }
+
+    /// The topic whose newest a subscription walks over: a snapshot for a rate variant is its parent's.
+    pub(super) fn view(&self, id: u32) -> TopicId {
+        let subscription = self.registry.get(id);
+        let parent = self.topics.get(subscription.topic).parent.filter(|_| subscription.mode == Mode::Snapshot);
+        parent.unwrap_or(subscription.topic)
     }
 
     /// The newest below `to` are taken: gives how many more of those below will not be sent.
@@ -165,6 +172,8 @@ impl Hub {
         let topic = self.topics.get_mut(topic_id);
         if self.registry.get(id).cursor < topic.log().next() {
             topic.noted += u32::from(self.registry.note(id));
+        } else {
+            self.settle_passing(id);
         }
         u64::from(whole)
     }
@@ -172,11 +181,14 @@ impl Hub {
     /// The client is inside the frame now. Where no ring holds it, its rest is the client's own.
     fn tear(&mut self, slot: u32, span: &Span, bytes_sent: usize) {
         let id = span.subscription;
-        let (topic, encoding) = (self.registry.get(id).topic, self.registry.get(id).encoding());
-        let topic = self.topics.get_mut(topic);
+        let (topic, view, encoding) = (self.registry.get(id).topic, self.view(id), self.registry.get(id).encoding());
+        let is_own = topic == view;
+        let topic = self.topics.get_mut(view);
         let sent = span.skip_bytes as usize + bytes_sent;
-        let encoded = topic.encoded_mut(encoding).expect("an encoding that someone is subscribed in has its ring");
-        if span.from >= encoded.ring.head() {
+        if is_own
+            && let Some(encoded) = topic.encoded_mut(encoding)
+            && span.from >= encoded.ring.head()
+        {
             if span.skip_bytes == 0 {
                 encoded.add_torn(slot, span.from);
             }
@@ -193,7 +205,7 @@ impl Hub {
     /// A snapshot that has been sent, and a slow subscriber that lacks nothing, read the ring from now on.
     pub(super) fn end_walk(&mut self, id: u32) {
         let subscription = self.registry.get(id);
-        let (cursor, topic) = (subscription.cursor, self.topics.get(subscription.topic));
+        let (cursor, topic) = (subscription.cursor, self.topics.get(self.view(id)));
         let end = match subscription.mode {
             Mode::Log => return,
             Mode::Conflated => topic.log().next() - 1,

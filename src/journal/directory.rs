@@ -13,6 +13,8 @@ use super::records::Ending;
 use super::segment::{self, Segment};
 use crate::hub::{Position, Publication, TopicName};
 
+/// A topic's file with the newest position that may have been told.
+pub(super) const NEWEST: &str = "newest";
 /// Where topics' directories lie.
 const TOPICS: &str = "topics";
 
@@ -122,19 +124,29 @@ impl Directory {
         let files = segments.iter().map(|(_, path, _)| path.clone()).collect();
         let known = segments.into_iter().filter_map(|(_, path, header)| Some((path, header?))).collect::<Vec<_>>();
         let mut found = Found { topic: topic.clone(), position: None, recent: Vec::new(), files, next_number };
-        if let Some((path, header)) = known.last() {
-            match self.judge(path, header)? {
+        let lost = match known.last() {
+            Some((path, header)) => match self.judge(path, header)? {
                 Ok(newest) => {
                     found.position = Some(Position { epoch: header.epoch, offset: newest });
                     found.recent = recent(&known, newest, wanted)?;
+                    None
                 }
-                Err(why) => tracing::warn!(
-                    %topic,
-                    "the journal may have lost publications that were delivered ({why}): its positions are not gone on with, a new epoch begins"
-                ),
-            }
+                Err(why) => Some(why),
+            },
+            None => self.told(topic).map(|told| format!("its files are gone, and {}:{} was told", told.epoch, told.offset)),
+        };
+        if let Some(why) = lost {
+            tracing::warn!(
+                %topic,
+                "the journal may have lost publications that were delivered ({why}): its positions are not gone on with, a new epoch begins"
+            );
         }
         Ok(found)
+    }
+
+    /// The newest position that may have been told.
+    fn told(&self, topic: &TopicName) -> Option<Position> {
+        fs::read(self.of_topic(topic).join(NEWEST)).ok().and_then(|bytes| format::read_newest(&bytes))
     }
 
     /// The newest offset of the newest segment, made to end in order; or why it cannot be trusted.
@@ -149,6 +161,10 @@ impl Directory {
             }
         }
         let newest = segment.newest();
+        if let Some(told) = self.told(&header.topic).filter(|told| told.epoch != header.epoch || told.offset > newest) {
+            let (epoch, offset) = (told.epoch, told.offset);
+            return Ok(Err(format!("{} ends at offset {newest}, and {epoch}:{offset} was told", path.display())));
+        }
         match segment.ending() {
             Ending::Closed => Ok(Ok(newest)),
             _ if header.boot != self.boot => {

@@ -22,6 +22,9 @@
 //! | key length, 0 | 1 + 1 | |
 //! | body | | how many messages were lost (8, where flagged), key, payload |
 //!
+//! Beside the segments a file `newest` names the newest position that may have been told, so that a segment whose end is missing is found out
+//! whatever took it.
+//!
 //! Without: files. The head has a checksum of its own, so that a length is to be trusted before its bytes are there: a record whose
 //! head is right and whose body ends with the file was cut off, all else that is wrong is rot.
 
@@ -187,6 +190,31 @@ pub fn put_publication(publication: &Publication, out: &mut Vec<u8>) {
 /// Appends the end of a segment that is closed in order; `newest` is the position that it ends at.
 pub fn put_closed(newest: Position, out: &mut Vec<u8>) {
     put_record(newest.offset, 0, [KIND_CLOSED, 0, 0, 0], &[], out);
+}
+
+/// Bytes of a topic's newest position, in a file of its own.
+pub const NEWEST_BYTES: usize = 32;
+
+/// A topic's newest position: offset, epoch, zeros, CRC-32.
+#[must_use]
+pub fn newest(position: Position) -> [u8; NEWEST_BYTES] {
+    let mut bytes = [0; NEWEST_BYTES];
+    let epoch = position.epoch.as_str().as_bytes();
+    bytes[..8].copy_from_slice(&position.offset.to_le_bytes());
+    bytes[8..8 + epoch.len()].copy_from_slice(epoch);
+    let checksum = crc32fast::hash(&bytes[..28]);
+    bytes[28..].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// Reads what [`newest`] gives; `None` where it is damaged.
+#[must_use]
+pub fn read_newest(bytes: &[u8]) -> Option<Position> {
+    if bytes.len() != NEWEST_BYTES || crc32fast::hash(&bytes[..28]) != u32_at(bytes, 28) {
+        return None;
+    }
+    let epoch = std::str::from_utf8(&bytes[8..24]).ok()?.trim_end_matches('\0');
+    Some(Position { epoch: Epoch::parse(epoch)?, offset: u64_at(bytes, 0) })
 }
 
 fn put_record(offset: u64, unix_us: u64, about: [u8; 4], body: &[u8], out: &mut Vec<u8>) {

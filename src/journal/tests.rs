@@ -230,6 +230,25 @@ fn where_the_tail_may_be_lost_a_new_count_begins() {
     place.check(BOOT, None, &[]);
 }
 
+/// Whatever took the end of a file, in the same start of the machine too.
+#[test]
+fn a_position_that_was_told_and_is_missing_is_found_out() {
+    let place = Place::new();
+    let told = |epoch, offset| fs::write(place.of_topic().join("newest"), format::newest(Position { epoch, offset }));
+    for closed in [true, false] {
+        place.put(1, &segment(1, BOOT, &run(1, 3), closed));
+        for (offset, newest) in [(2, Some(3)), (3, Some(3)), (4, None)] {
+            told(epoch(), offset).expect("it can be written");
+            place.check(BOOT, newest, if newest.is_some() { &[1, 2, 3] } else { &[] });
+        }
+        told(Epoch::from_number(78), 1).expect("it can be written");
+        place.check(BOOT, None, &[]);
+        // What cannot be read says nothing.
+        fs::write(place.of_topic().join("newest"), [0; 32]).expect("it can be written");
+        place.check(BOOT, Some(3), &[1, 2, 3]);
+    }
+}
+
 #[test]
 fn a_segment_ends_where_the_next_begins() {
     let place = Place::new();
@@ -296,11 +315,12 @@ async fn append(writer: &mut Writer, offset: &mut u64, count: u64) {
         let some = left.min(7);
         let mut records = Vec::new();
         let before = Position { epoch: epoch(), offset: *offset };
+        let last = *offset + some;
         for _ in 0..some {
             *offset += 1;
             format::put_publication(&plain(*offset), &mut records);
         }
-        writer.append(Batch { before, records, unix_us: 9 }).await.expect("there is room");
+        writer.append(Batch { before, last, records, unix_us: 9 }).await.expect("there is room");
         left -= some;
     }
 }
@@ -324,6 +344,8 @@ fn segments_are_rotated_and_only_so_many_kept() {
             assert!(held_bytes(&place.of_topic()) <= SETTINGS.keep_bytes, "{} bytes", held_bytes(&place.of_topic()));
             writer.close(Position { epoch: epoch(), offset }).await.expect("it can be closed");
         }
+        let newest = fs::read(place.of_topic().join("newest")).expect("it is there");
+        assert_eq!(format::read_newest(&newest), Some(Position { epoch: epoch(), offset: 1500 }));
         let found = place.find(OTHER, ALL);
         let held = offsets(&found);
         assert!(held.len() > 100, "{held:?}");

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio_uring::fs::{File, OpenOptions};
 
+use super::directory::NEWEST;
 use super::format::{self, BootId, Header};
 use super::segment;
 use crate::config::{JournalFlush, JournalFull, TopicJournal};
@@ -25,6 +26,8 @@ pub struct Writer {
     boot: BootId,
     settings: TopicJournal,
     segment: Option<Open>,
+    /// The file that names the newest position; opened with the first segment.
+    newest: Option<File>,
     next_number: u64,
     /// Oldest first.
     finished: VecDeque<Finished>,
@@ -52,6 +55,8 @@ struct Finished {
 pub struct Batch {
     /// The position before them.
     pub before: Position,
+    /// The offset of the last.
+    pub last: u64,
     /// Their records.
     pub records: Vec<u8>,
     /// The time, microseconds since 1970.
@@ -73,7 +78,7 @@ impl Writer {
             let about = std::fs::metadata(&path).ok()?;
             Some(Finished { path, bytes: about.len(), ended: about.modified().ok()? })
         });
-        Writer { topic, directory, boot, settings, segment: None, next_number, finished: finished.collect() }
+        Writer { topic, directory, boot, settings, segment: None, newest: None, next_number, finished: finished.collect() }
     }
 
     /// Appends a batch.
@@ -107,12 +112,16 @@ impl Writer {
         }
         let open = self.segment.as_ref().expect("it was just begun");
         let (file, at) = (open.file.clone(), open.bytes);
-        let Batch { before, records, unix_us } = batch;
+        let Batch { before, last, records, unix_us } = batch;
         let (result, records) = file.write_all_at(records, at).await;
-        let batch = Batch { before, records, unix_us };
+        let batch = Batch { before, last, records, unix_us };
         let synced = match result {
             Ok(()) if self.settings.flush == JournalFlush::Always => file.sync_data().await.map_err(|error| (error, true)),
             result => result.map_err(|error| (error, false)),
+        };
+        let synced = match synced {
+            Ok(()) => self.note_newest(Position { offset: last, ..before }).await.map_err(|error| (error, false)),
+            failed => failed,
         };
         let open = self.segment.as_mut().expect("it is still there");
         let Err((error, is_sync)) = synced else {
@@ -133,6 +142,10 @@ impl Writer {
             return Ok(());
         }
         std::fs::create_dir_all(&self.directory)?;
+        if self.newest.is_none() {
+            let path = self.directory.join(NEWEST);
+            self.newest = Some(OpenOptions::new().write(true).create(true).open(path).await?);
+        }
         let path = self.directory.join(segment::file_name(self.next_number));
         let Position { epoch, offset } = batch.before;
         let header = Header { topic: self.topic.clone(), epoch, first: offset + 1, created_us: batch.unix_us, boot: self.boot };
@@ -154,6 +167,12 @@ impl Writer {
         self.segment = Some(Open { file: Rc::new(file), path, bytes: header_bytes, header_bytes });
         self.forget_surplus();
         Ok(())
+    }
+
+    /// Names the newest position, before it is told. It need not be on disk: what it finds out it finds out while it is there.
+    async fn note_newest(&self, newest: Position) -> io::Result<()> {
+        let file = self.newest.as_ref().expect("it is opened with the first segment");
+        file.write_all_at(format::newest(newest).to_vec(), 0).await.0
     }
 
     /// The file, its name in the topic's directory, and that one's name in turn.

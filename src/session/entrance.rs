@@ -297,7 +297,7 @@ impl Door<'_> {
         })?;
         let (role, streams) = match wanted {
             Target::Sse { streams } => return self.events(streams),
-            Target::Subscriber { combined, streams } => (Role::Subscriber { combined, events: false }, streams),
+            Target::Subscriber { combined, streams } => (Role::Subscriber { combined, events: false, heartbeat: false }, streams),
             Target::PublisherOne(topic) => (Role::PublisherOne(Box::new(topic)), Vec::new()),
             Target::PublisherMany => (Role::PublisherMany, Vec::new()),
             Target::Echo if self.rules.echo => (Role::Echo, Vec::new()),
@@ -336,7 +336,7 @@ impl Door<'_> {
 
     fn check_count(&self, streams: &[Stream]) -> Result<(), Refusal> {
         // The same stream twice is one subscription.
-        let distinct: HashSet<&str> = streams.iter().map(|stream| stream.topic.as_str()).collect();
+        let distinct: HashSet<&str> = streams.iter().map(|stream| stream.subject.as_str()).collect();
         let max = self.rules.limits.subscriptions_max;
         if distinct.len() <= max as usize {
             return Ok(());

@@ -99,9 +99,9 @@ impl Session {
         self.messages_in += 1;
         let now_us = moment.now_us;
         match role {
-            Role::Subscriber { combined, events } => {
-                let mut properties = Properties { combined, events };
-                self.handle_request(message, &mut properties, rules, moment)
+            Role::Subscriber { combined, events, heartbeat } => {
+                let properties = Properties { combined: *combined, events: *events, heartbeat: *heartbeat };
+                self.handle_request(message, properties, rules, moment)
             }
             Role::Echo => {
                 if self.may_ask(rules, now_us) {
@@ -135,13 +135,7 @@ impl Session {
         self.messages_out += 1;
     }
 
-    fn handle_request(
-        &mut self,
-        message: Message<'_>,
-        properties: &mut Properties<'_>,
-        rules: &Rules,
-        moment: Moment,
-    ) -> Option<Effect> {
+    fn handle_request(&mut self, message: Message<'_>, properties: Properties, rules: &Rules, moment: Moment) -> Option<Effect> {
         let now_us = moment.now_us;
         if message.kind == MessageKind::Binary {
             self.close(CloseCode::UNSUPPORTED, "requests are text messages", CloseClass::Policy, now_us);
@@ -181,21 +175,23 @@ impl Session {
             Command::Ping => self.answer(|out| reply::time(out, &id, moment.unix_us / 1000)),
             Command::GetProperty(property) => {
                 let value = match property {
-                    Property::Combined => *properties.combined,
-                    Property::Events => *properties.events,
+                    Property::Combined => properties.combined,
+                    Property::Events => properties.events,
+                    Property::Heartbeat => properties.heartbeat,
                 };
                 self.answer(|out| reply::property(out, &id, value));
-            }
-            Command::SetProperty(Property::Events, value) => {
-                *properties.events = value;
-                self.answer(|out| reply::null(out, &id));
             }
             Command::Subscribe(streams) => return Some(Effect::Request { id, request: Request::Subscribe(streams) }),
             Command::Unsubscribe(topics) => return Some(Effect::Request { id, request: Request::Unsubscribe(topics) }),
             Command::ListSubscriptions => return Some(Effect::Request { id, request: Request::List }),
             Command::Positions(topics) => return Some(Effect::Request { id, request: Request::Positions(topics) }),
-            Command::SetProperty(Property::Combined, value) => {
-                return Some(Effect::Request { id, request: Request::SetCombined(value) });
+            Command::SetProperty(property, value) => {
+                let request = match property {
+                    Property::Combined => Request::SetCombined(value),
+                    Property::Events => Request::SetEvents(value),
+                    Property::Heartbeat => Request::SetHeartbeat(value),
+                };
+                return Some(Effect::Request { id, request });
             }
         }
         None
@@ -254,10 +250,12 @@ impl Session {
     }
 }
 
-/// A subscriber's properties, lent out of its role.
-struct Properties<'r> {
-    combined: &'r mut bool,
-    events: &'r mut bool,
+/// A subscriber's properties.
+#[derive(Clone, Copy)]
+struct Properties {
+    combined: bool,
+    events: bool,
+    heartbeat: bool,
 }
 
 /// permessage-deflate for what is sent back.

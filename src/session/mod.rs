@@ -27,7 +27,7 @@ use crate::dialect::ClientError;
 use crate::dialect::stream::reply::{self, Subscribed};
 use crate::dialect::stream::{Lasting, RequestId, Stream, event, sse as stream_sse};
 use crate::http::HeadReader;
-use crate::hub::{Encoding, NewPublication, Position, TopicName};
+use crate::hub::{Encoding, NewPublication, Position, Subject, TopicName};
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::ws::deflate::{Agreement, Compressor};
 use crate::ws::{Assembler, CloseCode, Connection, frame};
@@ -65,13 +65,17 @@ pub enum Request {
     /// [`Session::subscribed`].
     Subscribe(Vec<Stream>),
     /// [`Session::done`].
-    Unsubscribe(Vec<TopicName>),
+    Unsubscribe(Vec<Subject>),
     /// [`Session::listed`].
     List,
     /// [`Session::positions`].
     Positions(Option<Vec<TopicName>>),
     /// [`Session::set_combined`], and the encoding of its subscriptions.
     SetCombined(bool),
+    /// [`Session::set_events`], and what it may be told from now on.
+    SetEvents(bool),
+    /// [`Session::set_heartbeat`], where it has not too many topics.
+    SetHeartbeat(bool),
 }
 
 /// One client's state.
@@ -153,7 +157,7 @@ struct Unfinished {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Role {
     /// `/ws`, `/stream`.
-    Subscriber { combined: bool, events: bool },
+    Subscriber { combined: bool, events: bool, heartbeat: bool },
     /// `/publish/<topic>`.
     PublisherOne(Box<TopicName>),
     /// `/publish`.
@@ -274,8 +278,28 @@ impl Session {
         self.encoding()
     }
 
+    /// Answers SET_PROPERTY of `events`.
+    pub fn set_events(&mut self, id: &RequestId, value: bool) {
+        if let Phase::Open(open) = &mut self.phase
+            && let Role::Subscriber { events, .. } = &mut open.role
+        {
+            *events = value;
+        }
+        self.done(id);
+    }
+
+    /// Answers SET_PROPERTY of `heartbeat`.
+    pub fn set_heartbeat(&mut self, id: &RequestId, value: bool) {
+        if let Phase::Open(open) = &mut self.phase
+            && let Role::Subscriber { heartbeat, .. } = &mut open.role
+        {
+            *heartbeat = value;
+        }
+        self.done(id);
+    }
+
     /// Answers LIST_SUBSCRIPTIONS.
-    pub fn listed<'t>(&mut self, id: &RequestId, streams: impl Iterator<Item = (&'t TopicName, Lasting)>) {
+    pub fn listed<'t>(&mut self, id: &RequestId, streams: impl Iterator<Item = (&'t str, Lasting)>) {
         self.answer(|out| reply::subscriptions(out, id, streams));
     }
 
@@ -315,6 +339,14 @@ impl Session {
     /// Tells a subscriber that hears them of an event.
     pub fn notify(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.reply(write);
+    }
+
+    /// Tells a subscriber of an event whose frame is made already, for all who hear it.
+    pub fn notify_frame(&mut self, frame: &[u8]) {
+        if !self.is_ending() {
+            self.owe().extend_from_slice(frame);
+            self.messages_out += 1;
+        }
     }
 
     /// What is owed and not yet sent.

@@ -10,6 +10,7 @@ use super::entrance::Refusal;
 use super::{Phase, Role, Session};
 use crate::dialect::stream::{Stream, sse};
 use crate::http::{self, Request};
+use crate::hub::Subject;
 use crate::metrics::RefusalReason;
 
 /// A comment goes out as often, in milliseconds: what stands in between gives up lines that are silent for half a minute.
@@ -35,8 +36,9 @@ pub(super) fn accept(request: &Request<'_>, mut streams: Vec<Stream>) -> Result<
     if streams.is_empty() {
         return Err(bad_request("there is nothing to listen to: name streams, as in /sse?streams=a/b"));
     }
-    // What a rate leaves out cannot be asked for by position.
-    let one = streams.iter().all(|stream| stream.topic == streams[0].topic && stream.options.rate_ms.is_none());
+    // What a rate leaves out cannot be asked for by position, and a pattern has none.
+    let is_topic = matches!(streams[0].subject, Subject::Topic(_));
+    let one = is_topic && streams.iter().all(|stream| stream.subject == streams[0].subject && stream.options.rate_ms.is_none());
     if one && let Some(value) = request.header("last-event-id") {
         // The URL stays the same when a browser comes back, so what it has seen since is the newer word.
         if let Some(position) = sse::last_event_id(value).map_err(|error| bad_request(error.message))? {

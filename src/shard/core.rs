@@ -16,12 +16,15 @@ use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
 use crate::config::Config;
 use crate::dialect::stream::Compressions;
-use crate::hub::LeftOut;
+use crate::hub::{Held, LeftOut};
 use crate::metrics::{CloseClass, RefusalReason, ShardMetrics};
 use crate::reactor::{ClientKey, Now, Op, SendOutcome, Wait};
 use crate::session::{Expiry, Moment, Rules, Session};
 use crate::tls::Acceptors;
 use crate::ws::CloseCode;
+
+/// Topics of which a client that asked for `last` of a pattern is given the newest publication at once, before the next ones.
+const TOUR_ROWS: u32 = 64;
 
 /// Everything between two calls of the kernel.
 pub(super) struct Core {
@@ -122,6 +125,7 @@ impl Core {
         }
         // Before anything is sent to them: they are inside a frame whose rest is gone.
         self.reset_overflowed();
+        self.topics.hub.tour(TOUR_ROWS, &mut self.topics.encoder);
         self.sweep.plan(&mut self.topics, &mut self.clients, self.now.unix_us, &mut self.lost);
         for (client, loss) in std::mem::take(&mut self.lost) {
             match loss {
@@ -138,7 +142,11 @@ impl Core {
             || !self.ready.is_empty()
             || matches!(self.stop, Stop::Announcing(_) | Stop::Closing { .. })
             || matches!(self.stop, Stop::Leaving { .. }) && self.clients.count() == 0
-            || self.exchange.is_reporting();
+            || self.exchange.is_reporting()
+            || self.topics.staleness.is_walking()
+            || self.topics.heartbeats.is_walking()
+            || self.topics.is_walking() && !self.outbox.is_congested()
+            || self.topics.hub.is_touring();
         if busy || !self.exchange.mailbox(&self.outbox).may_sleep() {
             return Wait::Poll;
         }
@@ -152,6 +160,9 @@ impl Core {
         }
         if let Some(flush_us) = self.topics.windows.next_us() {
             until_us = until_us.min(flush_us);
+        }
+        if let Some(beat_us) = self.topics.heartbeats.next_us() {
+            until_us = until_us.min(beat_us);
         }
         if self.outbox.is_congested() {
             // The receiver will make room within a turn of its own.
@@ -294,6 +305,7 @@ impl Core {
     /// Deadlines that came up, and what is looked at once a tick.
     pub(super) fn expire(&mut self) {
         self.topics.flush_until(self.now.monotonic_us);
+        self.beat();
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(self.now.monotonic_us, &mut self.clients, &mut due);
         let moment = self.moment();
@@ -322,7 +334,10 @@ impl Core {
     }
 
     fn needs_housekeeping(&self) -> bool {
-        self.topics.hub.blocked_count() > 0 || !self.backing_off.is_empty() || self.topics.is_lingering()
+        self.topics.hub.blocked_count() > 0
+            || !self.backing_off.is_empty()
+            || self.topics.is_lingering()
+            || self.topics.staleness.has_passed_over()
     }
 
     /// Once a tick: blocked clients that fell out of a ring are found without a visit, unused replicas are given up.
@@ -332,6 +347,7 @@ impl Core {
                 self.ops.push_back(Op::PollOut(key));
             }
         }
+        self.tell_passed_over();
         let blocked: Vec<u32> = self.topics.hub.due().blocked().collect();
         for slot in blocked {
             let Some(client) = self.clients.at(slot) else { continue };
@@ -432,11 +448,26 @@ impl Core {
         if let Some(client) = self.clients.get(key) {
             client.subscribed = false;
         }
-        let topics: Vec<_> = self.topics.hub.subscriptions(key.slot).map(|(topic, _)| topic).collect();
-        self.metrics.subscriptions.add(-(topics.len() as i64));
+        let (mut topics, mut patterns) = (Vec::new(), Vec::new());
+        for held in self.topics.hub.subscribed_to(key.slot) {
+            match held {
+                Held::Topic(topic, _) => topics.push(topic),
+                Held::Pattern(pattern, _) => patterns.push(pattern.clone()),
+            }
+        }
+        self.metrics.subscriptions.add(-((topics.len() + patterns.len()) as i64));
         self.topics.hub.unsubscribe_all(key.slot);
+        self.topics.heartbeats.left(key.slot);
         for topic in topics {
+            let named = self.topics.hub.variant_of(topic).map_or(topic, |(parent, _)| parent);
+            self.topics.staleness.left(key.slot, named);
             self.topics.left(topic, self.now);
+        }
+        if !patterns.is_empty() {
+            self.topics.staleness.left_pattern(key.slot, |_| false);
+        }
+        for pattern in patterns {
+            self.topics.left_pattern(&pattern, self.now);
         }
     }
 

@@ -8,7 +8,7 @@ use super::effects::topics_max;
 use super::mail::{Mail, NotPublished, Outbox, Place, Ticket};
 use super::mailbox::Mailbox;
 use super::topics::Waiter;
-use crate::hub::{NewPublication, Position};
+use crate::hub::{NewPublication, Position, TopicName};
 use crate::metrics::RefusalReason;
 use crate::reactor::ClientKey;
 
@@ -22,7 +22,7 @@ pub(super) struct Exchange {
     credits: Box<[u32]>,
     /// By place: publications passed on whose credits are to be given back.
     taken: Box<[u32]>,
-    /// Publications and barriers that wait for room in the others' mailboxes; bounded by the credits given out.
+    /// Publications, barriers and words of feeds that wait for room in the others' mailboxes; bounded by the credits given out.
     held: VecDeque<Mail>,
     /// Publishers that wait for a credit or for room.
     waiting: VecDeque<ClientKey>,
@@ -108,47 +108,68 @@ impl Core {
         if std::mem::take(&mut self.exchange.moved) {
             self.ready.extend(self.exchange.waiting.drain(..));
         }
+        self.tell_of_feeds();
         self.confirm_drained();
         self.report();
+        self.topics.walk(&mut self.outbox);
         self.metrics.mailbox_full.add(self.outbox.take_full());
     }
 
     fn handle(&mut self, mail: Mail) {
         match mail {
-            Mail::Publish { .. } | Mail::Barrier { .. } if self.outbox.is_congested() || !self.exchange.held.is_empty() => {
+            Mail::Publish { .. } | Mail::Barrier { .. } | Mail::Feed { .. }
+                if self.outbox.is_congested() || !self.exchange.held.is_empty() =>
+            {
                 self.exchange.held.push_back(mail);
             }
-            Mail::Publish { .. } | Mail::Barrier { .. } => self.pass_on(mail),
+            Mail::Publish { .. } | Mail::Barrier { .. } | Mail::Feed { .. } => self.pass_on(mail),
             Mail::Published { ticket, result } => self.position_came(ticket, result),
             Mail::Taken { home, count } => {
                 self.exchange.credits[usize::from(home)] += count;
                 self.exchange.moved = true;
             }
-            Mail::Attach { from, replica, topic } => {
-                self.topics.attach_asked(from, replica, &topic, self.now, &mut self.outbox);
+            Mail::Attach { from, topic } => self.topics.attach_asked(from, &topic, self.now, &mut self.outbox),
+            Mail::Attached { home, number, topic, position, state, stale_since_ms } => {
+                let waiters = self.topics.attached((home, number), &topic, position, &state, self.now);
+                self.replica_feed(home, number, stale_since_ms);
+                self.replicas_came(waiters);
             }
-            Mail::Attached { replica, position, state } => {
-                let waiters = self.topics.attached(replica, position, &state, self.now);
-                waiters.into_iter().for_each(|waiter| self.replica_came(waiter));
+            Mail::ReplicaFeed { home, numbers, since_ms } => {
+                numbers.into_iter().for_each(|number| self.replica_feed(home, number, since_ms));
             }
-            Mail::AttachRefused { replica } => self.attach_refused(replica),
-            Mail::Append { replica, publication } => {
+            Mail::AttachRefused { topic } => self.attach_refused(&topic),
+            Mail::Append { home, number, publication } => {
+                if self.topics.staleness.is_walking()
+                    && let Some(topic) = self.topics.replica_topic(home, number)
+                {
+                    self.end_walk_of(topic);
+                }
                 self.metrics.publications_replicated.add(1);
-                self.topics.append(replica, &publication, self.now);
+                self.topics.append(home, number, &publication, self.now);
             }
-            Mail::Recall { from, replica, topic } => self.topics.recall_asked(from, replica, &topic, &mut self.outbox),
-            Mail::Recalled { replica, publications } => {
-                let waiters = self.topics.recalled(replica, &publications);
-                waiters.into_iter().for_each(|waiter| self.replica_came(waiter));
+            Mail::Recall { from, number } => self.topics.recall_asked(from, number, &mut self.outbox),
+            Mail::Recalled { home, number, publications } => {
+                let waiters = self.topics.recalled(home, number, &publications);
+                self.replicas_came(waiters);
             }
             Mail::CatchUp { from, client, number } => self.outbox.send(from, Mail::CaughtUp { client, number }),
             Mail::CaughtUp { client, number } => self.replica_came(Waiter { client, number }),
-            Mail::Detach { from, replica, topic } => self.topics.detach_asked(from, replica, &topic, &mut self.outbox),
-            Mail::Detached { replica } => {
+            Mail::Detach { from, number } => self.topics.detach_asked(from, number, &mut self.outbox),
+            Mail::Detached { home, number } => {
                 // Clients that asked while it was being given up ask anew.
-                let waiters = self.topics.detached(replica);
-                waiters.into_iter().for_each(|waiter| self.replica_came(waiter));
+                let waiters = self.topics.detached(home, number);
+                self.replicas_came(waiters);
             }
+            Mail::Kept { home, number } => {
+                let waiters = self.topics.kept(home, number);
+                self.replicas_came(waiters);
+            }
+            Mail::Watch { from, pattern } => self.topics.watch_asked(from, pattern),
+            Mail::Watched { pattern } => {
+                let waiters = self.topics.watched(&pattern, self.now);
+                self.replicas_came(waiters);
+            }
+            Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
             Mail::BarrierPassed { token } => {
                 let passed = self.exchange.barriers.entry(token).or_insert(0);
                 *passed += 1;
@@ -162,7 +183,11 @@ impl Core {
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
             Mail::Acceptors(acceptors) => self.acceptors = acceptors,
-            Mail::Pause => self.pause(),
+            Mail::Pause => {
+                // The last of an interval is delivered, too.
+                self.topics.flush_until(u64::MAX);
+                self.pause();
+            }
             Mail::Finish => self.finish(),
             Mail::Drained { .. } | Mail::Reported { .. } | Mail::TopicsWanted { .. } | Mail::Finished => {
                 unreachable!("this mail is the control thread's")
@@ -170,7 +195,7 @@ impl Core {
         }
     }
 
-    /// As home: gives a publication its offset, or lets a barrier through behind all before it.
+    /// As home: gives a publication its offset, or lets a barrier or a word of a feed through behind all before it.
     fn pass_on(&mut self, mail: Mail) {
         match mail {
             Mail::Publish { from, ticket, answer, publication } => {
@@ -185,12 +210,24 @@ impl Core {
                     self.outbox.send(shard, Mail::BarrierPassed { token });
                 }
             }
-            other => unreachable!("only publications and barriers are passed on, not {other:?}"),
+            Mail::Feed { topics, since_ms } => self.topics.feed_changed(&topics, since_ms, &mut self.outbox),
+            other => unreachable!("only publications, barriers and words of feeds are passed on, not {other:?}"),
+        }
+    }
+
+    fn replica_feed(&mut self, home: Place, number: u32, since_ms: Option<u64>) {
+        if let Some(topic) = self.topics.replica_topic(home, number) {
+            self.topics.staleness.set(topic, since_ms);
         }
     }
 
     /// Publishes on a topic whose home this is.
     pub(super) fn publish_here(&mut self, publication: NewPublication) -> Result<Position, NotPublished> {
+        if self.topics.staleness.is_walking()
+            && let Some(topic) = self.topics.hub.find(publication.topic.as_str())
+        {
+            self.end_walk_of(topic);
+        }
         let position = self.topics.publish(publication, self.now, &mut self.outbox)?;
         self.metrics.publications.add(1);
         Ok(position)
@@ -215,6 +252,10 @@ impl Core {
         }
     }
 
+    fn replicas_came(&mut self, waiters: Vec<Waiter>) {
+        waiters.into_iter().for_each(|waiter| self.replica_came(waiter));
+    }
+
     fn replica_came(&mut self, waiter: Waiter) {
         let Some(client) = self.clients.get(waiter.client) else { return };
         if let Some(pending) = &mut client.pending
@@ -229,13 +270,12 @@ impl Core {
         }
     }
 
-    fn attach_refused(&mut self, replica: u32) {
-        let (topic, waiters) = self.topics.attach_refused(replica);
-        for Waiter { client: key, number } in waiters {
+    fn attach_refused(&mut self, topic: &TopicName) {
+        for Waiter { client: key, number } in self.topics.attach_refused(topic) {
             let awaited = |wait: &Wait| matches!(wait, Wait::Replicas { number: own, .. } if *own == number);
             let Some((_, pending)) = self.take_pending(key, awaited) else { continue };
             let Wait::Replicas { effect, .. } = pending.wait else { unreachable!("it was looked at above") };
-            self.refuse_subscribe(key, &effect, &topics_max(&topic));
+            self.refuse_subscribe(key, &effect, &topics_max(topic));
             let mut held = pending.held;
             self.go_on(key, &mut held);
         }

@@ -2,6 +2,8 @@
 //! its window, which ends with the next multiple of `flush_us`: at the same moment for all topics that have it, since what is due
 //! over several topics leaves in one send. Then the topic's subscribers are told of all of it.
 //!
+//! The intervals of rate variants end in the same way, each with the next multiple of its rate.
+//!
 //! Without: rings, subscribers, a clock. Invariant: the end of every open window stands among `ends`. Of a window that was
 //! closed early it stays there, and is passed over when it comes up.
 
@@ -30,13 +32,23 @@ pub(super) struct Window {
 impl Windows {
     /// Adds a publication to its topic's window, which it opens until `until_us` if there is none. Gives the offset of the
     /// window's first publication.
-    pub(super) fn add(&mut self, topic: TopicId, offset: u64, unix_us: u64, until_us: u64) -> u64 {
+    pub(super) fn add(&mut self, topic: TopicId, offset: u64, unix_us: Option<u64>, until_us: u64) -> u64 {
         let window = self.open.entry(topic).or_insert_with(|| {
             self.ends.push(Reverse((until_us, topic)));
             Window { until_us, first: offset, ingests_unix_us: Vec::new() }
         });
-        window.ingests_unix_us.push(unix_us);
+        window.ingests_unix_us.extend(unix_us);
         window.first
+    }
+
+    /// Opens the window of a rate variant, of which nothing is noted, until `until_us`, if it is not open.
+    pub(super) fn open(&mut self, topic: TopicId, until_us: u64) {
+        self.add(topic, 0, None, until_us);
+    }
+
+    /// The topics whose windows are open.
+    pub(super) fn topics(&self) -> Vec<TopicId> {
+        self.open.keys().copied().collect()
     }
 
     /// Closes the topic's window, if it is open.

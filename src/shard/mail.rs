@@ -14,8 +14,7 @@ use bytes::Bytes;
 
 use super::mailbox::Mailbox;
 use crate::config;
-use crate::hub::topic::Pattern;
-use crate::hub::{KeyError, NewPublication, Position, Publication, TopicName};
+use crate::hub::{KeyError, NewPublication, Pattern, Position, Publication, TopicName};
 use crate::reactor::ClientKey;
 use crate::tls::Acceptors;
 
@@ -54,29 +53,52 @@ pub enum Mail {
     Attach {
         /// Who asks.
         from: Place,
-        /// The asker's number for its replica, to be named in the answers.
-        replica: u32,
         /// Which topic.
         topic: TopicName,
     },
-    /// From the home: where the topic stands; what follows comes as [`Mail::Append`].
+    /// From the home: where the topic stands; what follows comes as [`Mail::Append`]. It comes once for each time of being
+    /// attached, also where nobody asked by name but somebody watches a pattern that matches.
     Attached {
-        /// The asker's number.
-        replica: u32,
+        /// Which home.
+        home: Place,
+        /// The home's number for the topic, good until [`Mail::Detached`].
+        number: u32,
+        /// Which topic.
+        topic: TopicName,
         /// The newest position.
         position: Position,
         /// The newest publication of each key, in offset order, for `last`; of a topic without keys its newest, if any.
         state: Vec<Publication>,
+        /// Since when its feed is gone, if it is: milliseconds since 1970.
+        stale_since_ms: Option<u64>,
+    },
+    /// From the control thread to a home: the feed behind these topics is gone, or back.
+    Feed {
+        /// Which; those that the home does not know are passed over.
+        topics: Vec<TopicName>,
+        /// Since when it is gone, milliseconds since 1970; none: it is back.
+        since_ms: Option<u64>,
+    },
+    /// From the home: the same of replicas.
+    ReplicaFeed {
+        /// Which home.
+        home: Place,
+        /// Its numbers for the topics.
+        numbers: Vec<u32>,
+        /// As in [`Mail::Feed`].
+        since_ms: Option<u64>,
     },
     /// From the home: `topics_max` are there already.
     AttachRefused {
-        /// The asker's number.
-        replica: u32,
+        /// Which topic.
+        topic: TopicName,
     },
     /// From the home: the next publication.
     Append {
-        /// The receiver's number.
-        replica: u32,
+        /// Which home.
+        home: Place,
+        /// The home's number.
+        number: u32,
         /// With its offset.
         publication: Publication,
     },
@@ -84,15 +106,15 @@ pub enum Mail {
     Recall {
         /// Who asks.
         from: Place,
-        /// The asker's number.
-        replica: u32,
-        /// Which topic.
-        topic: TopicName,
+        /// The home's number.
+        number: u32,
     },
     /// From the home: what its log held when it was asked. Every [`Mail::Append`] before it is in there, none after it is.
     Recalled {
-        /// The asker's number.
-        replica: u32,
+        /// Which home.
+        home: Place,
+        /// The home's number.
+        number: u32,
         /// In order, without holes, up to the newest.
         publications: Vec<Publication>,
     },
@@ -116,15 +138,42 @@ pub enum Mail {
     Detach {
         /// Who asks.
         from: Place,
-        /// The asker's number.
-        replica: u32,
-        /// Which topic.
-        topic: TopicName,
+        /// The home's number.
+        number: u32,
     },
-    /// From the home: nothing more comes for this number.
+    /// From the home: nothing more comes of this number.
     Detached {
-        /// The asker's number.
-        replica: u32,
+        /// Which home.
+        home: Place,
+        /// The home's number.
+        number: u32,
+    },
+    /// From the home, in place of [`Mail::Detached`]: it was published on, and you watch a pattern that it matches.
+    Kept {
+        /// Which home.
+        home: Place,
+        /// The home's number.
+        number: u32,
+    },
+    /// To each home: attach me to every topic that matches and was published on, also to those to come, before their first
+    /// publication.
+    Watch {
+        /// Who asks.
+        from: Place,
+        /// What is watched.
+        pattern: Pattern,
+    },
+    /// From a home: it has attached you to all that there were.
+    Watched {
+        /// What is watched.
+        pattern: Pattern,
+    },
+    /// To each home: no more of them. Said only after every home's [`Mail::Watched`].
+    Unwatch {
+        /// Who asks.
+        from: Place,
+        /// What was watched.
+        pattern: Pattern,
     },
     /// From the control thread to each home: tell every shard when all before this was passed on.
     Barrier {

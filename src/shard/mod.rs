@@ -16,18 +16,22 @@ mod effects;
 mod exchange;
 mod flush;
 mod half_open;
+mod heartbeat;
 mod input;
 pub mod mail;
 pub mod mailbox;
 mod opening;
+mod replicas;
 mod settings;
 mod shared;
+mod staleness;
 mod stopping;
 mod sweep;
 #[cfg(test)]
 mod tests;
 pub mod timer;
 pub(crate) mod topics;
+mod watches;
 
 use std::io;
 use std::sync::Arc;

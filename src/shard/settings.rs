@@ -24,6 +24,7 @@ impl Setting {
             ring,
             slow_lag_bytes: topic.slow_lag_bytes,
             slow_lag_ms: topic.slow_lag_ms,
+            slow_default: topic.slow_default,
             keyed: topic.key.is_some(),
             keys_max: topic.keys_max,
         };
@@ -43,6 +44,16 @@ impl Setting {
 
     pub(super) fn matches(&self, name: &TopicName) -> bool {
         self.pattern.matches(name.as_str())
+    }
+
+    /// Whether some topics that the pattern matches are of these.
+    pub(super) fn overlaps(&self, pattern: &Pattern) -> bool {
+        self.pattern.overlaps(pattern)
+    }
+
+    /// Whether all topics that the pattern matches are of these.
+    pub(super) fn covers(&self, pattern: &Pattern) -> bool {
+        self.pattern.covers(pattern)
     }
 
     /// The key of a publication: what the topic's pointer finds in it, whatever its publisher said; else what that said.

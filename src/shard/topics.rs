@@ -1,67 +1,60 @@
 //! The shard's topics: those it is home of, whose publications it orders, and replicas of other homes' topics.
 //!
-//! Without: clients' sessions and sockets. Invariant: a replica exists in the hub from [`Mail::Attached`] on, and is fed
+//! Without: clients' sessions and sockets; patterns, which are in `watches`. Invariant: a replica exists in the hub from [`Mail::Attached`] on, and is fed
 //! in the home's order, so its newest offset is always the one before the next [`Mail::Append`].
 
 use std::collections::HashMap;
 
 use super::flush::Windows;
+use super::heartbeat::Heartbeats;
 use super::mail::{Mail, NotPublished, Outbox, Place, TopicShare, TopicsMax};
+use super::replicas::{Past, Replica, ReplicaState};
 use super::settings::Setting;
+use super::staleness::Staleness;
+use super::watches::{Watchers, Watching};
 use crate::config;
 use crate::dialect::stream::StreamEncoder;
-use crate::hub::{Epoch, Hub, Key, Marks, NewPublication, Position, Publication, TopicId, TopicName};
+use crate::hub::{Epoch, Hub, Key, Marks, NewPublication, Pattern, Position, Publication, TopicId, TopicName};
 use crate::reactor::{ClientKey, Now};
 
 /// Topics, homes and replicas. The control thread has one too, as the home of journaled topics.
 pub(crate) struct Topics {
     pub(super) hub: Hub,
     pub(super) encoder: StreamEncoder,
-    place: Place,
+    pub(super) place: Place,
     /// In the configuration's order, and behind them what holds for topics that match none.
     settings: Box<[Setting]>,
     /// By topic: which of the settings are its own.
     classes: Vec<u16>,
     pub(super) windows: Windows,
+    pub(super) staleness: Staleness,
+    pub(super) heartbeats: Heartbeats,
     /// Times of ingest of publications that became due, until the sweep has them.
     pub(super) told_unix_us: Vec<u64>,
     topics_max: usize,
-    homes: HashMap<TopicId, Home>,
-    replicas: Vec<Option<Replica>>,
-    replicas_free: Vec<u32>,
-    replica_of: HashMap<TopicName, u32>,
+    pub(super) homes: HashMap<TopicId, Home>,
+    /// As a home: which patterns others watch.
+    pub(super) watchers: Watchers,
+    /// As a shard with clients: which patterns it watches.
+    pub(super) watching: Watching,
+    pub(super) replicas: Vec<Option<Replica>>,
+    pub(super) replicas_free: Vec<u32>,
+    pub(super) replica_of: HashMap<TopicName, u32>,
+    /// By home and its number: the replica.
+    pub(super) numbered: Box<[HashMap<u32, u32>]>,
     /// The last epoch given out, so that two topics made in one microsecond differ.
     epoch_last: u64,
     /// Replicas that have lost their last subscriber, and when.
-    lingering: Vec<(u64, u32)>,
+    pub(super) lingering: Vec<(u64, u32)>,
 }
 
 #[derive(Default)]
-struct Home {
-    /// Who is told of each publication: place and number there.
-    replicas: Vec<(Place, u32)>,
+pub(super) struct Home {
+    /// Who is told of each publication.
+    pub(super) replicas: Vec<Place>,
     rate: Rate,
     /// It has a journal, and stays.
     kept: bool,
-}
-
-struct Replica {
-    name: TopicName,
-    state: ReplicaState,
-    /// Clients that wait for it to be attached, or for its past.
-    waiters: Vec<Waiter>,
-    past: Past,
-}
-
-/// How far back a replica's log goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Past {
-    /// To the publication that was the newest when it was attached.
-    Short,
-    /// The home was asked for all of its log.
-    Recalling,
-    /// As far as the home's.
-    Whole,
 }
 
 /// A client that waits for replicas, and which of its waits it is.
@@ -69,14 +62,6 @@ enum Past {
 pub(super) struct Waiter {
     pub(super) client: ClientKey,
     pub(super) number: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ReplicaState {
-    Attaching,
-    Attached(TopicId),
-    /// Detach was sent; `Append`s that were under way are still taken.
-    Detaching(TopicId),
 }
 
 /// Publications a second over the last full second.
@@ -116,19 +101,24 @@ impl Topics {
             settings,
             classes: Vec::new(),
             windows: Windows::default(),
+            staleness: Staleness::default(),
+            heartbeats: Heartbeats::default(),
             told_unix_us: Vec::new(),
             // Homes are dealt out by a hash: an eighth more than the even share leaves the whole bound reachable.
             topics_max: (config.limits.topics_max as usize).div_ceil(usize::from(shards)) * 9 / 8 + 1,
             homes: HashMap::new(),
+            watchers: Watchers::default(),
+            watching: Watching::new(config.limits.patterns_max as usize),
             replicas: Vec::new(),
             replicas_free: Vec::new(),
             replica_of: HashMap::new(),
+            numbered: (0..=shards).map(|_| HashMap::new()).collect(),
             epoch_last: 0,
             lingering: Vec::new(),
         }
     }
 
-    fn open(&mut self, name: TopicName, position: Position) -> TopicId {
+    pub(super) fn open(&mut self, name: TopicName, position: Position) -> TopicId {
         let class = self.class(&name);
         let topic = self.hub.open(name, self.settings[class].hub(), position);
         if self.classes.len() <= topic.index() {
@@ -149,27 +139,40 @@ impl Topics {
         &self.settings[self.class(name)]
     }
 
+    /// What the configuration may say of a topic that the pattern matches.
+    pub(super) fn settings_of_pattern(&self, pattern: &Pattern) -> impl Iterator<Item = &Setting> {
+        let covering = self.settings.iter().position(|setting| setting.covers(pattern));
+        let count = covering.map_or(self.settings.len(), |place| place + 1);
+        self.settings[..count].iter().filter(|setting| setting.overlaps(pattern))
+    }
+
     fn setting_of(&self, topic: TopicId) -> &Setting {
         &self.settings[usize::from(self.classes[topic.index()])]
     }
 
-    fn close(&mut self, topic: TopicId) {
+    pub(super) fn close(&mut self, topic: TopicId) {
         self.windows.close(topic);
+        self.staleness.close(topic);
+        self.heartbeats.close(topic);
         self.hub.close(topic);
     }
 
     /// Appends a publication; its subscribers hear of it now, or when the topic's flush window ends.
-    fn append_to(&mut self, topic: TopicId, publication: &Publication, now: Now) {
+    pub(super) fn append_to(&mut self, topic: TopicId, publication: &Publication, now: Now) {
         let (flush_us, is_heard) = (self.setting_of(topic).topic.flush_us, self.hub.members(topic) > 0);
+        // All windows of a length end together, so that what several topics bring one client leaves in one send.
+        let end_us = |length_us: u64| (now.monotonic_us / length_us + 1) * length_us;
+        for (rate_ms, variant) in self.hub.variants(topic) {
+            self.windows.open(*variant, end_us(u64::from(*rate_ms) * 1000));
+        }
         if flush_us == 0 || !is_heard {
             self.hub.publish(topic, publication, &mut self.encoder);
             self.told_unix_us.extend(is_heard.then_some(publication.unix_us));
             return;
         }
         self.hub.append(topic, publication, &mut self.encoder);
-        // All windows of a length end together, so that what several topics bring one client leaves in one send.
-        let until_us = (now.monotonic_us / u64::from(flush_us) + 1) * u64::from(flush_us);
-        let first = self.windows.add(topic, publication.offset, publication.unix_us, until_us);
+        let unix_us = Some(publication.unix_us);
+        let first = self.windows.add(topic, publication.offset, unix_us, end_us(flush_us.into()));
         // Whoever keeps up must not fall out of the ring for what was kept from it.
         if self.hub.fill_half(topic, first) {
             self.flush(topic);
@@ -183,16 +186,20 @@ impl Topics {
         }
     }
 
-    /// Ends all windows.
+    /// Ends all flush windows. The intervals of rate variants go on: they are the same for all who ask.
     pub(super) fn flush_all(&mut self) {
-        self.flush_until(u64::MAX);
+        let mut topics = self.windows.topics();
+        topics.retain(|topic| self.hub.variant_of(*topic).is_none());
+        topics.into_iter().for_each(|topic| self.flush(topic));
     }
 
     fn flush(&mut self, topic: TopicId) {
-        if let Some(window) = self.windows.close(topic) {
-            self.told_unix_us.extend(window.ingests_unix_us);
-            self.hub.note_members(topic);
+        let Some(window) = self.windows.close(topic) else { return };
+        if self.hub.variant_of(topic).is_some() {
+            return self.hub.refresh(topic, &mut self.encoder);
         }
+        self.told_unix_us.extend(window.ingests_unix_us);
+        self.hub.note_members(topic);
     }
 
     /// Publishes on a topic whose home this is: gives the offset, tells the replicas.
@@ -213,11 +220,15 @@ impl Topics {
 
     /// Appends the next publication of a topic whose home this is, and tells the replicas.
     fn deliver(&mut self, topic: TopicId, publication: &Publication, now: Now, outbox: &mut Outbox) {
+        if self.hub.position(topic).offset == 0 {
+            self.attach_watchers(topic, outbox);
+        }
         self.append_to(topic, publication, now);
         let home = self.homes.get_mut(&topic).expect("a home topic has its home's part");
         home.rate.tick(now.monotonic_us, publication.offset);
-        for &(place, replica) in &home.replicas {
-            outbox.send(place, Mail::Append { replica, publication: publication.clone() });
+        for &place in &home.replicas {
+            let (home, number) = (self.place, topic.index() as u32);
+            outbox.send(place, Mail::Append { home, number, publication: publication.clone() });
         }
     }
 
@@ -297,7 +308,7 @@ impl Topics {
             ReplicaState::Attached(topic) if replica.past != Past::Whole && lacks(topic) => {
                 if replica.past == Past::Short {
                     replica.past = Past::Recalling;
-                    outbox.send(home, Mail::Recall { from: self.place, replica: number, topic: name.clone() });
+                    outbox.send(home, Mail::Recall { from: self.place, number: replica.number });
                 }
                 replica.waiters.push(waiter);
                 Wanted::Awaited
@@ -316,57 +327,63 @@ impl Topics {
     }
 
     fn attach(&mut self, name: &TopicName, home: Place, outbox: &mut Outbox) -> u32 {
-        let replica = Replica { name: name.clone(), state: ReplicaState::Attaching, waiters: Vec::new(), past: Past::Short };
-        let number = self.replicas_free.pop().unwrap_or_else(|| {
-            self.replicas.push(None);
-            (self.replicas.len() - 1) as u32
-        });
-        self.replicas[number as usize] = Some(replica);
-        self.replica_of.insert(name.clone(), number);
-        outbox.send(home, Mail::Attach { from: self.place, replica: number, topic: name.clone() });
-        number
+        outbox.send(home, Mail::Attach { from: self.place, topic: name.clone() });
+        self.add_replica(name)
     }
 
     /// At the home: another shard wants the topic.
-    pub(crate) fn attach_asked(&mut self, from: Place, replica: u32, name: &TopicName, now: Now, outbox: &mut Outbox) {
-        let Ok(topic) = self.home_topic(name, now) else {
-            outbox.send(from, Mail::AttachRefused { replica });
+    pub(crate) fn attach_asked(&mut self, from: Place, name: &TopicName, now: Now, outbox: &mut Outbox) {
+        match self.home_topic(name, now) {
+            Ok(topic) => self.attach_place(from, topic, outbox),
+            Err(TopicsMax) => outbox.send(from, Mail::AttachRefused { topic: name.clone() }),
+        }
+    }
+
+    /// At the home: tells a shard of the topic from now on. Where it is told already, [`Mail::Attached`] is on its way there: it
+    /// asked by name while it was attached by a pattern.
+    pub(super) fn attach_place(&mut self, place: Place, topic: TopicId, outbox: &mut Outbox) {
+        let home = self.homes.get_mut(&topic).expect("a home topic has its home's part");
+        if home.replicas.contains(&place) {
             return;
-        };
-        self.homes.get_mut(&topic).expect("a home topic has its home's part").replicas.push((from, replica));
+        }
+        home.replicas.push(place);
         let (position, state) = (self.hub.position(topic), self.hub.state(topic));
-        outbox.send(from, Mail::Attached { replica, position, state });
+        let (home, number, name) = (self.place, topic.index() as u32, self.hub.name(topic).clone());
+        let stale_since_ms = self.staleness.since_ms(topic);
+        outbox.send(place, Mail::Attached { home, number, topic: name, position, state, stale_since_ms });
+    }
+
+    /// At the home: who is told of each of its publications.
+    pub(super) fn replicas_of(&self, topic: TopicId) -> &[Place] {
+        self.homes.get(&topic).map_or(&[], |home| &home.replicas)
+    }
+
+    /// At the home: the topic of this number, which another shard is attached to.
+    fn numbered_here(&self, number: u32) -> TopicId {
+        self.hub.numbered(number).expect("a topic with a replica is kept")
     }
 
     /// At the home: another shard wants the past, too.
-    pub(crate) fn recall_asked(&mut self, from: Place, replica: u32, name: &TopicName, outbox: &mut Outbox) {
-        let topic = self.hub.find(name.as_str()).expect("a topic with a replica is kept");
-        outbox.send(from, Mail::Recalled { replica, publications: self.hub.held(topic) });
+    pub(crate) fn recall_asked(&mut self, from: Place, number: u32, outbox: &mut Outbox) {
+        let publications = self.hub.log(self.numbered_here(number));
+        outbox.send(from, Mail::Recalled { home: self.place, number, publications });
     }
 
-    /// The home's answer; gives the clients that waited.
-    pub(super) fn recalled(&mut self, number: u32, publications: &[Publication]) -> Vec<Waiter> {
-        let replica = self.replicas[number as usize].as_mut().expect("a number is freed after the home's last word");
-        replica.past = Past::Whole;
-        if let ReplicaState::Attached(topic) = replica.state {
-            self.hub.recall(topic, publications, &mut self.encoder);
+    /// At the home: another shard has no more use for the topic, as far as it knows.
+    pub(crate) fn detach_asked(&mut self, from: Place, number: u32, outbox: &mut Outbox) {
+        let (topic, home) = (self.numbered_here(number), self.place);
+        if self.hub.position(topic).offset > 0 && self.watchers.watches(from, self.hub.name(topic)) {
+            return outbox.send(from, Mail::Kept { home, number });
         }
-        std::mem::take(&mut replica.waiters)
-    }
-
-    /// At the home: another shard has no more use for the topic.
-    pub(crate) fn detach_asked(&mut self, from: Place, replica: u32, name: &TopicName, outbox: &mut Outbox) {
-        let topic = self.hub.find(name.as_str()).expect("a topic with a replica is kept");
-        let home = self.homes.get_mut(&topic).expect("a home topic has its home's part");
-        home.replicas.retain(|entry| *entry != (from, replica));
-        outbox.send(from, Mail::Detached { replica });
+        self.homes.get_mut(&topic).expect("a home topic has its home's part").replicas.retain(|place| *place != from);
+        outbox.send(from, Mail::Detached { home, number });
         self.forget_unused(topic);
     }
 
     /// A topic that nobody hears and nobody ever published on is given up: a client's invention costs nothing lasting.
     fn forget_unused(&mut self, topic: TopicId) {
         let unused = self.homes.get(&topic).is_some_and(|home| home.replicas.is_empty() && !home.kept)
-            && self.hub.members(topic) == 0
+            && self.hub.members_by_name(topic) == 0
             && self.hub.position(topic).offset == 0;
         if unused {
             self.homes.remove(&topic);
@@ -374,43 +391,16 @@ impl Topics {
         }
     }
 
-    /// The home's answer; gives the clients that waited.
-    pub(super) fn attached(&mut self, number: u32, position: Position, state: &[Publication], now: Now) -> Vec<Waiter> {
-        let replica = self.replicas[number as usize].as_mut().expect("the home answers a number that is in use");
-        let name = replica.name.clone();
-        let waiters = std::mem::take(&mut replica.waiters);
-        // Of a topic without publications, or with one, there is no more.
-        if position.offset <= 1 {
-            replica.past = Past::Whole;
-        }
-        let topic = self.open(name, position);
-        self.hub.seed(topic, state, &mut self.encoder);
-        self.replicas[number as usize].as_mut().expect("it is there").state = ReplicaState::Attached(topic);
-        // Until somebody subscribes it is unused; the linger looks at it then.
-        self.lingering.push((now.monotonic_us, number));
-        waiters
-    }
-
-    /// The home refused; gives the topic and the clients that waited.
-    pub(super) fn attach_refused(&mut self, number: u32) -> (TopicName, Vec<Waiter>) {
-        let replica = self.free_replica(number);
-        (replica.name, replica.waiters)
-    }
-
-    /// The next publication of a replica.
-    pub(super) fn append(&mut self, number: u32, publication: &Publication, now: Now) {
-        let replica = self.replicas[number as usize].as_ref().expect("a number is freed after the home's last word");
-        match replica.state {
-            ReplicaState::Attached(topic) | ReplicaState::Detaching(topic) => {
-                self.append_to(topic, publication, now);
-            }
-            ReplicaState::Attaching => unreachable!("Attached comes before the first Append"),
-        }
-    }
-
     /// Somebody left a topic: where nobody is left, it lingers (a replica) or may be forgotten (a home's).
     pub(super) fn left(&mut self, topic: TopicId, now: Now) {
-        if self.hub.members(topic) > 0 {
+        if let Some((parent, _)) = self.hub.variant_of(topic) {
+            if self.hub.members(topic) == 0 {
+                self.windows.close(topic);
+                self.hub.close_variant(topic);
+            }
+            return self.left(parent, now);
+        }
+        if self.hub.members_by_name(topic) > 0 {
             return;
         }
         if self.homes.contains_key(&topic) {
@@ -418,41 +408,6 @@ impl Topics {
         } else if let Some(&number) = self.replica_of.get(self.hub.name(topic)) {
             self.lingering.push((now.monotonic_us, number));
         }
-    }
-
-    /// Gives up replicas that had no subscriber for `linger_us`.
-    pub(super) fn detach_unused(&mut self, now: Now, linger_us: u64, outbox: &mut Outbox) {
-        let due = self.lingering.iter().position(|(since, _)| since + linger_us > now.monotonic_us);
-        let ripe: Vec<u32> = self.lingering.drain(..due.unwrap_or(self.lingering.len())).map(|(_, number)| number).collect();
-        for number in ripe {
-            let Some(replica) = self.replicas[number as usize].as_mut() else { continue };
-            let ReplicaState::Attached(topic) = replica.state else { continue };
-            if self.hub.members(topic) == 0 {
-                replica.state = ReplicaState::Detaching(topic);
-                let home = outbox.post().home(&replica.name);
-                outbox.send(home, Mail::Detach { from: self.place, replica: number, topic: replica.name.clone() });
-            }
-        }
-    }
-
-    /// Whether replicas wait to be given up.
-    pub(super) fn is_lingering(&self) -> bool {
-        !self.lingering.is_empty()
-    }
-
-    /// The home's last word on a number. Clients that came meanwhile ask anew.
-    pub(super) fn detached(&mut self, number: u32) -> Vec<Waiter> {
-        let replica = self.free_replica(number);
-        let ReplicaState::Detaching(topic) = replica.state else { unreachable!("only what was given up is confirmed") };
-        self.close(topic);
-        replica.waiters
-    }
-
-    fn free_replica(&mut self, number: u32) -> Replica {
-        let replica = self.replicas[number as usize].take().expect("the home answers a number that is in use");
-        self.replica_of.remove(&replica.name);
-        self.replicas_free.push(number);
-        replica
     }
 
     /// What this shard knows of its topics from number `next` on, at most `count_max`; and where to go on.

@@ -1,4 +1,4 @@
-//! Log lines at a bounded rate about messages that could not be published.
+//! Log lines at a bounded rate about what goes wrong with a source.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -9,15 +9,28 @@ use tokio::time::Instant;
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Tells the first at once, then how many there were and the newest, at most one line in five seconds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Complaints {
+    /// What each of them is about.
+    about: &'static str,
     told: Option<Instant>,
     untold: u64,
     newest: String,
 }
 
+impl Default for Complaints {
+    fn default() -> Complaints {
+        Complaints::about("messages of a source were not published")
+    }
+}
+
 impl Complaints {
-    /// One message was not published.
+    /// With another beginning of its lines.
+    pub(super) fn about(about: &'static str) -> Complaints {
+        Complaints { about, told: None, untold: 0, newest: String::new() }
+    }
+
+    /// It happened once more.
     pub(super) fn note(&mut self, now: Instant, reason: impl Display) {
         self.untold += 1;
         self.newest = reason.to_string();
@@ -30,7 +43,7 @@ impl Complaints {
     /// Tells what was not told yet.
     pub(super) fn tell_rest(&mut self) {
         if self.untold > 0 {
-            tracing::warn!(count = self.untold, "messages of a source were not published; the newest: {}", self.newest);
+            tracing::warn!(count = self.untold, "{}; the newest: {}", self.about, self.newest);
             self.untold = 0;
         }
     }

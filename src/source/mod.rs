@@ -11,6 +11,7 @@ pub mod recording;
 mod replay;
 pub mod synthetic;
 pub mod template;
+mod upstream;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::broker::{self, PublishError};
 use crate::config;
-use crate::hub::NewPublication;
+use crate::hub::{NewPublication, TopicName};
 use crate::journal::JournalError;
 use crate::metrics::ControlMetrics;
 
@@ -50,6 +51,14 @@ pub enum SourceError {
     /// A prefix that no topic can have.
     #[error("the prefix {0:?} of the synthetic feed cannot begin a topic's name; write one like \"demo\"")]
     Prefix(String),
+    /// An upstream's authority.
+    #[error("the feed from {url}: {reason}")]
+    Authority {
+        /// The feed.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The recording.
     #[error(transparent)]
     Recording(#[from] recording::RecordingError),
@@ -74,6 +83,8 @@ pub(crate) trait Outlet {
     async fn send(&self, publication: NewPublication) -> Result<(), PublishError>;
     /// See [`broker::Handle::drained`].
     async fn drained(&self) -> Result<(), PublishError>;
+    /// See [`broker::Handle::feed`].
+    async fn feed(&self, topics: Vec<TopicName>, since_ms: Option<u64>) -> Result<(), PublishError>;
 }
 
 impl Outlet for broker::Handle {
@@ -83,6 +94,10 @@ impl Outlet for broker::Handle {
 
     async fn drained(&self) -> Result<(), PublishError> {
         broker::Handle::drained(self).await
+    }
+
+    async fn feed(&self, topics: Vec<TopicName>, since_ms: Option<u64>) -> Result<(), PublishError> {
+        broker::Handle::feed(self, topics, since_ms).await
     }
 }
 
@@ -109,6 +124,7 @@ pub async fn run(source: &config::Source, context: &SourceContext) -> Result<(),
     match source {
         config::Source::Synthetic(settings) => synthetic::run(settings, &context.broker, context).await,
         config::Source::Replay(settings) => replay::run(settings, &context.broker, context).await,
+        config::Source::Upstream(settings) => upstream::run(settings, &context.broker, context).await,
     }
 }
 
@@ -125,5 +141,16 @@ pub fn check(source: &config::Source) -> Result<(), SourceError> {
             std::fs::File::open(&settings.file).map_err(open)?;
             Ok(())
         }
+        config::Source::Upstream(settings) => upstream::check(settings),
+    }
+}
+
+/// What `work` gives, or `None` when the gateway stops before.
+async fn unless_stopped<T>(stopping: &tokio::sync::watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+    let mut stopping = stopping.clone();
+    tokio::select! {
+        biased;
+        _ = stopping.wait_for(|&stopping| stopping) => None,
+        done = work => Some(done),
     }
 }

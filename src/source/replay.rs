@@ -18,7 +18,7 @@ use super::lines::{Cut, Lines};
 use super::record::{Line, Record};
 use super::recording::Recording;
 use super::template::Template;
-use super::{Outlet, SourceContext, SourceError};
+use super::{Outlet, SourceContext, SourceError, unless_stopped};
 use crate::broker::PublishError;
 use crate::config::{self, Speed};
 use crate::dialect::pointer::Pointer;
@@ -201,16 +201,6 @@ impl<'c, O: Outlet> Player<'c, O> {
     fn skip(&mut self) {
         self.skipped += 1;
         self.metrics.replay_skipped.add(1);
-    }
-}
-
-/// What `work` gives, or `None` when the gateway stops before.
-async fn unless_stopped<T>(stopping: &watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
-    let mut stopping = stopping.clone();
-    tokio::select! {
-        biased;
-        _ = stopping.wait_for(|&stopping| stopping) => None,
-        done = work => Some(done),
     }
 }
 

@@ -2,7 +2,8 @@
 //! nothing under way.
 //!
 //! [`Identity`] is a certificate with its key, [`Acceptor`] what a listener goes by, [`Tls`] one client's connection.
-//! Without: sockets, files, clocks of ours (rustls looks at the time for tickets and for clients' certificates).
+//! [`client_config`] is for the other side, where we are the client. Without: sockets, files (but those of the authorities
+//! that a client believes), clocks of ours (rustls looks at the time for tickets and for clients' certificates).
 //!
 //! Invariants:
 //! - what is opened is appended to the caller's buffer and what is sealed is written into the caller's; a [`Tls`] keeps a
@@ -15,7 +16,9 @@ mod connection;
 mod identity;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trust;
 
 pub use acceptor::{Acceptor, Acceptors, Authority};
 pub use connection::{OpenError, SealError, Tls, sealed_bytes_max};
 pub use identity::{Identity, IdentityError};
+pub use trust::{client_config, explained, server_name};

@@ -40,7 +40,8 @@ impl Journal {
     pub(crate) fn files(&self, topic: &str) -> Vec<PathBuf> {
         let directory = self.path().join("topics").join(topic);
         let entries = std::fs::read_dir(directory).expect("it has a directory");
-        let mut files: Vec<_> = entries.map(|entry| entry.expect("it can be read").path()).collect();
+        let paths = entries.map(|entry| entry.expect("it can be read").path());
+        let mut files: Vec<_> = paths.filter(|path| path.extension().is_some()).collect();
         files.sort();
         files
     }

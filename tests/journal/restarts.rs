@@ -1,6 +1,7 @@
 //! Positions across stops, kills and losses.
 
 use std::fs;
+use std::path::Path;
 
 use crate::common::{Client, Gateway};
 use crate::{ALWAYS, Journal, kill, position, publication, write_by_another_boot};
@@ -67,8 +68,12 @@ fn what_a_kill_cut_off_is_removed() {
     let gateway = journal.gateway("");
     let before = publish_by_every_door(&gateway, "j.a", 1);
     let whole = fs::read(journal.newest_file("j.a")).expect("it can be read");
+    let told = journal.path().join("topics/j.a/newest");
+    let before_it = fs::read(&told).expect("it can be read");
     gateway.publish("j.a", "{\"n\":4}");
     kill(gateway);
+    // As if the kill had come before the fourth was written, and told.
+    fs::write(told, before_it).expect("it can be written");
     let longer = fs::read(journal.newest_file("j.a")).expect("it can be read");
     for end in [whole.len() + 1, whole.len() + 20, longer.len() - 1] {
         fs::write(journal.newest_file("j.a"), &longer[..end]).expect("it can be written");
@@ -82,36 +87,53 @@ fn what_a_kill_cut_off_is_removed() {
     gateway.stop();
 }
 
-/// What was delivered and lost with the machine is never told again under its position.
-#[test]
-fn a_lost_tail_is_a_new_epoch() {
-    for keys in ["", ALWAYS] {
-        let journal = Journal::new();
-        let gateway = journal.gateway(keys);
-        let (epoch, _) = publish_by_every_door(&gateway, "j.a", 1);
-        let on_disk = fs::read(journal.newest_file("j.a")).expect("it can be read");
-        let delivered = publish_by_every_door(&gateway, "j.a", 4);
-        assert_eq!(delivered, (epoch.clone(), 6));
-        kill(gateway);
-        fs::write(journal.newest_file("j.a"), &on_disk).expect("it can be written");
-        write_by_another_boot(&journal.newest_file("j.a"));
-        let gateway = journal.gateway(keys);
-        let (other, offset) = position(&gateway, "j.a");
-        assert_ne!(other, epoch, "the count is another");
-        assert_eq!(offset, 0);
-        assert!(gateway.said().contains("a new epoch begins"), "{}", gateway.said());
-        for after in [3, 6] {
-            let (recovered, mut client) = resume(&gateway, "j.a", &epoch, after);
-            assert!(!recovered);
-            client.assert_silent();
-        }
-        let now = publish_by_every_door(&gateway, "j.a", 1);
-        assert_eq!(now, (other.clone(), 3));
-        gateway.stop();
-        let gateway = journal.gateway(keys);
-        assert_eq!(position(&gateway, "j.a"), now, "and that one goes on");
-        gateway.stop();
+/// What was delivered and lost, with the machine or otherwise, is never told again under its position.
+#[track_caller]
+fn check_lost_tail(keys: &str, lose: fn(&Path, &[u8])) {
+    let journal = Journal::new();
+    let gateway = journal.gateway(keys);
+    let (epoch, _) = publish_by_every_door(&gateway, "j.a", 1);
+    let on_disk = fs::read(journal.newest_file("j.a")).expect("it can be read");
+    let delivered = publish_by_every_door(&gateway, "j.a", 4);
+    assert_eq!(delivered, (epoch.clone(), 6));
+    kill(gateway);
+    lose(&journal.newest_file("j.a"), &on_disk);
+    let gateway = journal.gateway(keys);
+    let (other, offset) = position(&gateway, "j.a");
+    assert_ne!(other, epoch, "the count is another");
+    assert_eq!(offset, 0);
+    assert!(gateway.said().contains("a new epoch begins"), "{}", gateway.said());
+    for after in [3, 6] {
+        let (recovered, mut client) = resume(&gateway, "j.a", &epoch, after);
+        assert!(!recovered);
+        client.assert_silent();
     }
+    let now = publish_by_every_door(&gateway, "j.a", 1);
+    assert_eq!(now, (other.clone(), 3));
+    assert!(!resume(&gateway, "j.a", &epoch, 2).0, "what has an old position is not gone on with");
+    gateway.stop();
+    let gateway = journal.gateway(keys);
+    assert_eq!(position(&gateway, "j.a"), now, "and the new count goes on");
+    gateway.stop();
+}
+
+#[test]
+fn a_tail_lost_with_the_machine_is_a_new_epoch() {
+    for keys in ["", ALWAYS] {
+        check_lost_tail(keys, |file, on_disk| {
+            fs::write(file, on_disk).expect("it can be written");
+            write_by_another_boot(file);
+        });
+        // Nobody knows whether something came after what is there.
+        check_lost_tail(keys, |file, _| write_by_another_boot(file));
+    }
+}
+
+#[test]
+fn a_tail_lost_otherwise_is_a_new_epoch() {
+    check_lost_tail("", |file, on_disk| fs::write(file, on_disk).expect("it can be written"));
+    check_lost_tail(ALWAYS, |file, on_disk| fs::write(file, &on_disk[..on_disk.len() - 5]).expect("it can be written"));
+    check_lost_tail("", |file, _| fs::remove_file(file).expect("it can be removed"));
 }
 
 #[test]
@@ -198,5 +220,38 @@ fn a_subscriber_goes_on_after_its_position_across_restarts() {
         assert!(!recovered);
         client.assert_silent();
     }
+    gateway.stop();
+}
+
+/// The newest of each key survives the ring's turnover, and so it does a restart.
+#[test]
+fn the_newest_of_each_key_is_there_again() {
+    let journal = Journal::new();
+    let keys = "kind = \"state\"\nkey = \"/s\"\nring_publications = 2\njournal_segment_bytes = 4096";
+    let snapshot = |gateway: &Gateway| {
+        let mut client = Client::connect(gateway, "/stream");
+        client.subscribe(&["j.a;last"]);
+        let all: Vec<String> = (0..9).map(|_| publication(&mut client).2).collect();
+        client.assert_silent();
+        all
+    };
+    let gateway = journal.gateway(keys);
+    for n in 0..300 {
+        // Key 9 is published first, and removed.
+        let key = if n == 0 { 9 } else { n % 9 };
+        gateway.publish("j.a", &format!("{{\"s\":\"k{key}\",\"n\":{n}}}"));
+    }
+    let removed = gateway.post("/api/topics/j.a?key=k9&remove=1", "text/plain", "");
+    assert_eq!(removed.status, 200, "{removed:?}");
+    let before = snapshot(&gateway);
+    let expected: Vec<String> = (291..300).map(|n| format!("{{\"s\":\"k{}\",\"n\":{n}}}", n % 9)).collect();
+    assert_eq!(before, expected);
+    kill(gateway);
+    let gateway = journal.gateway(keys);
+    assert_eq!(snapshot(&gateway), before);
+    gateway.publish("j.a", "{\"s\":\"k0\",\"n\":-1}");
+    let now: Vec<String> =
+        before.into_iter().filter(|data| !data.contains("\"k0\"")).chain([String::from("{\"s\":\"k0\",\"n\":-1}")]).collect();
+    assert_eq!(snapshot(&gateway), now);
     gateway.stop();
 }

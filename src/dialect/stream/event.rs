@@ -3,7 +3,7 @@
 //! Without: who hears them.
 
 use crate::dialect::json;
-use crate::hub::TopicName;
+use crate::hub::{Position, TopicName};
 
 /// This connection will be closed within `in_ms`.
 pub fn server_shutdown(out: &mut Vec<u8>, unix_ms: u64, in_ms: u64) {
@@ -34,6 +34,35 @@ pub fn culled(out: &mut Vec<u8>, topic: &TopicName, offset: u64, count: u64) {
     out.push(b'}');
 }
 
+/// The feed behind the topic is gone since this moment.
+pub fn stale(out: &mut Vec<u8>, topic: &TopicName, since_ms: u64) {
+    begin(out, b"stale", topic);
+    out.extend_from_slice(b",\"since\":");
+    json::push_number(out, since_ms);
+    out.push(b'}');
+}
+
+/// The feed behind the topic is back.
+pub fn fresh(out: &mut Vec<u8>, topic: &TopicName, unix_ms: u64) {
+    begin(out, b"fresh", topic);
+    out.extend_from_slice(b",\"E\":");
+    json::push_number(out, unix_ms);
+    out.push(b'}');
+}
+
+/// The topic is there, and this is its newest publication.
+pub fn heartbeat(out: &mut Vec<u8>, topic: &TopicName, unix_ms: u64, position: Position) {
+    out.extend_from_slice(b"{\"e\":\"heartbeat\",\"E\":");
+    json::push_number(out, unix_ms);
+    let pieces: [&[u8]; 5] =
+        [b",\"s\":\"", topic.as_str().as_bytes(), b"\",\"epoch\":\"", position.epoch.as_str().as_bytes(), b"\",\"o\":"];
+    for piece in pieces {
+        out.extend_from_slice(piece);
+    }
+    json::push_number(out, position.offset);
+    out.push(b'}');
+}
+
 /// No character that a topic may hold is escaped in JSON.
 fn begin(out: &mut Vec<u8>, event: &[u8], topic: &TopicName) {
     let pieces: [&[u8]; 5] = [b"{\"e\":\"", event, b"\",\"s\":\"", topic.as_str().as_bytes(), b"\""];
@@ -45,6 +74,7 @@ fn begin(out: &mut Vec<u8>, event: &[u8], topic: &TopicName) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::Epoch;
 
     #[test]
     fn an_event_names_itself_first() {
@@ -56,6 +86,10 @@ mod tests {
         };
         check(&|out| server_shutdown(out, 5, 6), r#"{"e":"serverShutdown","E":5,"in":6}"#);
         check(&|out| gap(out, &topic, 7, 8), r#"{"e":"gap","s":"md.a@b","from":7,"to":8}"#);
+        check(&|out| stale(out, &topic, 11), r#"{"e":"stale","s":"md.a@b","since":11}"#);
+        check(&|out| fresh(out, &topic, 12), r#"{"e":"fresh","s":"md.a@b","E":12}"#);
+        let position = Position { epoch: Epoch::from_number(13), offset: 14 };
+        check(&|out| heartbeat(out, &topic, 15, position), r#"{"e":"heartbeat","E":15,"s":"md.a@b","epoch":"d","o":14}"#);
         check(&|out| culled(out, &topic, 9, 10), r#"{"e":"culled","s":"md.a@b","o":9,"n":10}"#);
     }
 }

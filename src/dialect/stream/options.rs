@@ -4,13 +4,13 @@
 
 use crate::config::Slow;
 use crate::dialect::{ClientError, ErrorCode, json, quoted};
-use crate::hub::{Epoch, Position, TopicName};
+use crate::hub::{Epoch, Position, Subject, TopicName};
 
-/// A topic with options.
+/// A topic or a pattern with options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
     /// What is heard.
-    pub topic: TopicName,
+    pub subject: Subject,
     /// How it is heard.
     pub options: StreamOptions,
 }
@@ -65,14 +65,14 @@ impl Stream {
     /// Reads a stream.
     pub(super) fn parse(text: &str) -> Result<Stream, ClientError> {
         let mut parts = text.split(';');
-        let topic = topic(parts.next().expect("split gives at least one part"))?;
+        let subject = subject(parts.next().expect("split gives at least one part"))?;
         let mut options = StreamOptions::default();
         for option in parts {
             options.take(option, text)?;
             options.given = true;
         }
-        options.check(text)?;
-        Ok(Stream { topic, options })
+        options.check(&subject, text)?;
+        Ok(Stream { subject, options })
     }
 }
 
@@ -142,7 +142,10 @@ impl StreamOptions {
     }
 
     /// Options that cannot stand together.
-    fn check(&self, stream: &str) -> Result<(), ClientError> {
+    fn check(&self, subject: &Subject, stream: &str) -> Result<(), ClientError> {
+        if self.since.is_some() && matches!(subject, Subject::Pattern(_)) {
+            return Err(refused(stream, "since", "it names a place in one topic, and this is a pattern"));
+        }
         if self.since.is_some() && self.rate_ms.is_some() {
             return Err(refused(stream, "since", "it brings every publication, and cannot stand beside `rate`"));
         }
@@ -154,9 +157,14 @@ fn refused(stream: &str, option: &str, wrong: &str) -> ClientError {
     ClientError::new(ErrorCode::BadRequest, format!("stream {}: option {}: {wrong}", quoted(stream), quoted(option)))
 }
 
-/// The topic of a stream as subscribed: what is behind `;` is not looked at.
+/// The topic of a stream: what is behind `;` is not looked at.
 pub(super) fn topic_of(stream: &str) -> Result<TopicName, ClientError> {
     topic(stream.split(';').next().expect("split gives at least one part"))
+}
+
+/// The topic or pattern of a stream as subscribed: what is behind `;` is not looked at.
+pub(super) fn subject_of(stream: &str) -> Result<Subject, ClientError> {
+    subject(stream.split(';').next().expect("split gives at least one part"))
 }
 
 /// A topic that is to be published to.
@@ -168,7 +176,11 @@ pub(super) fn publishable(name: &str) -> Result<TopicName, ClientError> {
     topic(name)
 }
 
-/// A topic; patterns are none, until they exist.
+fn subject(name: &str) -> Result<Subject, ClientError> {
+    Subject::parse(name).map_err(|error| ClientError::new(ErrorCode::BadTopic, format!("topic {}: {error}", quoted(name))))
+}
+
+/// A topic, where no pattern can stand.
 fn topic(name: &str) -> Result<TopicName, ClientError> {
     TopicName::parse(name).map_err(|error| ClientError::new(ErrorCode::BadTopic, format!("topic {}: {error}", quoted(name))))
 }

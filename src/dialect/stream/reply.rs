@@ -5,7 +5,7 @@
 use super::options::Lasting;
 use super::request_id::RequestId;
 use crate::dialect::{ClientError, json};
-use crate::hub::{Position, TopicName};
+use crate::hub::{Pattern, Position, TopicName};
 
 /// Done; there is nothing to tell.
 pub fn null(out: &mut Vec<u8>, id: &RequestId) {
@@ -14,27 +14,46 @@ pub fn null(out: &mut Vec<u8>, id: &RequestId) {
 
 /// What SUBSCRIBE came to for one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscribed {
-    /// The stream's topic.
-    pub topic: TopicName,
-    /// The topic's newest position at that moment.
-    pub position: Position,
-    /// Where `since` was given: whether all after it follows.
-    pub recovered: Option<bool>,
+pub enum Subscribed {
+    /// One topic.
+    Topic {
+        /// Which.
+        topic: TopicName,
+        /// Its newest position at that moment.
+        position: Position,
+        /// Where `since` was given: whether all after it follows.
+        recovered: Option<bool>,
+    },
+    /// All topics that match.
+    Pattern {
+        /// Which.
+        pattern: Pattern,
+        /// How many those are at that moment.
+        topics: u32,
+    },
 }
 
 /// SUBSCRIBE with an option: each stream, in the order asked.
 pub fn subscribed(out: &mut Vec<u8>, id: &RequestId, streams: &[Subscribed]) {
     result(out, id, |out| {
-        list(out, streams, |out, Subscribed { topic, position, recovered }| {
+        list(out, streams, |out, stream| {
             out.extend_from_slice(b"{\"stream\":");
-            push_topic(out, topic);
-            out.push(b',');
-            push_position(out, *position);
-            match recovered {
-                Some(true) => out.extend_from_slice(b",\"recovered\":true"),
-                Some(false) => out.extend_from_slice(b",\"recovered\":false"),
-                None => {}
+            match stream {
+                Subscribed::Topic { topic, position, recovered } => {
+                    push_text(out, topic.as_str());
+                    out.push(b',');
+                    push_position(out, *position);
+                    match recovered {
+                        Some(true) => out.extend_from_slice(b",\"recovered\":true"),
+                        Some(false) => out.extend_from_slice(b",\"recovered\":false"),
+                        None => {}
+                    }
+                }
+                Subscribed::Pattern { pattern, topics } => {
+                    push_text(out, pattern.as_str());
+                    out.extend_from_slice(b",\"topics\":");
+                    json::push_number(out, (*topics).into());
+                }
             }
             out.push(b'}');
         });
@@ -42,11 +61,11 @@ pub fn subscribed(out: &mut Vec<u8>, id: &RequestId, streams: &[Subscribed]) {
 }
 
 /// LIST_SUBSCRIPTIONS: the streams in the order subscribed, with the options that last.
-pub fn subscriptions<'t>(out: &mut Vec<u8>, id: &RequestId, streams: impl IntoIterator<Item = (&'t TopicName, Lasting)>) {
+pub fn subscriptions<'t>(out: &mut Vec<u8>, id: &RequestId, streams: impl IntoIterator<Item = (&'t str, Lasting)>) {
     result(out, id, |out| {
-        list(out, streams, |out, (topic, lasting)| {
+        list(out, streams, |out, (subject, lasting)| {
             out.push(b'"');
-            out.extend_from_slice(topic.as_str().as_bytes());
+            out.extend_from_slice(subject.as_bytes());
             lasting.push(out);
             out.push(b'"');
         });
@@ -58,7 +77,7 @@ pub fn positions<'t>(out: &mut Vec<u8>, id: &RequestId, positions: impl IntoIter
     result(out, id, |out| {
         list(out, positions, |out, (topic, position)| {
             out.extend_from_slice(b"{\"stream\":");
-            push_topic(out, topic);
+            push_text(out, topic.as_str());
             out.push(b',');
             push_position(out, position);
             out.push(b'}');
@@ -120,10 +139,10 @@ fn list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut push: impl
     out.push(b']');
 }
 
-/// No character that a topic may hold is escaped in JSON.
-fn push_topic(out: &mut Vec<u8>, topic: &TopicName) {
+/// No character that a topic or a pattern may hold is escaped in JSON.
+fn push_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    out.extend_from_slice(topic.as_str().as_bytes());
+    out.extend_from_slice(text.as_bytes());
     out.push(b'"');
 }
 
@@ -160,21 +179,26 @@ mod tests {
         check(|out| null(out, id), r#"{"result":null,"id":null}"#);
         check(
             |out| {
-                let entry =
-                    |topic: &TopicName, offset, recovered| Subscribed { topic: topic.clone(), position: at(offset), recovered };
-                subscribed(out, id, &[entry(&a, 0, None), entry(&b, 1 << 32, Some(true)), entry(&b, 3, Some(false))]);
+                let entry = |topic: &TopicName, offset, recovered| Subscribed::Topic {
+                    topic: topic.clone(),
+                    position: at(offset),
+                    recovered,
+                };
+                let pattern = Subscribed::Pattern { pattern: Pattern::parse("a.>").expect("it is one"), topics: 7 };
+                subscribed(out, id, &[entry(&a, 0, None), entry(&b, 1 << 32, Some(true)), entry(&b, 3, Some(false)), pattern]);
             },
             concat!(
                 r#"{"result":[{"stream":"a","epoch":"10","offset":0},"#,
                 r#"{"stream":"b@c","epoch":"10","offset":4294967296,"recovered":true},"#,
-                r#"{"stream":"b@c","epoch":"10","offset":3,"recovered":false}],"id":null}"#
+                r#"{"stream":"b@c","epoch":"10","offset":3,"recovered":false},"#,
+                r#"{"stream":"a.>","topics":7}],"id":null}"#
             ),
         );
         check(|out| positions(out, id, [(&a, at(7))]), r#"{"result":[{"stream":"a","epoch":"10","offset":7}],"id":null}"#);
         check(|out| positions(out, id, []), r#"{"result":[],"id":null}"#);
         let lasting = Lasting { rate_ms: Some(1000), slow: Some(crate::config::Slow::Drop), timed: true };
         check(
-            |out| subscriptions(out, id, [(&b, Lasting::default()), (&a, lasting)]),
+            |out| subscriptions(out, id, [(b.as_str(), Lasting::default()), (a.as_str(), lasting)]),
             r#"{"result":["b@c","a;rate=1000ms;slow=drop;ts=1"],"id":null}"#,
         );
         check(|out| subscriptions(out, id, []), r#"{"result":[],"id":null}"#);

@@ -13,10 +13,10 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::options::{Stream, publishable, topic_of};
+use super::options::{Stream, publishable, subject_of, topic_of};
 use super::request_id::RequestId;
 use crate::dialect::{ClientError, ErrorCode, quoted};
-use crate::hub::{Key, TopicName};
+use crate::hub::{Key, Subject, TopicName};
 
 /// What a client asks, and the id that its reply bears.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum Command<'m> {
     /// Hear these, all or none. Never empty.
     Subscribe(Vec<Stream>),
     /// Hear these no more, all or none. Never empty.
-    Unsubscribe(Vec<TopicName>),
+    Unsubscribe(Vec<Subject>),
     /// Name what is subscribed.
     ListSubscriptions,
     /// Tell how far this connection is, in all its topics or in these.
@@ -71,6 +71,8 @@ pub enum Property {
     Combined,
     /// Events come on a raw connection too.
     Events,
+    /// Quiet topics are told of, each second.
+    Heartbeat,
 }
 
 /// Reads a request.
@@ -127,7 +129,7 @@ impl<'m> Members<'m> {
         let params = self.params.filter(|params| params.get() != "null");
         match &*method.0 {
             "SUBSCRIBE" => Ok(Command::Subscribe(list("SUBSCRIBE", "streams", params, Stream::parse)?)),
-            "UNSUBSCRIBE" => Ok(Command::Unsubscribe(list("UNSUBSCRIBE", "topics", params, topic_of)?)),
+            "UNSUBSCRIBE" => Ok(Command::Unsubscribe(list("UNSUBSCRIBE", "topics", params, subject_of)?)),
             "LIST_SUBSCRIPTIONS" => none("LIST_SUBSCRIPTIONS", params).map(|()| Command::ListSubscriptions),
             "POSITIONS" => positions(params),
             "SET_PROPERTY" => set_property(params),
@@ -205,8 +207,8 @@ fn property(name: &str) -> Result<Property, ClientError> {
     match name {
         "combined" => Ok(Property::Combined),
         "events" => Ok(Property::Events),
-        "heartbeat" => Err(not_yet("the property `heartbeat` does not exist yet")),
-        _ => Err(bad_request(format!("there is no property {}; there are `combined` and `events`", quoted(name)))),
+        "heartbeat" => Ok(Property::Heartbeat),
+        _ => Err(bad_request(format!("there is no property {}; there are `combined`, `events` and `heartbeat`", quoted(name)))),
     }
 }
 

@@ -137,6 +137,7 @@ mod tests {
     use super::*;
     use crate::dialect::ErrorCode::{self, BadRequest, BadTopic, NotAllowed};
     use crate::dialect::stream::StreamOptions;
+    use crate::hub::Subject;
 
     /// Splits a request's target at `?`, as HTTP does.
     fn read(url: &str) -> Result<Target, TargetError> {
@@ -148,7 +149,7 @@ mod tests {
 
     fn subscriber(combined: bool, streams: &[(&str, bool)]) -> Target {
         let stream = |&(name, last): &(&str, bool)| Stream {
-            topic: TopicName::parse(name).expect("the test's topic is one"),
+            subject: Subject::parse(name).expect("the test's topic or pattern is one"),
             options: StreamOptions { last, given: last, ..StreamOptions::default() },
         };
         Target::Subscriber { combined, streams: streams.iter().map(stream).collect() }
@@ -241,9 +242,12 @@ mod tests {
     }
 
     #[test]
-    fn until_patterns_exist_they_are_400() {
-        for url in ["/ws/*", "/ws/a.>", "/stream?streams=a/b.*", "/stream?streams=%3E", "/publish/*", "/publish/a.%3E"] {
-            check_refused(url, BadTopic, "pattern");
+    fn patterns_subscribe_and_never_publish() {
+        check("/ws/*", subscriber(false, &[("*", false)]));
+        check("/ws/a.>;last", subscriber(false, &[("a.>", true)]));
+        check("/stream?streams=a/b.*/%3E;last", subscriber(true, &[("a", false), ("b.*", false), (">", true)]));
+        for url in ["/publish/*", "/publish/a.%3E"] {
+            check_refused(url, BadTopic, "a pattern subscribes, it never publishes");
         }
     }
 

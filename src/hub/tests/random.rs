@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::twin::{ALL_ENCODINGS, CLIENTS, Operation, Pair, TOPICS, Visit};
+use super::twin::{ALL_ENCODINGS, CLIENTS, Operation, PATTERNS, Pair, TOPICS, Visit};
 use super::*;
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
@@ -24,6 +24,11 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         6 => (client.clone(), topic.clone(), 0..8u64)
             .prop_map(|(client, topic, start)| Operation::Subscribe { client, topic, start }),
         2 => (client.clone(), topic.clone()).prop_map(|(client, topic)| Operation::Unsubscribe { client, topic }),
+        4 => (client.clone(), 0..PATTERNS.len(), any::<bool>())
+            .prop_map(|(client, pattern, last)| Operation::SubscribePattern { client, pattern, last }),
+        2 => (client.clone(), 0..PATTERNS.len())
+            .prop_map(|(client, pattern)| Operation::UnsubscribePattern { client, pattern }),
+        4 => (1..3u32).prop_map(|rows_max| Operation::Tour { rows_max }),
         1 => client.clone().prop_map(|client| Operation::UnsubscribeAll { client }),
         1 => client.clone().prop_map(|client| Operation::Leave { client }),
         2 => (client.clone(), encoding).prop_map(|(client, encoding)| Operation::SwitchEncoding { client, encoding }),
@@ -34,15 +39,25 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     prop::collection::vec(operation, 1..150)
 }
 
-/// A derived ring is there while someone is subscribed in it.
+/// A derived ring is there while someone reads it. Of a topic's passing rows at most half are idle, and whoever lacks nothing of
+/// what its patterns bring has no other.
 fn check_derived(pair: &Pair) {
-    for (number, id) in pair.ids.iter().enumerate() {
-        let members = pair.clients.iter().filter(|client| client.queues.iter().any(|(of, _)| *of == number));
-        for encoding in ALL_ENCODINGS.into_iter().filter(|encoding| *encoding != Encoding::Raw) {
-            let subscribed = members.clone().filter(|client| client.encoding == encoding).count();
-            let derived = pair.hub.topics.get(*id).encoded(encoding);
-            assert_eq!(derived.map_or(0, |derived| derived.subscriptions as usize), subscribed);
-            assert_eq!(derived.is_some(), subscribed > 0);
+    let hub = &pair.hub;
+    for id in &pair.ids {
+        let topic = hub.topics.get(*id);
+        let heard = topic.heard.as_ref().map_or(&[][..], |heard| &heard.rows);
+        let rows = topic.members.iter().chain(heard.iter().filter(|row| !hub.registry.is_idle(**row)));
+        assert_eq!(rows.clone().count(), topic.rows());
+        assert!(heard.len() <= 2 * (topic.rows() - topic.members.len()), "idle rows are at most half");
+        for encoding in ALL_ENCODINGS {
+            let subscribed = rows.clone().filter(|row| hub.registry.get(**row).encoding() == encoding).count();
+            let encoded = topic.encoded(encoding);
+            assert_eq!(encoded.map_or(0, |encoded| encoded.subscriptions as usize), subscribed);
+            assert_eq!(encoded.is_some(), subscribed > 0 || encoding == Encoding::Raw);
+        }
+        for row in heard.iter().filter(|row| !hub.registry.is_idle(**row)) {
+            let is_behind = hub.registry.get(*row).cursor < topic.log().next();
+            assert!(is_behind || hub.registry.is_noted(*row), "a row that a pattern brought is behind");
         }
     }
 }

@@ -76,7 +76,14 @@ fn key(number: usize) -> Option<Key> {
 impl Judge {
     fn new(ring: RingLimits) -> Judge {
         let mut hub = Hub::new(1 << 20);
-        let settings = TopicSettings { ring, slow_lag_bytes: 60, slow_lag_ms: 1 << 20, keyed: true, keys_max: 100 };
+        let settings = TopicSettings {
+            ring,
+            slow_lag_bytes: 60,
+            slow_lag_ms: 1 << 20,
+            slow_default: Slow::Close,
+            keyed: true,
+            keys_max: 100,
+        };
         let name = TopicName::parse("t").expect("a name");
         let topic = hub.open(name, Arc::new(settings), Position { epoch: Epoch::from_number(7), offset: 0 });
         Judge { hub, topic, published: Vec::new(), clients: SLOWS.map(|_| Seen::default()).into() }
@@ -267,6 +274,7 @@ fn a_snapshot_is_each_keys_newest_in_order_also_of_what_the_ring_gave_up_and_wit
         ring: RingLimits { publications: 2, bytes: 1000, age_ms: 0 },
         slow_lag_bytes: 1,
         slow_lag_ms: 1,
+        slow_default: Slow::Close,
         keyed: true,
         keys_max: 9,
     };

@@ -3,6 +3,8 @@
 //!
 //! Without: where the operations come from. The fuzzer includes this file as well, so it sees the hub from outside only.
 
+#[path = "twin/patterns.rs"]
+mod patterns;
 #[path = "twin/topic.rs"]
 mod topic;
 
@@ -12,6 +14,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(super) use self::patterns::PATTERNS;
+use self::patterns::TwinPattern;
 use self::topic::TwinTopic;
 use super::*;
 
@@ -68,7 +72,7 @@ pub(super) fn publication(offset: u64, kind: PayloadKind, bytes: &[u8]) -> Publi
 }
 
 pub(super) fn settings(ring: RingLimits) -> Arc<TopicSettings> {
-    Arc::new(TopicSettings { ring, slow_lag_bytes: 1, slow_lag_ms: 1, keyed: false, keys_max: 1 })
+    Arc::new(TopicSettings { ring, slow_lag_bytes: 1, slow_lag_ms: 1, slow_default: Slow::Close, keyed: false, keys_max: 1 })
 }
 
 pub(super) fn open(hub: &mut Hub, name: &str, limits: RingLimits, offset: u64) -> TopicId {
@@ -81,6 +85,9 @@ pub(super) enum Operation {
     Publish { topic: usize, kind: PayloadKind, size: usize },
     Subscribe { client: usize, topic: usize, start: u64 },
     Unsubscribe { client: usize, topic: usize },
+    SubscribePattern { client: usize, pattern: usize, last: bool },
+    UnsubscribePattern { client: usize, pattern: usize },
+    Tour { rows_max: u32 },
     UnsubscribeAll { client: usize },
     Leave { client: usize },
     SwitchEncoding { client: usize, encoding: Encoding },
@@ -106,8 +113,13 @@ pub(super) type Queue = VecDeque<(u64, Vec<u8>)>;
 
 pub(super) struct TwinClient {
     pub(super) encoding: Encoding,
-    /// By topic, in the order subscribed.
+    /// By topic: those that it named, and those that a pattern brings and of which it lacks something.
     pub(super) queues: Vec<(usize, Queue)>,
+    /// Topics that it named, in order.
+    pub(super) named: Vec<usize>,
+    patterns: Vec<TwinPattern>,
+    /// Names and patterns in the order subscribed.
+    order: Vec<String>,
     rest: Option<TwinRest>,
 }
 
@@ -122,11 +134,20 @@ struct TwinRest {
 
 impl TwinClient {
     fn new() -> TwinClient {
-        TwinClient { encoding: Encoding::Raw, queues: Vec::new(), rest: None }
+        let (queues, named, patterns, order) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        TwinClient { encoding: Encoding::Raw, queues, named, patterns, order, rest: None }
     }
 
     fn queue(&mut self, topic: usize) -> Option<&mut Queue> {
         self.queues.iter_mut().find(|(of, _)| *of == topic).map(|(_, queue)| queue)
+    }
+
+    /// Nothing more of the topic, but the rest of a frame.
+    fn end(&mut self, topic: usize) {
+        self.queues.retain(|(of, _)| *of != topic);
+        if self.rest.as_ref().and_then(|rest| rest.in_ring).is_some_and(|(of, _)| of == topic) {
+            self.keep_rest();
+        }
     }
 
     fn keep_rest(&mut self) {
@@ -147,6 +168,10 @@ pub(super) struct Pair {
     pub(super) ids: Vec<TopicId>,
     topics: Vec<TwinTopic>,
     pub(super) clients: Vec<TwinClient>,
+    /// Counts publications and subscriptions of patterns.
+    clock: u64,
+    /// Client and pattern, in the order begun.
+    tours: Vec<(usize, &'static str)>,
     torn_bytes_max: usize,
 }
 
@@ -162,11 +187,13 @@ impl Pair {
             name: format!("topic.{number}"),
             limits: *limits,
             published: Vec::new(),
+            published_at: 0,
             held: Default::default(),
         };
         let topics: Vec<TwinTopic> = limits.iter().enumerate().map(topic).collect();
         let ids = topics.iter().map(|topic| open(&mut hub, &topic.name, topic.limits, 0)).collect();
-        Pair { hub, ids, topics, clients: (0..CLIENTS).map(|_| TwinClient::new()).collect(), torn_bytes_max }
+        let clients = (0..CLIENTS).map(|_| TwinClient::new()).collect();
+        Pair { hub, ids, topics, clients, clock: 0, tours: Vec::new(), torn_bytes_max }
     }
 
     pub(super) fn apply(&mut self, operation: Operation) {
@@ -174,15 +201,22 @@ impl Pair {
             Operation::Publish { topic, kind, size } => self.publish(topic, kind, size),
             Operation::Subscribe { client, topic, start } => self.subscribe(client, topic, start),
             Operation::Unsubscribe { client, topic } => {
-                let was = self.clients[client].queue(topic).is_some();
+                let was = self.clients[client].named.contains(&topic);
                 assert_eq!(self.hub.is_subscribed(slot(client), self.ids[topic]), was);
-                assert_eq!(self.hub.unsubscribe(slot(client), self.ids[topic]), was);
+                assert_eq!(self.hub.unsubscribe(slot(client), self.ids[topic], &mut TestEncoder), was);
                 let client = &mut self.clients[client];
-                client.queues.retain(|(of, _)| *of != topic);
-                if client.rest.as_ref().and_then(|rest| rest.in_ring).is_some_and(|(of, _)| of == topic) {
-                    client.keep_rest();
+                client.named.retain(|of| *of != topic);
+                client.order.retain(|held| *held != self.topics[topic].name);
+                if was {
+                    client.name_ended(topic);
+                }
+                if client.owner(&self.topics[topic].name).is_none() {
+                    client.end(topic);
                 }
             }
+            Operation::SubscribePattern { client, pattern, last } => self.subscribe_pattern(client, PATTERNS[pattern], last),
+            Operation::UnsubscribePattern { client, pattern } => self.unsubscribe_pattern(client, PATTERNS[pattern]),
+            Operation::Tour { rows_max } => self.tour(rows_max),
             Operation::UnsubscribeAll { client } => self.unsubscribe_all(client),
             Operation::Leave { client } => self.leave(client),
             Operation::SwitchEncoding { client, encoding } => self.switch_encoding(client, encoding),
@@ -192,15 +226,20 @@ impl Pair {
             Operation::Turn { visits } => self.turn(visits),
         }
         self.reset_overflowed();
+        self.clients.iter_mut().for_each(TwinClient::prune);
         self.drop_unused();
         self.compare();
+        self.compare_patterns();
     }
 
+    /// A ring that somebody reads is there. A row that a pattern brought keeps its ring until the visit that finds nothing in it.
     fn drop_unused(&mut self) {
         for (number, topic) in self.topics.iter_mut().enumerate() {
             for encoding in ALL_ENCODINGS.into_iter().filter(|encoding| *encoding != Encoding::Raw) {
+                let is_made = self.hub.encodings(self.ids[number]).any(|made| made == encoding);
                 let has = |client: &TwinClient| client.queues.iter().any(|(of, _)| *of == number);
-                if !self.clients.iter().any(|client| client.encoding == encoding && has(client)) {
+                assert!(is_made || !self.clients.iter().any(|client| client.encoding == encoding && has(client)));
+                if !is_made {
                     topic.held[encoding as usize] = None;
                 }
             }
@@ -228,11 +267,16 @@ impl Pair {
         payload.extend((0..size).map(|at| b'a' + (at % 26) as u8));
         topic.published.push(publication(offset, kind, &payload));
         topic.hold_newest();
+        self.clock += 1;
+        topic.published_at = self.clock;
         self.hub.publish(self.ids[number], &topic.published[offset as usize - 1], &mut TestEncoder);
         for client in &mut self.clients {
             let encoding = client.encoding;
-            if let Some(queue) = client.queue(number) {
-                queue.push_back((offset, topic.frame(encoding, offset)));
+            if client.named.contains(&number) || client.owner(&topic.name).is_some() {
+                if client.queue(number).is_none() {
+                    topic.derive(encoding, offset);
+                }
+                client.queue_or_new(number).push_back((offset, topic.frame(encoding, offset)));
             }
             let torn = client.rest.as_ref().and_then(|rest| rest.in_ring);
             if torn.is_some_and(|(of, torn)| of == number && torn < topic.head(encoding)) {
@@ -242,7 +286,9 @@ impl Pair {
     }
 
     fn subscribe(&mut self, number: usize, topic_number: usize, start: u64) {
+        let heard = self.next_heard(number, topic_number);
         let client = &mut self.clients[number];
+        let is_named = client.named.contains(&topic_number);
         let topic = &mut self.topics[topic_number];
         let newest = topic.newest();
         let (start, first) = match start {
@@ -251,13 +297,17 @@ impl Pair {
             // From one ahead of the newest down to below the ring's head.
             back => (Start::After((newest + 5).saturating_sub(back)), (newest + 6).saturating_sub(back).max(1)),
         };
-        if client.queue(topic_number).is_none() && first <= newest + 1 {
+        if heard.is_none() && !is_named && first <= newest + 1 {
             topic.derive(client.encoding, first);
         }
         let head = topic.head(client.encoding);
         let expected = match start {
-            _ if client.queue(topic_number).is_some() => Err(HubError::Subscribed),
+            _ if is_named => Err(HubError::Subscribed),
             Start::After(after) if after > newest => Err(HubError::Ahead { after, newest }),
+            Start::After(after) if heard.is_some_and(|next| next != after + 1) => {
+                Err(HubError::Heard { after, next: heard.expect("a pattern brought something") })
+            }
+            _ if heard.is_some() => Ok(()),
             Start::After(after) if first < head => Err(HubError::NotHeld { after, oldest: head }),
             _ => Ok(()),
         };
@@ -266,6 +316,13 @@ impl Pair {
         assert_eq!(result, expected, "{start:?}");
         if result.is_ok() {
             let encoding = client.encoding;
+            client.named.push(topic_number);
+            client.order.push(topic.name.clone());
+            if heard.is_some() {
+                topic.derive(encoding, newest + 1);
+                client.queue_or_new(topic_number);
+                return;
+            }
             let queue = (first..=newest).map(|offset| (offset, topic.frame(encoding, offset))).collect();
             client.queues.push((topic_number, queue));
         }
@@ -273,12 +330,18 @@ impl Pair {
 
     fn unsubscribe_all(&mut self, client: usize) {
         self.hub.unsubscribe_all(slot(client));
-        self.clients[client].queues.clear();
+        let TwinClient { queues, named, patterns, order, .. } = &mut self.clients[client];
+        queues.clear();
+        named.clear();
+        patterns.clear();
+        order.clear();
+        self.tours.retain(|(of, _)| *of != client);
         self.clients[client].keep_rest();
     }
 
     fn leave(&mut self, client: usize) {
         self.hub.leave(slot(client));
+        self.tours.retain(|(of, _)| *of != client);
         self.clients[client] = TwinClient::new();
     }
 
@@ -433,9 +496,10 @@ impl Pair {
     /// All that can be asked of the hub is as in the twin.
     fn compare(&mut self) {
         for (number, (topic, id)) in self.topics.iter().zip(&self.ids).enumerate() {
-            let has = |client: &&TwinClient| client.queues.iter().any(|(of, _)| *of == number);
-            let members = self.clients.iter().filter(has);
-            assert_eq!(self.hub.members(*id), members.count());
+            let named = self.clients.iter().filter(|client| client.named.contains(&number)).count();
+            let matches = |pattern: &&TwinPattern| Pattern::parse(pattern.text).expect("it is one").matches(&topic.name);
+            let heard = self.clients.iter().flat_map(|client| &client.patterns).filter(matches).count();
+            assert_eq!((self.hub.members_by_name(*id), self.hub.members(*id)), (named, named + heard));
             assert_eq!(self.hub.find(&topic.name), Some(*id));
             assert_eq!(self.hub.position(*id).offset, topic.newest());
             assert_eq!(self.hub.state(*id).first(), topic.published.last());
@@ -443,7 +507,8 @@ impl Pair {
         for (number, client) in self.clients.iter().enumerate() {
             let slot = slot(number);
             let in_ring = client.rest.as_ref().and_then(|rest| rest.in_ring);
-            let expected = client.queues.iter().map(|(topic, queue)| {
+            let expected = client.named.iter().map(|topic| {
+                let (_, queue) = client.queues.iter().find(|(of, _)| of == topic).expect("who named a topic has a queue");
                 let next = queue.front().map_or(self.topics[*topic].newest() + 1, |(offset, _)| *offset);
                 let torn = in_ring.filter(|(of, _)| of == topic).map(|(_, offset)| offset);
                 (self.ids[*topic], torn.unwrap_or(next))

@@ -2,10 +2,12 @@
 
 mod asking;
 mod ending;
+mod holding;
 
 use std::collections::VecDeque;
 
 pub(super) use self::asking::payload;
+pub(super) use self::holding::PATTERNS;
 use super::dice::Dice;
 use super::secure::{self, Secure};
 use super::truth::Truth;
@@ -43,6 +45,8 @@ struct Subscription {
     known: bool,
     /// What came up to it is old: only `last` brings it.
     old: u64,
+    /// Something of it must come: the newest at least.
+    due: bool,
 }
 
 /// How far the connection is.
@@ -73,7 +77,13 @@ pub(super) struct Peer {
     by_url: Option<Vec<(String, bool)>>,
     asked: VecDeque<(u64, Asked)>,
     ids: u64,
+    /// Topics that it named.
     subscriptions: Vec<Subscription>,
+    /// Topics that its patterns bring.
+    heard: Vec<Subscription>,
+    patterns: Vec<String>,
+    /// Names and patterns, in order.
+    order: Vec<String>,
     pings: VecDeque<Vec<u8>>,
     /// Its payloads in the order sent.
     published: Vec<(String, Vec<u8>)>,
@@ -107,7 +117,7 @@ impl Peer {
             Role::PublisherMany => "/publish".into(),
             Role::Subscriber => {
                 let streams = if combined { dice.below(4) } else { dice.below(2) };
-                by_url.extend((0..streams).map(|_| (topic(dice.below(TOPICS)), dice.once_in(3))));
+                by_url.extend((0..streams).map(|_| (subject(dice), dice.once_in(3))));
                 let list: Vec<String> = by_url.iter().map(|(topic, last)| stream(topic, *last)).collect();
                 match (combined, list.is_empty()) {
                     (true, true) => "/stream".into(),
@@ -156,6 +166,9 @@ impl Peer {
             asked: VecDeque::new(),
             ids: 0,
             subscriptions: Vec::new(),
+            heard: Vec::new(),
+            patterns: Vec::new(),
+            order: Vec::new(),
             pings: VecDeque::new(),
             published: Vec::new(),
             said_close: false,
@@ -172,8 +185,8 @@ impl Peer {
 
     /// For the message of a failed assertion.
     pub(super) fn state(&self) -> String {
-        let Peer { phase, stalled, subscriptions, asked, incoming, .. } = self;
-        format!("{}: {phase:?}, stalled {stalled}, {subscriptions:?}, {asked:?}, {incoming:?}", self.who())
+        let Peer { phase, stalled, subscriptions, heard, order, asked, incoming, .. } = self;
+        format!("{}: {phase:?}, stalled {stalled}, {subscriptions:?}, {heard:?}, {order:?}, {asked:?}, {incoming:?}", self.who())
     }
 
     // --- what it does ---
@@ -293,7 +306,8 @@ impl Peer {
             TEXT | BINARY => {
                 let (topic, offset) = truth.identify(frame, self.combined);
                 let who = self.who();
-                let subscription = self.subscriptions.iter_mut().find(|subscription| subscription.topic == topic);
+                let mut held = self.subscriptions.iter_mut().chain(&mut self.heard);
+                let subscription = held.find(|subscription| subscription.topic == topic);
                 let subscription = subscription.unwrap_or_else(|| panic!("{who}: {topic} {offset}, not subscribed"));
                 let Subscription { next, known, .. } = subscription;
                 let fits = if *known { offset == *next } else { offset <= *next };
@@ -312,7 +326,8 @@ impl Peer {
             1000 => self.said_close,
             1001 => expecting.stop,
             1013 => expecting.ring.is_some_and(|ring| {
-                self.subscriptions.iter().any(|subscription| !subscription.known || behind(subscription) >= ring)
+                let mut held = self.subscriptions.iter().chain(&self.heard);
+                held.any(|subscription| !subscription.known || behind(subscription) >= ring)
             }),
             _ => false,
         };
@@ -344,31 +359,30 @@ impl Peer {
                 let entries = value["result"].as_array().unwrap_or_else(|| panic!("{who}: {text}"));
                 let names: Vec<_> = entries.iter().filter_map(|entry| entry["stream"].as_str()).collect();
                 assert!(names.iter().eq(streams.iter().map(|(name, _)| name)), "{who}: {text}");
-                let offsets: Vec<u64> = entries.iter().filter_map(|entry| entry["offset"].as_u64()).collect();
+                let offsets: Vec<Option<u64>> = entries.iter().map(|entry| entry["offset"].as_u64()).collect();
                 for ((name, offset), entry) in names.iter().zip(&offsets).zip(entries) {
-                    assert!(*offset <= truth.newest(name), "{who}: {text}");
-                    assert!(*offset == 0 || entry["epoch"] == truth.epoch(name), "{who}: {text}");
+                    let Some(offset) = *offset else {
+                        let topics = entry["topics"].as_u64().unwrap_or_else(|| panic!("{who}: {text}"));
+                        assert!(PATTERNS.contains(name) && topics <= TOPICS as u64, "{who}: {text}");
+                        continue;
+                    };
+                    assert!(offset <= truth.newest(name), "{who}: {text}");
+                    assert!(offset == 0 || entry["epoch"] == truth.epoch(name), "{who}: {text}");
                 }
                 self.subscribe(&streams, Some(&offsets), truth);
             }
-            Asked::Unsubscribe(names) => {
-                let has = |name: &String| self.subscriptions.iter().any(|subscription| subscription.topic == *name);
-                match names.iter().find(|name| !has(name)) {
-                    Some(name) => {
-                        assert_eq!(value["error"]["code"], 6, "{who}: {text}");
-                        assert!(
-                            value["error"]["msg"].as_str().is_some_and(|msg| msg.starts_with(name.as_str())),
-                            "{who}: {text}"
-                        );
-                    }
-                    None => {
-                        is("null");
-                        self.subscriptions.retain(|subscription| !names.contains(&subscription.topic));
-                    }
+            Asked::Unsubscribe(names) => match names.iter().find(|name| !self.order.contains(name)) {
+                Some(name) => {
+                    assert_eq!(value["error"]["code"], 6, "{who}: {text}");
+                    assert!(value["error"]["msg"].as_str().is_some_and(|msg| msg.starts_with(name.as_str())), "{who}: {text}");
                 }
-            }
+                None => {
+                    is("null");
+                    self.unsubscribe(&names);
+                }
+            },
             Asked::List => {
-                let names: Vec<String> = self.subscriptions.iter().map(|held| format!("{:?}", held.topic)).collect();
+                let names: Vec<String> = self.order.iter().map(|held| format!("{held:?}")).collect();
                 is(&format!("[{}]", names.join(",")));
             }
             Asked::Positions => self.judge_positions(&value, truth, &who),
@@ -388,35 +402,14 @@ impl Peer {
         }
     }
 
-    /// The reply tells exactly how far this connection is where it stands.
-    fn judge_positions(&self, value: &serde_json::Value, truth: &Truth, who: &str) {
-        let entries = value["result"].as_array().unwrap_or_else(|| panic!("{who}: {value}"));
-        assert_eq!(entries.len(), self.subscriptions.len(), "{who}: {value}");
-        for (entry, Subscription { topic, next, known, .. }) in entries.iter().zip(&self.subscriptions) {
-            let offset = entry["offset"].as_u64().expect("it has an offset");
-            let fits = if *known { offset + 1 == *next } else { offset < *next };
-            assert!(fits && entry["stream"] == **topic, "{who}: {value}, expected {topic} before {next}");
-            assert!(offset == 0 || entry["epoch"] == truth.epoch(topic), "{who}: {value}");
-        }
-    }
-
-    /// A subscription begins: at a known position where the reply told it.
-    fn subscribe(&mut self, streams: &[(String, bool)], offsets: Option<&[u64]>, truth: &Truth) {
-        for (place, (topic, last)) in streams.iter().enumerate() {
-            if self.subscriptions.iter().any(|subscription| subscription.topic == *topic) {
-                continue;
-            }
-            let (next, known, old) = match offsets.map(|offsets| offsets[place]) {
-                Some(newest) => (if *last { newest.max(1) } else { newest + 1 }, true, newest),
-                None => (truth.newest(topic) + 1, false, truth.newest(topic)),
-            };
-            self.subscriptions.push(Subscription { topic: topic.clone(), next, known, old });
-        }
-    }
-
     pub(super) fn shutdowns_told(&self) -> (bool, u32) {
         (self.combined, self.shutdowns_told)
     }
+}
+
+/// A topic, or now and then a pattern.
+fn subject(dice: &mut Dice) -> String {
+    if dice.once_in(4) { PATTERNS[dice.below(PATTERNS.len())].to_owned() } else { topic(dice.below(TOPICS)) }
 }
 
 fn stream(topic: &str, last: bool) -> String {

@@ -440,7 +440,7 @@ fn broken_connections_harm_nobody_else() {
         setting.config.limits.publish_credits = 4;
         setting.mailbox_places = 8;
         setting.config.limits.replica_linger_ms = 1;
-        setting.config.limits.subscriptions_max = 4;
+        setting.config.limits.subscriptions_max = 7;
         setting.config.shards.sends_per_turn = 2;
         setting.config.shards.completions_max = 8;
         setting.config.topics[0].flush_us = flush_us(seed);

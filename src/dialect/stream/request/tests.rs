@@ -11,16 +11,24 @@ fn topic(name: &str) -> TopicName {
     TopicName::parse(name).expect("the test's topic is one")
 }
 
+fn subject(text: &str) -> Subject {
+    Subject::parse(text).expect("the test's topic or pattern is one")
+}
+
+fn subjects(texts: &[&str]) -> Vec<Subject> {
+    texts.iter().map(|text| subject(text)).collect()
+}
+
 fn topics(names: &[&str]) -> Vec<TopicName> {
     names.iter().map(|name| topic(name)).collect()
 }
 
 fn plain(name: &str) -> Stream {
-    Stream { topic: topic(name), options: StreamOptions::default() }
+    Stream { subject: subject(name), options: StreamOptions::default() }
 }
 
 fn last(name: &str) -> Stream {
-    Stream { topic: topic(name), options: StreamOptions { last: true, given: true, ..StreamOptions::default() } }
+    Stream { subject: subject(name), options: StreamOptions { last: true, given: true, ..StreamOptions::default() } }
 }
 
 fn message(method: &str, params: &str) -> String {
@@ -95,11 +103,14 @@ fn a_topic_with_a_bad_name_is_error_3_and_the_message_names_it() {
 }
 
 #[test]
-fn until_patterns_exist_they_get_error_3() {
+fn patterns_subscribe_and_never_publish() {
     for pattern in ["*", ">", "md.*", "md.*.trades", "md.>"] {
-        check_refused("SUBSCRIBE", &format!(r#"["{pattern}"]"#), BadTopic, &format!("topic `{pattern}`: "));
-        check_refused("SUBSCRIBE", &format!(r#"["{pattern};last"]"#), BadTopic, &format!("topic `{pattern}`: "));
-        check_refused("UNSUBSCRIBE", &format!(r#"["{pattern}"]"#), BadTopic, &format!("topic `{pattern}`: "));
+        check("SUBSCRIBE", &format!(r#"["{pattern}"]"#), Command::Subscribe(vec![plain(pattern)]));
+        check("SUBSCRIBE", &format!(r#"["{pattern};last"]"#), Command::Subscribe(vec![last(pattern)]));
+        check("UNSUBSCRIBE", &format!(r#"["{pattern};last"]"#), Command::Unsubscribe(subjects(&[pattern])));
+        let since = format!("stream `{pattern};since=a:1`: option `since`: it names a place in one topic");
+        check_refused("SUBSCRIBE", &format!(r#"["{pattern};since=a:1"]"#), BadRequest, &since);
+        check_refused("POSITIONS", &format!(r#"["{pattern}"]"#), BadTopic, &format!("topic `{pattern}`: "));
         check_refused("PUBLISH", &format!(r#"["{pattern}",1]"#), BadTopic, "never publishes");
     }
 }
@@ -118,7 +129,7 @@ fn options_are_read_in_any_order() {
         ("slow=close", StreamOptions { slow: Some(Slow::Close), ..given }),
         ("slow=drop;ts=1", StreamOptions { slow: Some(Slow::Drop), timed: true, ..given }),
     ] {
-        let expected = Stream { topic: topic("a"), options };
+        let expected = Stream { subject: subject("a"), options };
         check("SUBSCRIBE", &format!(r#"["a;{text}"]"#), Command::Subscribe(vec![expected]));
     }
 }
@@ -171,8 +182,8 @@ fn an_unknown_option_or_a_bad_value_is_error_1() {
 
 #[test]
 fn unsubscribe_takes_topics_and_ignores_options() {
-    check("UNSUBSCRIBE", r#"["a","b.c"]"#, Command::Unsubscribe(topics(&["a", "b.c"])));
-    check("UNSUBSCRIBE", r#"["a;last","b;rate=1s","c;no=such;;"]"#, Command::Unsubscribe(topics(&["a", "b", "c"])));
+    check("UNSUBSCRIBE", r#"["a","b.c"]"#, Command::Unsubscribe(subjects(&["a", "b.c"])));
+    check("UNSUBSCRIBE", r#"["a;last","b;rate=1s","c;no=such;;"]"#, Command::Unsubscribe(subjects(&["a", "b", "c"])));
     for params in ["", "null", "[]", "\"a\"", "{}", "[7]"] {
         check_refused("UNSUBSCRIBE", params, BadRequest, "`params` of UNSUBSCRIBE must be a list of topics, at least one");
     }
@@ -202,14 +213,12 @@ fn positions_takes_none_or_a_list_of_topics() {
 }
 
 #[test]
-fn properties_are_combined_and_events() {
-    for (name, property) in [("combined", Property::Combined), ("events", Property::Events)] {
+fn properties_are_combined_events_and_heartbeat() {
+    for (name, property) in [("combined", Property::Combined), ("events", Property::Events), ("heartbeat", Property::Heartbeat)] {
         check("SET_PROPERTY", &format!(r#"["{name}",true]"#), Command::SetProperty(property, true));
         check("SET_PROPERTY", &format!(r#"["{name}",false]"#), Command::SetProperty(property, false));
         check("GET_PROPERTY", &format!(r#"["{name}"]"#), Command::GetProperty(property));
     }
-    check_refused("SET_PROPERTY", r#"["heartbeat",true]"#, NotAllowed, "`heartbeat` does not exist yet");
-    check_refused("GET_PROPERTY", r#"["heartbeat"]"#, NotAllowed, "`heartbeat` does not exist yet");
     check_refused("SET_PROPERTY", r#"["Combined",true]"#, BadRequest, "there is no property `Combined`");
     for params in ["", "[]", r#"["combined"]"#, r#"["combined",1]"#, r#"["combined",true,1]"#, r#"[true,"combined"]"#, "{}"] {
         check_refused("SET_PROPERTY", params, BadRequest, "`params` of SET_PROPERTY must be");

@@ -10,6 +10,8 @@ pub(super) struct TwinTopic {
     pub(super) name: String,
     pub(super) limits: RingLimits,
     pub(super) published: Vec<Publication>,
+    /// The pair's clock at the newest publication; 0: none.
+    pub(super) published_at: u64,
     /// By encoding: sizes of the frames held, the newest last; a derived one's only while someone is subscribed in it.
     pub(super) held: [Option<VecDeque<usize>>; ENCODINGS],
 }

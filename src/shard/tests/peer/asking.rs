@@ -1,7 +1,7 @@
 //! What a peer says, at random: requests, publications, pings.
 
 use super::super::dice::Dice;
-use super::{Asked, Peer, Role, TOPICS, stream, topic};
+use super::{Asked, Peer, Role, TOPICS, stream, subject, topic};
 use crate::ws::frame::Opcode;
 
 impl Peer {
@@ -44,7 +44,7 @@ impl Peer {
     }
 
     fn ask(&mut self, dice: &mut Dice) {
-        let names = |dice: &mut Dice| -> Vec<String> { (0..1 + dice.below(3)).map(|_| topic(dice.below(TOPICS))).collect() };
+        let names = |dice: &mut Dice| -> Vec<String> { (0..1 + dice.below(3)).map(|_| subject(dice)).collect() };
         let quoted = |names: &[String]| names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(",");
         let (method, params, asked) = match dice.below(16) {
             0..=4 => {

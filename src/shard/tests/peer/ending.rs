@@ -1,6 +1,7 @@
 //! What must have come to a peer in the end, and how it must have ended.
 
 use super::super::truth::Truth;
+use super::holding::matches;
 use super::{Asked, Peer, Phase};
 use crate::reactor::sim::PeerEnd;
 
@@ -25,18 +26,18 @@ impl Peer {
     }
 
     pub(in crate::shard::tests) fn lacks_publications(&self, truth: &Truth) -> Option<String> {
-        let lacking = self.subscriptions.iter().find(|held| held.next <= truth.newest(&held.topic));
-        lacking.map(|held| format!("{} from {} to {}", held.topic, held.next, truth.newest(&held.topic)))
+        let mut all = self.subscriptions.iter().chain(&self.heard);
+        let lacking = all.find(|held| held.next <= truth.newest(&held.topic) || held.due && !held.known);
+        lacking.map(|held| format!("{} from {} to {} ({})", held.topic, held.next, truth.newest(&held.topic), held.due))
     }
 
     /// Whether a publication reached it, where it subscribed before and is not about to leave.
     pub(in crate::shard::tests) fn has(&self, topic: &str, offset: u64) -> bool {
-        let leaves =
-            |(_, asked): &(u64, Asked)| matches!(asked, Asked::Unsubscribe(names) if names.iter().any(|name| name == topic));
+        let leaves = |(_, asked): &(u64, Asked)| matches!(asked, Asked::Unsubscribe(names) if names.iter().any(|name| matches(name, topic)));
         if self.asked.iter().any(leaves) {
             return true;
         }
-        let held = self.subscriptions.iter().find(|held| held.topic == topic);
+        let held = self.subscriptions.iter().chain(&self.heard).find(|held| held.topic == topic);
         held.is_none_or(|held| held.next > offset || held.old >= offset)
     }
 

@@ -1,0 +1,101 @@
+//! Patterns: what they bring, and what they keep.
+
+use super::twin::{TestEncoder, open};
+use super::*;
+
+fn pattern(text: &str) -> Pattern {
+    Pattern::parse(text).expect("it is one")
+}
+
+/// So many clients that have a pattern, from slot 0.
+fn with_clients(hub: &mut Hub, text: &str, clients: u32) {
+    for slot in 0..clients {
+        assert!(hub.subscribe_pattern(slot, &pattern(text), Encoding::Combined, Terms::default(), false));
+    }
+}
+
+#[test]
+fn a_pattern_brings_topics_that_are_made_later_and_each_publication_once() {
+    let mut hub = Hub::new(0);
+    let old = open(&mut hub, "md.a", ROOMY, 0);
+    publish(&mut hub, old, "before");
+    assert!(hub.subscribe_pattern(3, &pattern("md.*"), Encoding::Raw, Terms::default(), false));
+    assert!(hub.subscribe_pattern(3, &pattern(">"), Encoding::Raw, Terms::default(), false));
+    assert!(!hub.subscribe_pattern(3, &pattern(">"), Encoding::Raw, Terms::default(), false), "a client has a pattern once");
+    let new = open(&mut hub, "md.b", ROOMY, 0);
+    let other = open(&mut hub, "other", ROOMY, 0);
+    assert_eq!((hub.pattern_topics("md.*"), hub.pattern_topics(">"), hub.pattern_topics("x.>")), (Some(2), Some(3), None));
+    for (topic, payload) in [(new, "b1"), (old, "a2"), (new, "b2"), (other, "o1")] {
+        publish(&mut hub, topic, payload);
+    }
+    assert_eq!(visit(&mut hub, 3, ALL, ALL), Ok("#b1#b2#a2#o1".into()));
+    assert_eq!(hub.topics.get(new).rows(), 0, "who has caught up has no row");
+    assert_eq!((hub.members(new), hub.members(other), hub.members_by_name(new)), (2, 1, 0));
+}
+
+#[test]
+fn a_topic_that_all_have_read_holds_neither_rows_nor_rings_for_them() {
+    let mut hub = Hub::new(0);
+    with_clients(&mut hub, ">", 1000);
+    let topics: Vec<_> = (0..100).map(|number| open(&mut hub, &format!("t.{number}"), ROOMY, 0)).collect();
+    for round in 0..3 {
+        for topic in &topics {
+            publish(&mut hub, *topic, &format!("{round}"));
+            // Client 7 reads nothing.
+            for slot in (0..1000).filter(|slot| *slot != 7) {
+                visit(&mut hub, slot, ALL, ALL).expect("nothing fell");
+            }
+        }
+    }
+    let rows: usize = topics.iter().map(|topic| hub.topics.get(*topic).heard.as_ref().map_or(0, |heard| heard.rows.len())).sum();
+    assert!(rows <= 2 * topics.len(), "{rows} rows for one slow client in {} topics", topics.len());
+    visit(&mut hub, 7, ALL, ALL).expect("nothing fell");
+    for topic in topics {
+        let topic = hub.topics.get(topic);
+        assert_eq!((topic.rows(), topic.encoded(Encoding::Combined).is_some()), (0, false));
+        assert_eq!(topic.heard.as_ref().map(|heard| heard.rows.capacity()), Some(0));
+    }
+}
+
+#[test]
+fn a_name_goes_on_where_the_pattern_is_and_the_pattern_where_the_name_is() {
+    let mut hub = Hub::new(0);
+    let a = open(&mut hub, "a", ROOMY, 0);
+    publish(&mut hub, a, "a1");
+    hub.subscribe_pattern(0, &pattern("*"), Encoding::Raw, Terms::default(), false);
+    publish(&mut hub, a, "a2");
+    publish(&mut hub, a, "a3");
+    let heard = hub.subscribe(0, a, Encoding::Raw, Terms::default(), Start::After(2), &mut TestEncoder);
+    assert_eq!(heard, Err(HubError::Heard { after: 2, next: 2 }));
+    assert_eq!(hub.subscribe(0, a, Encoding::Raw, Terms::default(), Start::Newest, &mut TestEncoder), Ok(()));
+    assert_eq!(visit(&mut hub, 0, 3, ALL), Ok("#a2".into()));
+    assert!(hub.unsubscribe(0, a, &mut TestEncoder));
+    assert_eq!(visit(&mut hub, 0, ALL, ALL), Ok("#a3".into()));
+    assert_eq!(hub.topics.get(a).rows(), 0);
+    assert!(hub.unsubscribe_pattern(0, "*", &mut TestEncoder));
+    publish(&mut hub, a, "a4");
+    assert_eq!(visit(&mut hub, 0, ALL, ALL), Ok(String::new()));
+}
+
+#[test]
+fn last_of_a_pattern_is_the_newest_of_each_topic_a_few_at_a_time() {
+    let mut hub = Hub::new(0);
+    let topics: Vec<_> = ["a", "b", "c", "d", "e"].into_iter().map(|name| open(&mut hub, name, ROOMY, 0)).collect();
+    for topic in &topics[..4] {
+        let payload = format!("{}1", hub.name(*topic));
+        publish(&mut hub, *topic, &payload);
+    }
+    hub.subscribe(0, topics[1], Encoding::Raw, Terms::default(), Start::Live, &mut TestEncoder).expect("a first subscription");
+    hub.subscribe_pattern(0, &pattern("*"), Encoding::Raw, Terms::default(), true);
+    assert_eq!(hub.pattern_positions(0, 9), Some(vec![(topics[0], 0), (topics[2], 0), (topics[3], 0), (topics[4], 0)]));
+    publish(&mut hub, topics[2], "c2");
+    assert!(!hub.is_touring(), "its client lacks something");
+    assert_eq!(visit(&mut hub, 0, ALL, ALL), Ok("#c2".into()));
+    let mut came = Vec::new();
+    while hub.is_touring() {
+        hub.tour(1, &mut TestEncoder);
+        came.push(visit(&mut hub, 0, ALL, ALL).expect("nothing fell"));
+    }
+    assert_eq!(came, ["#a1", "#d1", ""], "without what it named, and what it was given since");
+    assert_eq!(hub.pattern_positions(0, 9), Some(vec![(topics[0], 1), (topics[2], 2), (topics[3], 1), (topics[4], 0)]));
+}

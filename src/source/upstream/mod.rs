@@ -1,0 +1,181 @@
+//! A feed from another server: connected to as a WebSocket client, read, put in order, published.
+//!
+//! Each address is a [`line`]: a task that connects, subscribes, reads, and begins again. Lines hand what they read to the
+//! feed's own task, which asks the [`arbiter`] what of it is published and does so.
+//!
+//! Invariants: nothing is queued without a bound: a line hands over what one read brought and waits until that was taken,
+//! and the feed waits for the broker, so a server that sends faster than the gateway passes on is not read. Nothing that a
+//! server sends or refuses ends the feed: it is counted, told at a bounded rate, and tried again.
+
+mod arbiter;
+mod line;
+mod mapping;
+mod wire;
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use self::arbiter::{Arbiter, Tally};
+use self::line::{Line, Report};
+use self::mapping::Mapping;
+use super::complaints::Complaints;
+use super::{Outlet, SourceContext, SourceError, unless_stopped};
+use crate::broker::PublishError;
+use crate::config;
+use crate::hub::NewPublication;
+use crate::metrics::ControlMetrics;
+use crate::tls;
+
+/// Whether `settings` can be used.
+///
+/// # Errors
+/// [`SourceError`] where a template, a pointer or the authority is wrong.
+pub(super) fn check(settings: &config::Upstream) -> Result<(), SourceError> {
+    Mapping::new(settings, 0)?;
+    trust(settings).map(drop)
+}
+
+fn trust(settings: &config::Upstream) -> Result<std::sync::Arc<rustls::ClientConfig>, SourceError> {
+    let wrong = |reason| SourceError::Authority { url: settings.urls[0].to_string(), reason };
+    tls::client_config(settings.ca.as_deref()).map_err(wrong)
+}
+
+/// Takes the feed in until the gateway stops.
+///
+/// # Errors
+/// As [`check`].
+pub(super) async fn run<O: Outlet>(settings: &config::Upstream, outlet: &O, context: &SourceContext) -> Result<(), SourceError> {
+    let mapping = Rc::new(Mapping::new(settings, context.publication_bytes_max as usize)?);
+    let trust = trust(settings)?;
+    // One place: beside it each line waits with what one read brought.
+    let (reports, arrivals) = mpsc::channel(1);
+    for (number, url) in settings.urls.iter().enumerate() {
+        let line = Line {
+            number,
+            url: url.clone(),
+            settings: settings.clone(),
+            trust: trust.clone(),
+            mapping: Rc::clone(&mapping),
+            reports: reports.clone(),
+            message_bytes_max: 2 * context.publication_bytes_max as usize,
+            metrics: context.metrics.clone(),
+        };
+        let stopping = context.stopping.clone();
+        tokio_uring::spawn(async move { unless_stopped(&stopping, line.run()).await });
+    }
+    let feed = Feed {
+        arbiter: Arbiter::new(settings),
+        begun: Instant::now(),
+        outlet,
+        metrics: &context.metrics,
+        refusals: Complaints::default(),
+        gaps: Complaints::about("an upstream's feed lost messages, which subscribers are told"),
+        heard_ms: 0,
+        gone: false,
+    };
+    unless_stopped(&context.stopping, feed.run(arrivals)).await;
+    Ok(())
+}
+
+/// The feed's own task.
+struct Feed<'c, O> {
+    arbiter: Arbiter,
+    begun: Instant,
+    outlet: &'c O,
+    metrics: &'c ControlMetrics,
+    refusals: Complaints,
+    gaps: Complaints,
+    /// When a line said something last, milliseconds since 1970.
+    heard_ms: u64,
+    /// No line is open, and that was told.
+    gone: bool,
+}
+
+impl<O: Outlet> Feed<'_, O> {
+    /// Until the broker takes nothing more.
+    async fn run(mut self, mut arrivals: mpsc::Receiver<Report>) {
+        let mut out = Vec::new();
+        loop {
+            let due = self.arbiter.due();
+            let until = self.begun + due.unwrap_or(Duration::ZERO);
+            tokio::select! {
+                report = arrivals.recv() => match report {
+                    Some(report) => self.take(report, &mut out),
+                    None => return,
+                },
+                () = tokio::time::sleep_until(until), if due.is_some() => self.arbiter.expire(self.begun.elapsed(), &mut out),
+            }
+            self.count();
+            if let Err(PublishError::Stopping) = self.pass_on(&mut out).await {
+                return;
+            }
+        }
+    }
+
+    /// Publishes, and tells where the feed is gone or back: gone behind what it brought, back before.
+    async fn pass_on(&mut self, out: &mut Vec<NewPublication>) -> Result<(), PublishError> {
+        let gone = !self.arbiter.is_connected();
+        if self.gone && !gone {
+            self.gone = false;
+            self.outlet.feed(self.arbiter.topics(), None).await?;
+        }
+        for publication in out.drain(..) {
+            if let Err(PublishError::Stopping) = self.publish(publication).await {
+                return Err(PublishError::Stopping);
+            }
+        }
+        if gone && !self.gone {
+            self.gone = true;
+            self.outlet.feed(self.arbiter.topics(), Some(self.heard_ms)).await?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, report: Report, out: &mut Vec<NewPublication>) {
+        let now = self.begun.elapsed();
+        if !matches!(report, Report::Lost { .. }) {
+            self.heard_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        }
+        match report {
+            Report::Connected { line } => self.arbiter.connected(line),
+            Report::Lost { line } => self.arbiter.lost(line, now, out),
+            Report::Skipped { line } => self.arbiter.skipped(line),
+            Report::Arrived { line, messages } => {
+                messages.into_iter().for_each(|arrived| self.arbiter.take(line, now, arrived, out));
+            }
+        }
+    }
+
+    async fn publish(&mut self, publication: NewPublication) -> Result<(), PublishError> {
+        if let Some(gap) = publication.marks.gap {
+            let topic = publication.topic.as_str();
+            match gap.messages {
+                Some(messages) => self.gaps.note(Instant::now(), format_args!("{messages} before the newest of {topic}")),
+                None => self.gaps.note(Instant::now(), format_args!("an unknown number before the newest of {topic}")),
+            }
+        }
+        let outcome = self.outlet.send(publication).await;
+        match outcome {
+            Ok(()) => self.metrics.source_publications.add(1),
+            Err(error) => self.refusals.note(Instant::now(), error),
+        }
+        outcome
+    }
+
+    fn count(&mut self) {
+        let Tally { repeats, late, gaps, lost, restarts, topics_refused } = self.arbiter.take_tally();
+        let metrics = self.metrics;
+        metrics.upstream_repeats.add(repeats);
+        metrics.upstream_late.add(late);
+        metrics.upstream_gaps.add(gaps);
+        metrics.upstream_lost.add(lost);
+        metrics.upstream_restarts.add(restarts);
+        metrics.upstream_refused.add(topics_refused);
+        if topics_refused > 0 {
+            self.refusals.note(Instant::now(), "the feed names more topics than its topics_max allows");
+        }
+    }
+}
