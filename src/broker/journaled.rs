@@ -189,6 +189,7 @@ impl Journaled {
             }
             Mail::Attach { from, topic } => self.topics.attach_asked(from, &topic, self.now(), outbox),
             Mail::Recall { from, number } => self.topics.recall_asked(from, number, outbox),
+            Mail::CatchUp { from, client, number } => outbox.send(from, Mail::CaughtUp { client, number }),
             Mail::Detach { from, number } => self.topics.detach_asked(from, number, outbox),
             Mail::Watch { from, pattern } => self.topics.watch_asked(from, pattern),
             Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
