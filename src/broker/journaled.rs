@@ -54,8 +54,8 @@ pub struct Journaled {
     syncs: BTreeSet<(Instant, TopicName)>,
     /// Publications taken so far.
     accepted: u64,
-    /// Barriers, each with the count of publications that it stands behind.
-    barriers: VecDeque<(u64, u64)>,
+    /// What is passed on behind publications, each with the count of those.
+    following: VecDeque<(Following, u64)>,
     /// By place: credits to be given back.
     taken: Box<[u32]>,
     /// Publications of sources that were passed on, or refused.
@@ -82,6 +82,18 @@ struct Log {
     abandon: bool,
     /// The newest write failed, and when the next may be tried.
     retry_at: Option<Instant>,
+}
+
+/// What is passed on behind all publications that came before it.
+enum Following {
+    Barrier {
+        token: u64,
+    },
+    /// A feed is gone, or back.
+    Feed {
+        topics: Vec<TopicName>,
+        since_ms: Option<u64>,
+    },
 }
 
 /// A publication that is not written yet.
@@ -125,7 +137,7 @@ impl Journaled {
             work: JoinSet::new(),
             syncs: BTreeSet::new(),
             accepted: 0,
-            barriers: VecDeque::new(),
+            following: VecDeque::new(),
             taken: vec![0; usize::from(place) + 1].into(),
             handed_over: 0,
             metrics,
@@ -177,13 +189,12 @@ impl Journaled {
             }
             Mail::Attach { from, topic } => self.topics.attach_asked(from, &topic, self.now(), outbox),
             Mail::Recall { from, number } => self.topics.recall_asked(from, number, outbox),
+            Mail::CatchUp { from, client, number } => outbox.send(from, Mail::CaughtUp { client, number }),
             Mail::Detach { from, number } => self.topics.detach_asked(from, number, outbox),
             Mail::Watch { from, pattern } => self.topics.watch_asked(from, pattern),
             Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
-            Mail::Barrier { token } => {
-                self.barriers.push_back((token, self.accepted));
-                self.pass_barriers(outbox);
-            }
+            Mail::Barrier { token } => self.follow(Following::Barrier { token }, outbox),
+            Mail::Feed { topics, since_ms } => self.follow(Following::Feed { topics, since_ms }, outbox),
             Mail::Report { token } => {
                 let (topics, _) = self.topics.report(0, usize::MAX, self.now());
                 outbox.send(self.place, Mail::Reported { token, topics, last: true });
@@ -263,14 +274,24 @@ impl Journaled {
         }
     }
 
-    /// Lets barriers through behind which everything was passed on.
-    fn pass_barriers(&mut self, outbox: &mut Outbox) {
-        if self.barriers.is_empty() {
+    fn follow(&mut self, following: Following, outbox: &mut Outbox) {
+        self.following.push_back((following, self.accepted));
+        self.pass_following(outbox);
+    }
+
+    /// Lets through what stands behind publications that were all passed on.
+    fn pass_following(&mut self, outbox: &mut Outbox) {
+        if self.following.is_empty() {
             return;
         }
         let oldest = self.logs.values().filter_map(Log::oldest).min().unwrap_or(u64::MAX);
-        while let Some((token, _)) = self.barriers.pop_front_if(|(_, behind)| *behind < oldest) {
-            (0..outbox.post().shards()).for_each(|shard| outbox.send(shard, Mail::BarrierPassed { token }));
+        while let Some((following, _)) = self.following.pop_front_if(|(_, behind)| *behind < oldest) {
+            match following {
+                Following::Barrier { token } => {
+                    (0..outbox.post().shards()).for_each(|shard| outbox.send(shard, Mail::BarrierPassed { token }));
+                }
+                Following::Feed { topics, since_ms } => self.topics.feed_changed(&topics, since_ms, outbox),
+            }
         }
     }
 
@@ -413,7 +434,7 @@ impl Journaled {
             }
         }
         self.note_ready(&topic);
-        self.pass_barriers(outbox);
+        self.pass_following(outbox);
     }
 
     fn complain(&mut self, topic: &TopicName, error: &io::Error) {

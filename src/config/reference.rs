@@ -165,7 +165,8 @@ pub(super) const KEYS: &[Key] = &[
     optional("topic", "journal_keep_bytes", Form::Whole(8192, 1 << 44, "bytes"),
         "All files of one topic together, looked at when one is begun; the oldest are removed. At least twice journal_segment_bytes."),
     optional("topic", "journal_keep_s", Form::Whole(1, u32::MAX as u64, "seconds"),
-        "Files whose last publication is older are removed, looked at when one is begun. A day by default."),
+        "Files whose last publication is older are removed, looked at when one is begun, which is at least so often while something is \
+         published. A day by default."),
     optional("topic", "journal_full", Form::OneOf(&["refuse", "forget"]),
         "What happens where the disk is full. refuse: publications over HTTP and by PUBLISH are refused, other publishers and feeds wait, \
          until there is room. forget: the topic's oldest files are removed first."),

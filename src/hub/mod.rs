@@ -12,6 +12,7 @@
 //! most one frame. While spans are taken no ring that they
 //! lie in changes: publishing, subscribing and changes of encoding wait for the last `advance` (asserted).
 
+mod directory;
 pub mod due;
 mod newest;
 mod passing;
@@ -19,10 +20,10 @@ mod patterns;
 pub mod publication;
 mod registry;
 pub mod ring;
+mod row;
 mod state;
 mod store;
 mod subscribe;
-mod terms;
 pub mod topic;
 mod tours;
 mod trie;
@@ -47,10 +48,10 @@ pub use walk::{LeftOut, Notice};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use directory::Topics;
 use patterns::Patterns;
 use registry::Registry;
-pub use registry::Terms;
-use store::Topics;
+pub use row::Terms;
 use tours::Tours;
 use visit::Rests;
 
@@ -255,6 +256,13 @@ impl Hub {
     pub fn lacks_after(&self, topic: TopicId, since: Position) -> bool {
         let topic = self.topics.get(topic);
         since.epoch == topic.epoch && since.offset + 1 < topic.log().head()
+    }
+
+    /// Whether this position, if it is one of the topic's own, lies ahead of what came here so far.
+    #[must_use]
+    pub fn is_ahead(&self, topic: TopicId, since: Position) -> bool {
+        let topic = self.topics.get(topic);
+        since.epoch == topic.epoch && since.offset >= topic.log().next()
     }
 
     /// All that the log holds, in order.

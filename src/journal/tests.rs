@@ -367,3 +367,18 @@ fn what_is_too_old_is_removed() {
     });
     place.check(BOOT, Some(5), &[4, 5]);
 }
+
+/// A topic that is seldom published on would keep its one segment for ever.
+#[test]
+fn a_segment_that_was_begun_too_long_ago_is_ended() {
+    let place = Place::new();
+    fs::create_dir_all(place.of_topic()).expect("a directory can be made");
+    tokio_uring::start(async {
+        let mut offset = 0;
+        let mut writer = writer(&place, TopicJournal { keep_s: 0, ..SETTINGS }, place.find(BOOT, ALL));
+        for _ in 0..4 {
+            append(&mut writer, &mut offset, 1).await;
+        }
+    });
+    place.check(BOOT, Some(4), &[4]);
+}

@@ -1,4 +1,4 @@
-//! Appends to one topic's journal with `tokio-uring`: whole batches, in segments that are rotated by size and kept by size and age.
+//! Appends to one topic's journal with `tokio-uring`: whole batches, in segments that are rotated and kept by size and age.
 //!
 //! Without: offsets, who waits for what. Invariants: when [`Writer::append`] returns without an error all that it was given is
 //! written, and under [`Flush::Always`] on disk; with an error nothing of it counts, now or after a restart. A segment's header and its
@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio_uring::fs::{File, OpenOptions};
 
@@ -40,6 +40,7 @@ struct Open {
     path: PathBuf,
     bytes: u64,
     header_bytes: u64,
+    begun: Instant,
 }
 
 /// A segment that nothing is appended to any more.
@@ -98,10 +99,12 @@ impl Writer {
     }
 
     async fn try_append(&mut self, batch: Batch) -> (io::Result<()>, Batch) {
-        let full = |open: &Open| {
-            open.bytes > open.header_bytes && open.bytes + batch.records.len() as u64 > self.settings.segment_bytes.into()
+        let is_over = |open: &Open| {
+            let is_full = open.bytes + batch.records.len() as u64 > self.settings.segment_bytes.into();
+            let is_old = open.begun.elapsed() > Duration::from_secs(self.settings.keep_s.into());
+            open.bytes > open.header_bytes && (is_full || is_old)
         };
-        if self.segment.as_ref().is_some_and(full) {
+        if self.segment.as_ref().is_some_and(is_over) {
             // Under every_ms what it holds may not be on disk yet.
             if let Err(error) = self.finish_segment().await {
                 return (Err(error), batch);
@@ -164,7 +167,7 @@ impl Writer {
         }
         self.next_number += 1;
         let header_bytes = bytes.len() as u64;
-        self.segment = Some(Open { file: Rc::new(file), path, bytes: header_bytes, header_bytes });
+        self.segment = Some(Open { file: Rc::new(file), path, bytes: header_bytes, header_bytes, begun: Instant::now() });
         self.forget_surplus();
         Ok(())
     }

@@ -4,9 +4,9 @@ use std::collections::{HashMap, VecDeque};
 
 use super::clients::{Client, Wait};
 use super::core::Core;
-use super::effects::topics_max;
 use super::mail::{Mail, NotPublished, Outbox, Place, Ticket};
 use super::mailbox::Mailbox;
+use super::subscribing::topics_max;
 use super::topics::Waiter;
 use crate::hub::{NewPublication, Position, TopicName};
 use crate::metrics::RefusalReason;
@@ -152,6 +152,8 @@ impl Core {
                 let waiters = self.topics.recalled(home, number, &publications);
                 self.replicas_came(waiters);
             }
+            Mail::CatchUp { from, client, number } => self.outbox.send(from, Mail::CaughtUp { client, number }),
+            Mail::CaughtUp { client, number } => self.replica_came(Waiter { client, number }),
             Mail::Detach { from, number } => self.topics.detach_asked(from, number, &mut self.outbox),
             Mail::Detached { home, number } => {
                 // Clients that asked while it was being given up ask anew.
@@ -168,16 +170,7 @@ impl Core {
                 self.replicas_came(waiters);
             }
             Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
-            Mail::BarrierPassed { token } => {
-                let passed = self.exchange.barriers.entry(token).or_insert(0);
-                *passed += 1;
-                if *passed == self.outbox.post().homes() {
-                    self.exchange.barriers.remove(&token);
-                    self.exchange.draining.push(token);
-                    // What came before the barrier is not to wait for its window.
-                    self.topics.flush_all();
-                }
-            }
+            Mail::BarrierPassed { token } => self.barrier_passed(token),
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
             Mail::Acceptors(acceptors) => self.acceptors = acceptors,
@@ -190,6 +183,17 @@ impl Core {
             Mail::Drained { .. } | Mail::Reported { .. } | Mail::TopicsWanted { .. } | Mail::Finished => {
                 unreachable!("this mail is the control thread's")
             }
+        }
+    }
+
+    fn barrier_passed(&mut self, token: u64) {
+        let passed = self.exchange.barriers.entry(token).or_insert(0);
+        *passed += 1;
+        if *passed == self.outbox.post().homes() {
+            self.exchange.barriers.remove(&token);
+            self.exchange.draining.push(token);
+            // What came before the barrier is not to wait for its window.
+            self.topics.flush_all();
         }
     }
 
@@ -215,7 +219,7 @@ impl Core {
 
     fn replica_feed(&mut self, home: Place, number: u32, since_ms: Option<u64>) {
         if let Some(topic) = self.topics.replica_topic(home, number) {
-            self.topics.staleness.set(topic, since_ms);
+            self.topics.staleness.set(topic, since_ms, true);
         }
     }
 

@@ -1,4 +1,4 @@
-//! `always`: what was acknowledged is there, whenever the gateway is killed.
+//! What was acknowledged or delivered is there under its position, whenever the gateway is killed.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 
 use crate::common::Client;
-use crate::{ALWAYS, Journal, kill};
+use crate::{ALWAYS, Journal, kill, publication_in};
 
 /// An offset and what was published there.
 type Acknowledged = (u64, String);
@@ -49,26 +49,36 @@ fn publish_over_websocket(mut client: Client, name: usize, acknowledged: &Mutex<
     }
 }
 
-#[test]
-fn nothing_acknowledged_is_lost_to_a_kill() {
+/// Notes what a subscriber hears until the connection ends.
+fn subscribe(mut client: Client, heard: &Mutex<Vec<Acknowledged>>) {
+    while let Ok(message) = client.socket.read() {
+        let tungstenite::Message::Text(text) = message else { continue };
+        heard.lock().expect("no subscriber panics with it").push(publication_in(text.as_str()).1);
+    }
+}
+
+#[track_caller]
+fn check(flush: &str, seed: u64) {
     let journal = Journal::new();
-    let acknowledged = Mutex::new(Vec::new());
-    let mut dice = StdRng::seed_from_u64(5);
+    let told = Mutex::new(Vec::new());
+    let mut dice = StdRng::seed_from_u64(seed);
     // As many requests as a test has, in place of a client's.
     let keys =
-        format!("{ALWAYS}\njournal_segment_bytes = 8192\n[limits]\nrequests_per_second = 1000000\nrequests_burst = 1000000");
-    for round in 0..8 {
+        format!("{flush}\njournal_segment_bytes = 8192\n[limits]\nrequests_per_second = 1000000\nrequests_burst = 1000000");
+    for round in 0..6 {
         let gateway = journal.gateway(&keys);
         let killed = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for name in 0..2 {
-                let (acknowledged, killed, admin) = (&acknowledged, &killed, gateway.admin);
+                let (told, killed, admin) = (&told, &killed, gateway.admin);
                 scope.spawn(move || {
-                    let ended = publish_over_http(admin, round * 10 + name, acknowledged);
+                    let ended = publish_over_http(admin, round * 10 + name, told);
                     assert!(killed.load(Relaxed), "the gateway answers until it is killed: {ended:?}");
                 });
                 let client = Client::connect(&gateway, "/stream");
-                scope.spawn(move || publish_over_websocket(client, round * 10 + 5 + name, acknowledged));
+                scope.spawn(move || publish_over_websocket(client, round * 10 + 5 + name, told));
+                let client = Client::connect(&gateway, "/stream?streams=j.a");
+                scope.spawn(move || subscribe(client, told));
             }
             std::thread::sleep(Duration::from_millis(dice.random_range(30..200)));
             killed.store(true, Relaxed);
@@ -80,9 +90,15 @@ fn nothing_acknowledged_is_lost_to_a_kill() {
     let held = journal.dump("j.a");
     let offsets: Vec<u64> = held.iter().map(|(offset, _)| *offset).collect();
     assert_eq!(offsets, (1..=held.len() as u64).collect::<Vec<_>>(), "one count over all kills, without a hole");
-    let acknowledged = acknowledged.into_inner().expect("no publisher panicked with it");
-    assert!(acknowledged.len() > 50, "only {} were acknowledged", acknowledged.len());
-    for (offset, data) in acknowledged {
+    let told = told.into_inner().expect("no client panicked with it");
+    assert!(told.len() > 50, "only {} were told", told.len());
+    for (offset, data) in told {
         assert_eq!(held[offset as usize - 1].1, data, "offset {offset}");
     }
+}
+
+#[test]
+fn nothing_acknowledged_or_delivered_is_lost_to_a_kill() {
+    check(ALWAYS, 5);
+    check("", 6);
 }

@@ -104,9 +104,15 @@ pub(crate) fn write_by_another_boot(file: &Path) {
 
 /// The next publication on a combined connection: topic, offset, payload as it stands there.
 pub(crate) fn publication(client: &mut Client) -> (String, u64, String) {
-    let text = client.text();
+    let (topic, (offset, data)) = publication_in(&client.text());
+    (topic, offset, data)
+}
+
+/// A publication as a combined connection gives it out.
+pub(crate) fn publication_in(text: &str) -> (String, (u64, String)) {
     let parts = text.strip_prefix("{\"stream\":\"").and_then(|rest| rest.split_once("\",\"o\":"));
     let (topic, rest) = parts.unwrap_or_else(|| panic!("not a publication: {text}"));
     let (offset, data) = rest.split_once(",\"data\":").unwrap_or_else(|| panic!("not a publication: {text}"));
-    (topic.into(), offset.parse().expect("an offset is a number"), data.strip_suffix('}').expect("it ends so").into())
+    let data = data.strip_suffix('}').expect("it ends so");
+    (topic.into(), (offset.parse().expect("an offset is a number"), data.into()))
 }

@@ -1,9 +1,10 @@
 //! A feed that is gone is told from one that is quiet: `stale` at once, `fresh` when it is back.
 
 use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::common::Client;
-use crate::exchange::{Exchange, Live, binance, futures_gateway, wait_until};
+use crate::common::{Client, Gateway};
+use crate::exchange::{Exchange, Live, binance, futures_gateway, futures_source, wait_until};
 
 fn trade(number: u64) -> String {
     format!(r#"{{"stream":"btcusdt@trade","data":{{"t":{number}}}}}"#)
@@ -19,9 +20,20 @@ fn event(client: &mut Client, name: &str, time: &str) -> u64 {
 
 #[test]
 fn a_feed_that_is_gone_is_told_at_once_and_when_it_is_back() {
+    goes_and_comes_back("");
+}
+
+#[test]
+fn so_it_is_of_topics_with_a_journal() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let journal = directory.path().join("journal").display().to_string();
+    goes_and_comes_back(&format!("[[topic]]\npattern = \">\"\njournal = true\n[journal]\ndirectory = {journal:?}\n"));
+}
+
+fn goes_and_comes_back(more: &str) {
     let live = Live::new((1..=3).map(trade).collect());
     let exchange = Exchange::new(&live, binance);
-    let gateway = futures_gateway(&[&exchange], "");
+    let gateway = Gateway::configured(&format!("{}{more}", futures_source(&[exchange.url()], "")));
     // Enough for both shards.
     let mut combined: Vec<Client> = (0..6).map(|_| Client::connect(&gateway, "/stream?streams=btcusdt@trade/other")).collect();
     let mut raw: Vec<Client> = (0..4).map(|_| Client::connect(&gateway, "/ws/btcusdt@trade")).collect();
