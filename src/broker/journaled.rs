@@ -7,6 +7,8 @@
 //! no position behind. A publication whose position is awaited is refused where it cannot be written; others wait, which takes the
 //! credits from whoever publishes. What waits is bounded by the credits given out.
 
+mod log;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::Path;
@@ -18,7 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_uring::fs::File;
 
-use crate::config::{self, Config, JournalFlush, TopicJournal, TopicKind};
+use self::log::{Log, Unwritten};
+use crate::config::{self, Config, JournalFlush, TopicKind};
 use crate::hub::topic::Pattern;
 use crate::hub::{NewPublication, Position, Publication, TopicName};
 use crate::journal::JournalError;
@@ -27,7 +30,7 @@ use crate::journal::format::{self, BootId};
 use crate::journal::writer::{Batch, Writer};
 use crate::metrics::ControlMetrics;
 use crate::reactor::Now;
-use crate::shard::mail::{Mail, NotPublished, Outbox, Place, Ticket, TopicsMax};
+use crate::shard::mail::{Mail, NotPublished, Outbox, Place, TopicsMax};
 use crate::shard::topics::Topics;
 
 /// Where the kernel names this start of the machine.
@@ -56,6 +59,8 @@ pub struct Journaled {
     accepted: u64,
     /// Barriers, each with the count of publications that it stands behind.
     barriers: VecDeque<(u64, u64)>,
+    /// Feeds that are gone or back, each with the count of publications that it stands behind.
+    feeds: VecDeque<(Vec<TopicName>, Option<u64>, u64)>,
     /// By place: credits to be given back.
     taken: Box<[u32]>,
     /// Publications of sources that were passed on, or refused.
@@ -63,35 +68,6 @@ pub struct Journaled {
     metrics: Arc<ControlMetrics>,
     started: Instant,
     complained: Option<Instant>,
-}
-
-/// One topic's part.
-struct Log {
-    journal: TopicJournal,
-    waiting: VecDeque<Unwritten>,
-    /// The batch under way.
-    under_way: Vec<(Unwritten, Publication)>,
-    /// Away while a write is under way.
-    writer: Option<Writer>,
-    /// Something was published in this run.
-    is_open: bool,
-    is_ready: bool,
-    /// Written and not yet known to be on disk.
-    dirty: Option<Rc<File>>,
-    /// It could not be put on disk: the next batch goes into a new segment.
-    abandon: bool,
-    /// The newest write failed, and when the next may be tried.
-    retry_at: Option<Instant>,
-}
-
-/// A publication that is not written yet.
-struct Unwritten {
-    number: u64,
-    from: Place,
-    ticket: Ticket,
-    answer: bool,
-    unix_us: u64,
-    publication: NewPublication,
 }
 
 /// Work that was under way.
@@ -126,6 +102,7 @@ impl Journaled {
             syncs: BTreeSet::new(),
             accepted: 0,
             barriers: VecDeque::new(),
+            feeds: VecDeque::new(),
             taken: vec![0; usize::from(place) + 1].into(),
             handed_over: 0,
             metrics,
@@ -183,6 +160,10 @@ impl Journaled {
             Mail::Barrier { token } => {
                 self.barriers.push_back((token, self.accepted));
                 self.pass_barriers(outbox);
+            }
+            Mail::Feed { topics, since_ms } => {
+                self.feeds.push_back((topics, since_ms, self.accepted));
+                self.tell_of_feeds(outbox);
             }
             Mail::Report { token } => {
                 let (topics, _) = self.topics.report(0, usize::MAX, self.now());
@@ -271,6 +252,18 @@ impl Journaled {
         let oldest = self.logs.values().filter_map(Log::oldest).min().unwrap_or(u64::MAX);
         while let Some((token, _)) = self.barriers.pop_front_if(|(_, behind)| *behind < oldest) {
             (0..outbox.post().shards()).for_each(|shard| outbox.send(shard, Mail::BarrierPassed { token }));
+        }
+    }
+
+    /// Tells of feeds whose own publications were passed on, or wait for a journal that cannot be written.
+    fn tell_of_feeds(&mut self, outbox: &mut Outbox) {
+        let logs = &self.logs;
+        let waits = |topic: &TopicName, behind: u64| {
+            logs.get(topic).is_some_and(|log| log.retry_at.is_none() && log.oldest().is_some_and(|oldest| oldest <= behind))
+        };
+        let is_next = |(topics, _, behind): &mut (Vec<TopicName>, _, u64)| !topics.iter().any(|topic| waits(topic, *behind));
+        while let Some((topics, since_ms, _)) = self.feeds.pop_front_if(is_next) {
+            self.topics.feed_changed(&topics, since_ms, outbox);
         }
     }
 
@@ -414,6 +407,7 @@ impl Journaled {
         }
         self.note_ready(&topic);
         self.pass_barriers(outbox);
+        self.tell_of_feeds(outbox);
     }
 
     fn complain(&mut self, topic: &TopicName, error: &io::Error) {
@@ -452,26 +446,5 @@ impl Journaled {
                 tracing::error!(%topic, "the journal could not be closed: {error}");
             }
         }
-    }
-}
-
-impl Log {
-    fn new(journal: TopicJournal, writer: Writer) -> Log {
-        Log {
-            journal,
-            waiting: VecDeque::new(),
-            under_way: Vec::new(),
-            writer: Some(writer),
-            is_open: false,
-            is_ready: false,
-            dirty: None,
-            abandon: false,
-            retry_at: None,
-        }
-    }
-
-    /// The oldest publication that is not passed on.
-    fn oldest(&self) -> Option<u64> {
-        self.under_way.first().map(|(unwritten, _)| unwritten.number).or_else(|| Some(self.waiting.front()?.number))
     }
 }

@@ -79,7 +79,7 @@ impl Staleness {
 
 impl Topics {
     /// At the home: the feed behind these topics is gone since then, or back. The replicas of a shard are told in one piece.
-    pub(super) fn feed_changed(&mut self, names: &[TopicName], since_ms: Option<u64>, outbox: &mut Outbox) {
+    pub(crate) fn feed_changed(&mut self, names: &[TopicName], since_ms: Option<u64>, outbox: &mut Outbox) {
         let mut told: HashMap<Place, Vec<u32>> = HashMap::new();
         for topic in names.iter().filter_map(|name| self.hub.find(name.as_str())) {
             self.staleness.set(topic, since_ms);

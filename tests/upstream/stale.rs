@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::common::Client;
-use crate::exchange::{Exchange, Live, binance, futures_gateway, wait_until};
+use crate::common::{Client, Gateway};
+use crate::exchange::{Exchange, Live, binance, futures_gateway, futures_source, wait_until};
 
 fn trade(number: u64) -> String {
     format!(r#"{{"stream":"btcusdt@trade","data":{{"t":{number}}}}}"#)
@@ -87,5 +87,35 @@ fn one_of_two_connections_is_enough_not_to_be_stale() {
     live.go_on(1);
     assert!(client.text().ends_with("{\"t\":2}}"), "nothing was said between");
     assert_eq!(gateway.counter("feed_notices"), 0);
+    gateway.stop();
+}
+
+/// Behind what the feed brought, also where that is written first.
+#[test]
+fn the_feed_of_a_journaled_topic_is_told_too() {
+    let live = Live::new((1..=3).map(trade).collect());
+    let exchange = Exchange::new(&live, binance);
+    let directory = tempfile::TempDir::new().expect("a temporary directory can be made");
+    let journal = format!("[journal]\ndirectory = {:?}\n[[topic]]\npattern = \">\"\njournal = true\n", directory.path());
+    let gateway = Gateway::configured(&(futures_source(&[exchange.url()], "") + &journal));
+    let mut clients: Vec<Client> = (0..6).map(|_| Client::connect(&gateway, "/stream?streams=btcusdt@trade")).collect();
+    exchange.wait_for_subscription(1);
+    live.go_on(1);
+    clients.iter_mut().for_each(|client| assert!(client.text().ends_with("\"o\":1,\"data\":{\"t\":1}}")));
+    exchange.refuse(usize::MAX);
+    exchange.cut_after(5);
+    live.go_on(1);
+    for client in &mut clients {
+        event(client, "stale", "since");
+    }
+    exchange.refuse(0);
+    exchange.wait_for_subscription(2);
+    wait_until("it is connected", || gateway.counter("upstream_connects") == 2);
+    live.go_on(1);
+    for client in &mut clients {
+        event(client, "fresh", "E");
+        let text = client.text();
+        assert!(text.contains("\"o\":2,") && text.ends_with("\"data\":{\"t\":3}}"), "{text}");
+    }
     gateway.stop();
 }
