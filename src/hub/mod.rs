@@ -12,6 +12,7 @@
 //! most one frame. While spans are taken no ring that they
 //! lie in changes: publishing, subscribing and changes of encoding wait for the last `advance` (asserted).
 
+mod directory;
 pub mod due;
 mod newest;
 mod passing;
@@ -19,6 +20,7 @@ mod patterns;
 pub mod publication;
 mod registry;
 pub mod ring;
+mod row;
 mod state;
 mod store;
 mod subscribe;
@@ -46,10 +48,10 @@ pub use walk::{LeftOut, Notice};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use directory::Topics;
 use patterns::Patterns;
 use registry::Registry;
-pub use registry::Terms;
-use store::Topics;
+pub use row::Terms;
 use tours::Tours;
 use visit::Rests;
 

@@ -11,7 +11,8 @@
 //! *owner*). A passing row that is not idle is behind, or noted and about to be popped.
 
 use super::patterns::PatternId;
-use super::registry::{Kind, Mode, Registry, Walk};
+use super::registry::Registry;
+use super::row::{Kind, Mode, Walk};
 use super::store::{Topic, TopicId};
 use super::subscribe::Start;
 use super::topic::Pattern;

@@ -5,7 +5,7 @@
 //!
 //! Without: clients, cursors' moves, what an encoding looks like.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use crate::config::Slow;
 
 /// Names an open topic of one hub. Given again to another topic once it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicId(u32);
+pub struct TopicId(pub(super) u32);
 
 impl TopicId {
     /// Of no topic.
@@ -134,7 +134,7 @@ pub(super) struct Topic {
     /// When that was last looked up: [`Patterns::set_at`].
     heard_at: u64,
     /// [`Encoding::Raw`].
-    log: Encoded,
+    pub(super) log: Encoded,
     ingests: VecDeque<Ingest>,
     /// A publication that bears marks has them here; of plain ones nothing is kept.
     #[expect(clippy::box_collection, reason = "most topics have none, and there are many topics")]
@@ -150,7 +150,7 @@ pub(super) struct Topic {
 }
 
 impl Topic {
-    fn new(name: TopicName, settings: Arc<TopicSettings>, position: Position) -> Topic {
+    pub(super) fn new(name: TopicName, settings: Arc<TopicSettings>, position: Position) -> Topic {
         let newest = settings.keyed.then(|| Box::new(Newest::new(settings.keys_max)));
         Topic {
             name,
@@ -443,93 +443,5 @@ impl Topic {
         let name = 2 * size_of::<usize>() + self.name.as_str().len();
         let ingests = self.ingests.capacity() * size_of::<Ingest>();
         size_of::<Topic>() + name + ingests + self.log().capacity_bytes() + derived.sum::<usize>()
-    }
-}
-
-/// The open topics, by number and by name.
-#[derive(Debug, Default)]
-pub(super) struct Topics {
-    /// Boxed, so that growing moves one word a topic.
-    topics: Vec<Option<Box<Topic>>>,
-    free: Vec<u32>,
-    names: HashMap<TopicName, TopicId>,
-}
-
-impl Topics {
-    pub(super) fn find(&self, name: &str) -> Option<TopicId> {
-        self.names.get(name).copied()
-    }
-
-    pub(super) fn open(&mut self, name: TopicName, settings: Arc<TopicSettings>, position: Position) -> TopicId {
-        let topic = Some(Box::new(Topic::new(name.clone(), settings, position)));
-        let id = self.put(topic);
-        let before = self.names.insert(name, id);
-        assert_eq!(before, None, "a topic is open once");
-        id
-    }
-
-    fn put(&mut self, topic: Option<Box<Topic>>) -> TopicId {
-        match self.free.pop() {
-            Some(free) => {
-                self.topics[free as usize] = topic;
-                TopicId(free)
-            }
-            None => {
-                self.topics.push(topic);
-                TopicId(u32::try_from(self.topics.len() - 1).expect("a shard's memory ends before four billion topics"))
-            }
-        }
-    }
-
-    /// Opens a rate variant of a topic; it is found by its number only.
-    pub(super) fn open_variant(&mut self, parent: TopicId) -> TopicId {
-        let of = self.get_mut(parent);
-        of.varied = true;
-        let (ring, next) = (of.settings.ring, of.log().next());
-        let position = Position { epoch: of.epoch, offset: next - 1 };
-        let mut variant = Topic::new(of.name.clone(), of.settings.clone(), position);
-        variant.parent = Some(parent);
-        variant.log.ring = Ring::sparse(next, ring);
-        self.put(Some(Box::new(variant)))
-    }
-
-    pub(super) fn close(&mut self, id: TopicId) {
-        let topic = self.topics[id.index()].take().expect("only an open topic is closed");
-        assert!(topic.rows() == 0, "a topic with members stays open");
-        if topic.parent.is_none() {
-            self.names.remove(&topic.name);
-        }
-        self.free.push(id.0);
-    }
-
-    pub(super) fn get(&self, id: TopicId) -> &Topic {
-        self.topics[id.index()].as_deref().expect("a topic in use is open")
-    }
-
-    pub(super) fn get_mut(&mut self, id: TopicId) -> &mut Topic {
-        self.topics[id.index()].as_deref_mut().expect("a topic in use is open")
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.names.len()
-    }
-
-    /// One more than the highest number given out so far.
-    pub(super) fn numbers(&self) -> u32 {
-        self.topics.len() as u32
-    }
-
-    /// Whether a topic of this number is open that has a name.
-    pub(super) fn is_open(&self, id: TopicId) -> bool {
-        let topic = self.topics.get(id.index()).and_then(Option::as_ref);
-        topic.is_some_and(|topic| topic.parent.is_none())
-    }
-
-    pub(super) fn ids(&self) -> impl Iterator<Item = TopicId> {
-        self.topics
-            .iter()
-            .enumerate()
-            .filter(|(_, topic)| topic.as_ref().is_some_and(|topic| topic.parent.is_none()))
-            .map(|(index, _)| TopicId(index as u32))
     }
 }

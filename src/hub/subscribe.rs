@@ -2,7 +2,8 @@
 //!
 //! Without: requests and replies, rights, limits on how many.
 
-use super::registry::{Kind, Mode, Rest, Terms, Walk};
+use super::registry::Rest;
+use super::row::{Kind, Mode, Terms, Walk};
 use super::store::TopicId;
 use super::{Encoder, Encoding, Hub};
 

@@ -11,7 +11,7 @@
 //! otherwise.
 
 use super::patterns::PatternId;
-use super::registry::Kind;
+use super::row::Kind;
 use super::store::TopicId;
 use super::topic::Pattern;
 use super::{Encoder, Hub};

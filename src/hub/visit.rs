@@ -2,8 +2,9 @@
 //!
 //! Without: slots' sockets, how spans become a send, what stands between them (replies, control frames).
 
-use super::registry::{CopiedRest, Mode, NONE, Registry, Rest};
+use super::registry::{CopiedRest, NONE, Registry, Rest};
 use super::ring::Ring;
+use super::row::Mode;
 use super::store::{Encoded, TopicId};
 use super::walk::{Notice, Pressure};
 use super::{DueSet, Encoder, Hub};

@@ -11,7 +11,8 @@
 //! once. A notice is told with a visit whose frames may not all be sent; those are promised, and counted when they are
 //! replaced before they went.
 
-use super::registry::{Mode, Rest, Walk};
+use super::registry::Rest;
+use super::row::{Mode, Walk};
 use super::store::TopicId;
 use super::visit::{Fallen, Span, Visit};
 use super::{Encoder, Hub};

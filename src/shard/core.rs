@@ -58,7 +58,7 @@ pub(super) struct Core {
     /// Input that is held back, over all clients.
     pub(super) held_bytes: usize,
     /// Clients whose socket says that it takes bytes and takes none; asked again at the next tick.
-    backing_off: Vec<ClientKey>,
+    pub(super) backing_off: Vec<ClientKey>,
     half_open: HalfOpen,
     connections_max: usize,
     accepts_armed: u16,
@@ -333,34 +333,6 @@ impl Core {
         }
     }
 
-    fn needs_housekeeping(&self) -> bool {
-        self.topics.hub.blocked_count() > 0
-            || !self.backing_off.is_empty()
-            || self.topics.is_lingering()
-            || self.topics.staleness.has_passed_over()
-    }
-
-    /// Once a tick: blocked clients that fell out of a ring are found without a visit, unused replicas are given up.
-    fn keep_house(&mut self) {
-        for key in std::mem::take(&mut self.backing_off) {
-            if self.clients.get(key).is_some_and(|client| !client.closing) {
-                self.ops.push_back(Op::PollOut(key));
-            }
-        }
-        self.tell_passed_over();
-        let blocked: Vec<u32> = self.topics.hub.due().blocked().collect();
-        for slot in blocked {
-            let Some(client) = self.clients.at(slot) else { continue };
-            let (key, tells) = (client.key, client.session.hears_events());
-            if self.topics.hub.fallen(slot, tells).is_some() {
-                self.close_fallen(key);
-            }
-        }
-        let linger_us = u64::from(self.config.limits.replica_linger_ms) * 1000;
-        self.topics.detach_unused(self.now, linger_us, &mut self.outbox);
-        self.metrics.topics.set(self.topics.hub.topic_count() as i64);
-    }
-
     /// Arms receives that found no buffer, as many as there are buffers again, and accepts for the clients that there is room
     /// for.
     pub(super) fn arm_again(&mut self, buffers_free: usize) {
@@ -436,7 +408,7 @@ impl Core {
     }
 
     /// A subscriber is more than the ring behind: closed with 1013, after the rest of its unfinished frame.
-    fn close_fallen(&mut self, key: ClientKey) {
+    pub(super) fn close_fallen(&mut self, key: ClientKey) {
         let now_us = self.now.monotonic_us;
         let reason = "too slow: fell behind by more than the topic's ring holds";
         self.client(key).session.close(CloseCode::TRY_AGAIN_LATER, reason, CloseClass::Lag, now_us);

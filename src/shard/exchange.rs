@@ -4,9 +4,9 @@ use std::collections::{HashMap, VecDeque};
 
 use super::clients::{Client, Wait};
 use super::core::Core;
-use super::effects::topics_max;
 use super::mail::{Mail, NotPublished, Outbox, Place, Ticket};
 use super::mailbox::Mailbox;
+use super::subscribing::topics_max;
 use super::topics::Waiter;
 use crate::hub::{NewPublication, Position, TopicName};
 use crate::metrics::RefusalReason;
@@ -168,16 +168,7 @@ impl Core {
                 self.replicas_came(waiters);
             }
             Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
-            Mail::BarrierPassed { token } => {
-                let passed = self.exchange.barriers.entry(token).or_insert(0);
-                *passed += 1;
-                if *passed == self.outbox.post().homes() {
-                    self.exchange.barriers.remove(&token);
-                    self.exchange.draining.push(token);
-                    // What came before the barrier is not to wait for its window.
-                    self.topics.flush_all();
-                }
-            }
+            Mail::BarrierPassed { token } => self.barrier_passed(token),
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
             Mail::Acceptors(acceptors) => self.acceptors = acceptors,
@@ -190,6 +181,17 @@ impl Core {
             Mail::Drained { .. } | Mail::Reported { .. } | Mail::TopicsWanted { .. } | Mail::Finished => {
                 unreachable!("this mail is the control thread's")
             }
+        }
+    }
+
+    fn barrier_passed(&mut self, token: u64) {
+        let passed = self.exchange.barriers.entry(token).or_insert(0);
+        *passed += 1;
+        if *passed == self.outbox.post().homes() {
+            self.exchange.barriers.remove(&token);
+            self.exchange.draining.push(token);
+            // What came before the barrier is not to wait for its window.
+            self.topics.flush_all();
         }
     }
 

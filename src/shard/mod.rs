@@ -17,6 +17,7 @@ mod exchange;
 mod flush;
 mod half_open;
 mod heartbeat;
+mod housekeeping;
 mod input;
 pub mod mail;
 pub mod mailbox;
@@ -26,6 +27,7 @@ mod settings;
 mod shared;
 mod staleness;
 mod stopping;
+mod subscribing;
 mod sweep;
 #[cfg(test)]
 mod tests;

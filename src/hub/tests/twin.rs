@@ -3,6 +3,8 @@
 //!
 //! Without: where the operations come from. The fuzzer includes this file as well, so it sees the hub from outside only.
 
+#[path = "twin/given.rs"]
+mod given;
 #[path = "twin/patterns.rs"]
 mod patterns;
 #[path = "twin/topic.rs"]
@@ -10,10 +12,7 @@ mod topic;
 
 use std::collections::VecDeque;
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-
+pub(super) use self::given::{TestEncoder, open, publication, visiting};
 pub(super) use self::patterns::PATTERNS;
 use self::patterns::TwinPattern;
 use self::topic::TwinTopic;
@@ -26,59 +25,6 @@ const ENCODINGS: usize = 6;
 
 pub(super) const TOPICS: usize = 3;
 pub(super) const CLIENTS: usize = 4;
-
-/// Raw: header and payload. Combined: header and an envelope with the payload as it stands. What is "compressed" has a mark,
-/// and is shorter than that where it is long.
-pub(super) struct TestEncoder;
-
-impl Encoder for TestEncoder {
-    fn encode(&mut self, encoding: Encoding, topic: &str, _epoch: Epoch, publication: &Publication, out: &mut Vec<u8>) {
-        let Publication { offset, unix_us, payload: Payload { bytes: payload, kind }, .. } = publication;
-        let mut body = payload.to_vec();
-        if !matches!(encoding, Encoding::Raw | Encoding::RawDeflate) {
-            body = format!("{topic} {offset} {unix_us} {kind:?} ").into_bytes();
-            body.extend_from_slice(payload);
-        }
-        if matches!(encoding, Encoding::Timed | Encoding::TimedDeflate) {
-            body.insert(0, b't');
-        }
-        if matches!(encoding, Encoding::RawDeflate | Encoding::CombinedDeflate | Encoding::TimedDeflate) {
-            body.truncate(150);
-            body.insert(0, b'~');
-        }
-        out.push(if *kind == PayloadKind::Binary { 0x82 } else { 0x81 });
-        match body.len() {
-            short @ 0..126 => out.push(short as u8),
-            middle @ 126..65536 => {
-                out.push(126);
-                out.extend_from_slice(&(middle as u16).to_be_bytes());
-            }
-            long => {
-                out.push(127);
-                out.extend_from_slice(&(long as u64).to_be_bytes());
-            }
-        }
-        out.extend_from_slice(&body);
-    }
-}
-
-pub(super) fn publication(offset: u64, kind: PayloadKind, bytes: &[u8]) -> Publication {
-    Publication {
-        offset,
-        unix_us: 1_000 + offset,
-        payload: Payload { bytes: Bytes::copy_from_slice(bytes), kind },
-        marks: Marks::default(),
-    }
-}
-
-pub(super) fn settings(ring: RingLimits) -> Arc<TopicSettings> {
-    Arc::new(TopicSettings { ring, slow_lag_bytes: 1, slow_lag_ms: 1, slow_default: Slow::Close, keyed: false, keys_max: 1 })
-}
-
-pub(super) fn open(hub: &mut Hub, name: &str, limits: RingLimits, offset: u64) -> TopicId {
-    let name = TopicName::parse(name).expect("a valid name");
-    hub.open(name, settings(limits), Position { epoch: Epoch::from_number(7), offset })
-}
 
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
@@ -102,10 +48,6 @@ pub(super) struct Visit {
     pub(super) client: usize,
     pub(super) bytes_max: usize,
     pub(super) sent_permille: Option<usize>,
-}
-
-pub(super) fn visiting(bytes_max: usize) -> Visiting {
-    Visiting { bytes_max, unix_us: 0, tells: true }
 }
 
 /// Offsets and frames that a subscriber still lacks.

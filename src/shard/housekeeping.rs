@@ -1,0 +1,36 @@
+//! What a shard looks at once a tick, while there is anything to look at.
+//!
+//! Without: deadlines of clients, which the wheel has.
+
+use super::core::Core;
+use crate::reactor::Op;
+
+impl Core {
+    pub(super) fn needs_housekeeping(&self) -> bool {
+        self.topics.hub.blocked_count() > 0
+            || !self.backing_off.is_empty()
+            || self.topics.is_lingering()
+            || self.topics.staleness.has_passed_over()
+    }
+
+    /// Once a tick: blocked clients that fell out of a ring are found without a visit, unused replicas are given up.
+    pub(super) fn keep_house(&mut self) {
+        for key in std::mem::take(&mut self.backing_off) {
+            if self.clients.get(key).is_some_and(|client| !client.closing) {
+                self.ops.push_back(Op::PollOut(key));
+            }
+        }
+        self.tell_passed_over();
+        let blocked: Vec<u32> = self.topics.hub.due().blocked().collect();
+        for slot in blocked {
+            let Some(client) = self.clients.at(slot) else { continue };
+            let (key, tells) = (client.key, client.session.hears_events());
+            if self.topics.hub.fallen(slot, tells).is_some() {
+                self.close_fallen(key);
+            }
+        }
+        let linger_us = u64::from(self.config.limits.replica_linger_ms) * 1000;
+        self.topics.detach_unused(self.now, linger_us, &mut self.outbox);
+        self.metrics.topics.set(self.topics.hub.topic_count() as i64);
+    }
+}
