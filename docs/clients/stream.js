@@ -46,10 +46,10 @@ export function connect({ url, streams = [], onpublication, onsubscribed = nothi
     return [topic, ...options].join(";");
   }
   function begun({ stream: topic, epoch, offset, recovered }) {
-    const place = places.get(topic);
+    const place = places.get(topic), from = (place?.offset ?? place?.lost) + 1, to = place?.epoch === epoch ? offset - place?.last : undefined;
     if (!place || recovered || !epoch) return;
-    if (recovered === false && place.offset >= 0) ongap({ topic, from: place.offset + 1, to: place.epoch === epoch ? offset - place.last : undefined });
-    Object.assign(place, { epoch, offset: place.last ? undefined : offset }); // with `last` the newest is still to come
+    if (from <= (to ?? Infinity)) ongap({ topic, from, to });
+    Object.assign(place, place.last ? { epoch, offset: undefined, lost: from ? offset - 1 : undefined } : { epoch, offset }); // `last`: the newest is still to come
   }
   // The first key tells what a text message is. A topic holds no quote, so the first `,"data":` is the publication's own.
   function take(message) {

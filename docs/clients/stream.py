@@ -16,7 +16,7 @@ Publication = namedtuple("Publication", "topic offset data")  # data: the payloa
 Gap = namedtuple("Gap", "topic first last")  # last is None where nobody knows
 
 async def stream(url, streams):
-    places, failures, clock = {}, 0, asyncio.get_running_loop().time  # by topic: epoch, offset, whether it has `last`
+    places, failures, clock = {}, 0, asyncio.get_running_loop().time  # by topic: epoch, offset, whether it has `last`, what was said to be lost
     while True:
         code, opened = None, float("inf")
         try:
@@ -42,7 +42,7 @@ def resumed(one, places):
     topic, *options = [part for part in one.split(";") if not part.startswith("since=")]
     if re.search("[*>]", topic) or ";rate=" in one: return one
     given = re.search(r";since=(\w+):(\d+)", one)
-    place = places.setdefault(topic, [given[1], int(given[2]), False] if given else [None, None, False])
+    place = places.setdefault(topic, [given[1], int(given[2]), False, None] if given else [None, None, False, None])
     place[2] = "last" in options
     if place[1] is not None: options.insert(0, f"since={place[0]}:{place[1]}")
     elif not place[2]: options.insert(0, "since=0:0")
@@ -66,9 +66,10 @@ def heard(value, places):
     if value.get("e") == "epoch": places.get(value["s"], [None] * 3)[:2] = value["epoch"], 0
     for entry in value.get("result") or []:
         topic, epoch, newest, place = entry["stream"], entry.get("epoch"), entry.get("offset"), places.get(entry["stream"])
-        if place is None or entry.get("recovered"): continue
-        if "recovered" in entry and place[1] is not None: yield Gap(topic, place[1] + 1, newest - place[2] if place[0] == epoch else None)
-        place[:2] = epoch, None if place[2] else newest  # with `last` the newest is still to come
+        if place is None or epoch is None or entry.get("recovered"): continue
+        seen, last = place[3] if place[1] is None else place[1], newest - place[2] if place[0] == epoch else None
+        if seen is not None and (last is None or seen < last): yield Gap(topic, seen + 1, last)
+        place[:] = [epoch, None, True, newest - 1 if seen is not None else None] if place[2] else [epoch, newest, False, None]  # `last`: the newest is still to come
 
 async def main(url, *streams):
     async for item in stream(url, streams): print(*item, flush=True)

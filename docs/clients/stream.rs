@@ -11,7 +11,7 @@ pub enum Item {
     Gap { topic: String, from: u64, to: Option<u64> },
     Refused(String),
 }
-type Places = HashMap<String, (String, Option<u64>, bool)>; // by topic: epoch, offset, whether it has `last`
+type Places = HashMap<String, (String, Option<u64>, bool, Option<u64>)>; // by topic: epoch, offset, whether it has `last`, what was said to be lost
 
 /// Hands over all that comes from `url` (`ws://host:port/stream`), until `take` breaks; fails where the gateway refuses the connection.
 pub fn follow(url: &str, streams: &[&str], mut take: impl FnMut(Item) -> ControlFlow<()>) -> Result<(), Error> {
@@ -45,7 +45,7 @@ pub fn follow(url: &str, streams: &[&str], mut take: impl FnMut(Item) -> Control
 fn resumed(stream: &str, places: &mut Places) -> String {
     let (topic, options) = stream.split_at(stream.find(';').unwrap_or(stream.len()));
     if topic.contains(['*', '>']) || options.contains(";rate=") { return stream.into(); }
-    let (epoch, offset, last) = places.entry(topic.into()).or_default();
+    let (epoch, offset, last, _) = places.entry(topic.into()).or_default();
     *last = options.split(';').any(|option| option == "last");
     match offset { Some(offset) => format!("{topic};since={epoch}:{offset}{options}"), None if *last => stream.into(), None => format!("{topic};since=0:0{options}") }
 }
@@ -67,12 +67,12 @@ fn heard(value: &Value, places: &mut Places) -> Vec<Item> {
     let (text, number) = (|value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned(), |value: &Value, key: &str| value[key].as_u64());
     if value["error"].is_object() { return vec![Item::Refused(text(&value["error"], "msg"))]; }
     if value["e"] == "gap" { return vec![Item::Gap { topic: text(value, "s"), from: number(value, "from").unwrap_or(1), to: number(value, "to") }]; }
-    if value["e"] == "epoch" { places.entry(text(value, "s")).and_modify(|place| *place = (text(value, "epoch"), Some(0), place.2)); }
+    if value["e"] == "epoch" { places.entry(text(value, "s")).and_modify(|place| *place = (text(value, "epoch"), Some(0), place.2, None)); }
     value["result"].as_array().into_iter().flatten().filter(|entry| entry["recovered"] != true).filter_map(|entry| {
         let (topic, epoch, newest) = (text(entry, "stream"), text(entry, "epoch"), number(entry, "offset")?);
         let place = places.get_mut(&topic)?;
-        let (to, from) = ((place.0 == epoch).then(|| newest - u64::from(place.2)), place.1.filter(|_| entry["recovered"] == false));
-        *place = (epoch, Some(newest).filter(|_| !place.2), place.2); // with `last` the newest is still to come
-        Some(Item::Gap { topic, from: from? + 1, to })
+        let (to, seen) = ((place.0 == epoch).then(|| newest - u64::from(place.2)), place.1.or(place.3));
+        *place = (epoch, Some(newest).filter(|_| !place.2), place.2, seen.map(|_| newest.saturating_sub(1))); // with `last` the newest is still to come
+        Some(Item::Gap { topic, from: seen? + 1, to }).filter(|_| to.is_none_or(|to| seen < Some(to)))
     }).collect()
 }

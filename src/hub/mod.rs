@@ -258,6 +258,13 @@ impl Hub {
         since.epoch == topic.epoch && since.offset + 1 < topic.log().head()
     }
 
+    /// Whether this position, if it is one of the topic's own, lies ahead of what came here so far.
+    #[must_use]
+    pub fn is_ahead(&self, topic: TopicId, since: Position) -> bool {
+        let topic = self.topics.get(topic);
+        since.epoch == topic.epoch && since.offset >= topic.log().next()
+    }
+
     /// All that the log holds, in order.
     #[must_use]
     pub fn log(&self, topic: TopicId) -> Vec<Publication> {

@@ -276,13 +276,13 @@ impl Hub {
     /// The stamp of the topic is still that of its publication before: of a topic with keys, a tour that has not come to it yet
     /// gives up its place to this row, which begins with the newest of every key.
     pub(super) fn hear(&mut self, id: TopicId, newest: u64) {
-        let snapshots = self.snapshots_to_come(id);
-        let thinned = self.slots_of_variants(id);
-        let Hub { topics, patterns, registry, .. } = self;
-        let topic = topics.get_mut(id);
-        if topic.heard.as_ref().is_none_or(|heard| heard.whole_at == Some(patterns.members_at())) {
+        let topic = self.topics.get_mut(id);
+        if topic.heard.as_ref().is_none_or(|heard| heard.whole_at == Some(self.patterns.members_at())) {
             return topic.drop_unread();
         }
+        let (snapshots, thinned) = (self.snapshots_to_come(id), self.slots_of_variants(id));
+        let Hub { topics, patterns, registry, .. } = self;
+        let topic = topics.get_mut(id);
         let mut heard = topic.heard.take().expect("it was looked at");
         heard.whole_at = Some(patterns.members_at());
         let merged;

@@ -19,7 +19,7 @@ impl Core {
     /// Does what a session asks.
     pub(super) fn execute(&mut self, key: ClientKey, effect: Effect) {
         match effect {
-            Effect::Admit { streams } => self.subscribe(key, None, streams),
+            Effect::Admit { streams } => self.subscribe(key, None, streams, false),
             Effect::Topics => {
                 self.suspend(key, Wait::Topics);
                 let control = self.outbox.post().control();
@@ -27,7 +27,7 @@ impl Core {
             }
             Effect::Publish { id, publication } => self.publish(key, id, publication),
             Effect::Request { id, request } => match request {
-                Request::Subscribe(streams) => self.subscribe(key, Some(id), streams),
+                Request::Subscribe(streams) => self.subscribe(key, Some(id), streams, false),
                 Request::Unsubscribe(topics) => self.unsubscribe(key, &id, &topics),
                 Request::List => self.list(key, &id),
                 Request::Positions(topics) => self.positions(key, &id, topics.as_deref()),
@@ -141,7 +141,11 @@ impl Core {
             let Pending { wait, mut held } = *pending;
             if !client.session.is_ending() {
                 match wait {
-                    Wait::Replicas { effect, .. } => self.execute(key, effect),
+                    Wait::Replicas { effect: Effect::Admit { streams }, .. } => self.subscribe(key, None, streams, true),
+                    Wait::Replicas { effect: Effect::Request { id, request: Request::Subscribe(streams) }, .. } => {
+                        self.subscribe(key, Some(id), streams, true);
+                    }
+                    Wait::Replicas { .. } => unreachable!("only subscriptions wait for replicas"),
                     Wait::Credit { id, publication } => self.publish(key, id, publication),
                     Wait::Owed => {}
                     Wait::Position { .. } | Wait::Topics => unreachable!("these are answered, not tried again"),

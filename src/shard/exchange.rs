@@ -152,6 +152,8 @@ impl Core {
                 let waiters = self.topics.recalled(home, number, &publications);
                 self.replicas_came(waiters);
             }
+            Mail::CatchUp { from, client, number } => self.outbox.send(from, Mail::CaughtUp { client, number }),
+            Mail::CaughtUp { client, number } => self.replica_came(Waiter { client, number }),
             Mail::Detach { from, number } => self.topics.detach_asked(from, number, &mut self.outbox),
             Mail::Detached { home, number } => {
                 // Clients that asked while it was being given up ask anew.
@@ -217,7 +219,7 @@ impl Core {
 
     fn replica_feed(&mut self, home: Place, number: u32, since_ms: Option<u64>) {
         if let Some(topic) = self.topics.replica_topic(home, number) {
-            self.topics.staleness.set(topic, since_ms);
+            self.topics.staleness.set(topic, since_ms, true);
         }
     }
 

@@ -118,6 +118,22 @@ pub enum Mail {
         /// In order, without holes, up to the newest.
         publications: Vec<Publication>,
     },
+    /// To the home: a client was given more elsewhere than has come here; say this back, behind all that is on its way.
+    CatchUp {
+        /// Who asks.
+        from: Place,
+        /// The client that waits for it.
+        client: ClientKey,
+        /// Which of its waits.
+        number: u64,
+    },
+    /// From the home: every [`Mail::Append`] of what it had when it was asked came before this.
+    CaughtUp {
+        /// The client that waits for it.
+        client: ClientKey,
+        /// Which of its waits.
+        number: u64,
+    },
     /// To the home: send no more.
     Detach {
         /// Who asks.

@@ -34,15 +34,15 @@ pub(super) struct Staleness {
 }
 
 impl Staleness {
-    /// The topic's feed is gone since then, or back.
-    pub(super) fn set(&mut self, topic: TopicId, since_ms: Option<u64>) {
+    /// The topic's feed is gone since then, or back; `is_heard`: somebody here may be subscribed.
+    pub(super) fn set(&mut self, topic: TopicId, since_ms: Option<u64>, is_heard: bool) {
         match since_ms {
             Some(since_ms) => drop(self.since_ms.entry(topic).or_insert(since_ms)),
             None if self.since_ms.remove(&topic).is_none() => return,
             None => {}
         }
         self.walks.retain(|(other, _)| *other != topic);
-        self.walks.push_back((topic, 0));
+        self.walks.extend(is_heard.then_some((topic, 0)));
     }
 
     /// Since when the topic's feed is gone.
@@ -82,7 +82,8 @@ impl Topics {
     pub(crate) fn feed_changed(&mut self, names: &[TopicName], since_ms: Option<u64>, outbox: &mut Outbox) {
         let mut told: HashMap<Place, Vec<u32>> = HashMap::new();
         for topic in names.iter().filter_map(|name| self.hub.find(name.as_str())) {
-            self.staleness.set(topic, since_ms);
+            // The control thread has topics and no clients.
+            self.staleness.set(topic, since_ms, self.place != outbox.post().control());
             let number = topic.index() as u32;
             self.replicas_of(topic).iter().for_each(|&place| told.entry(place).or_default().push(number));
         }

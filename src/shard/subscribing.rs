@@ -30,9 +30,9 @@ enum Asked {
 }
 
 impl Core {
-    /// All or none. Without an id it came with the handshake.
-    pub(super) fn subscribe(&mut self, key: ClientKey, id: Option<RequestId>, streams: Vec<Stream>) {
-        let topics = match self.wanted_topics(key, &streams) {
+    /// All or none. Without an id it came with the handshake. `again`: it waited for replicas.
+    pub(super) fn subscribe(&mut self, key: ClientKey, id: Option<RequestId>, streams: Vec<Stream>, again: bool) {
+        let topics = match self.wanted_topics(key, &streams, again) {
             Ok(Asked::Here(topics)) => topics,
             Ok(Asked::Awaited { number, missing }) => {
                 let effect = match id {
@@ -123,7 +123,7 @@ impl Core {
         }
     }
 
-    fn wanted_topics(&mut self, key: ClientKey, streams: &[Stream]) -> Result<Asked, ClientError> {
+    fn wanted_topics(&mut self, key: ClientKey, streams: &[Stream], again: bool) -> Result<Asked, ClientError> {
         self.check_streams(key, streams)?;
         let (mut topics, mut missing) = (Vec::with_capacity(streams.len()), 0);
         self.waits += 1;
@@ -131,14 +131,16 @@ impl Core {
         let mut refused = None;
         for stream in streams {
             match &stream.subject {
-                Subject::Topic(name) => match self.topics.want(name, stream.options.since, waiter, self.now, &mut self.outbox) {
-                    Wanted::Here(topic) => topics.push(Some(topic)),
-                    Wanted::Awaited => missing += 1,
-                    Wanted::Refused(_) => {
-                        refused = Some(topics_max(name));
-                        break;
+                Subject::Topic(name) => {
+                    match self.topics.want(name, stream.options.since, again, waiter, self.now, &mut self.outbox) {
+                        Wanted::Here(topic) => topics.push(Some(topic)),
+                        Wanted::Awaited => missing += 1,
+                        Wanted::Refused(_) => {
+                            refused = Some(topics_max(name));
+                            break;
+                        }
                     }
-                },
+                }
                 Subject::Pattern(pattern) => match self.topics.want_pattern(pattern, waiter, &mut self.outbox) {
                     WantedPattern::Here => topics.push(None),
                     WantedPattern::Awaited => missing += 1,
@@ -157,8 +159,6 @@ impl Core {
             unused.into_iter().for_each(|topic| self.topics.left(topic, self.now));
             for stream in streams {
                 if let Subject::Pattern(pattern) = &stream.subject {
-                    let Topics { staleness, hub, .. } = &mut self.topics;
-                    staleness.left_pattern(key.slot, |topic| hub.has(key.slot, topic));
                     self.topics.left_pattern(pattern, self.now);
                 }
             }
@@ -235,6 +235,8 @@ impl Core {
                 }
                 Subject::Pattern(pattern) => {
                     self.topics.hub.unsubscribe_pattern(key.slot, pattern.as_str(), &mut self.topics.encoder);
+                    let Topics { staleness, hub, .. } = &mut self.topics;
+                    staleness.left_pattern(key.slot, |topic| hub.has(key.slot, topic));
                     self.topics.left_pattern(pattern, self.now);
                 }
             }

@@ -283,11 +283,13 @@ impl Topics {
 
     /// A topic that a client here wants to hear.
     ///
-    /// Who wants to go on after a position gets a topic whose log goes back that far, or as far as the home's.
+    /// Who wants to go on after a position gets a topic whose log goes back that far, or as far as the home's, and that has come
+    /// as far as the position, or as far as the home was when it was asked. `again`: it was asked already.
     pub(super) fn want(
         &mut self,
         name: &TopicName,
         since: Option<Position>,
+        again: bool,
         waiter: Waiter,
         now: Now,
         outbox: &mut Outbox,
@@ -309,6 +311,11 @@ impl Topics {
                     outbox.send(home, Mail::Recall { from: self.place, number: replica.number });
                 }
                 replica.waiters.push(waiter);
+                Wanted::Awaited
+            }
+            // The client heard it from another shard, which was given it earlier.
+            ReplicaState::Attached(topic) if !again && since.is_some_and(|since| self.hub.is_ahead(topic, since)) => {
+                outbox.send(home, Mail::CatchUp { from: self.place, client: waiter.client, number: waiter.number });
                 Wanted::Awaited
             }
             ReplicaState::Attached(topic) => Wanted::Here(topic),

@@ -222,6 +222,10 @@ test("it goes on where it was, and says what cannot be had", async () => {
     ["a;since=x:5", "b;since=x:8;last;ts=1", "c.*", "d;rate=1s", "e;since=x:4;last"]);
   // With `last` the newest of them is still to come.
   assert.deepEqual(gaps, [{ topic: "a", from: 6, to: 9 }, { topic: "b", from: 9, to: 19 }, { topic: "e", from: 5, to: undefined }]);
+  // Cut again before it came: what follows it is lost too.
+  socket().onclose({ code: 1006, reason: "" }), link.reconnect();
+  assert.equal((await asked([{ stream: "b", epoch: "x", offset: 30 }]))[1], "b;last;ts=1");
+  assert.deepEqual(gaps.splice(3), [{ topic: "b", from: 20, to: 29 }]);
   socket().reply({ e: "gap", s: "a", from: 10, to: 12 }), socket().reply({ e: "epoch", s: "a", epoch: "z" });
   assert.deepEqual([gaps.at(-1), seen.events.length], [{ topic: "a", from: 10, to: 12 }, 2]);
   socket().onclose({ code: 1006, reason: "" }), link.reconnect();

@@ -23,13 +23,22 @@ fn a_quiet_topic_is_told_of_with_its_position() {
         assert_eq!(client.ask("SET_PROPERTY", "[\"heartbeat\",true]"), "{\"result\":null}");
         assert_eq!(client.ask("GET_PROPERTY", "[\"heartbeat\"]"), "{\"result\":true}");
         assert_eq!(client.ask("SUBSCRIBE", "[\"md.a\",\"md.b\"]"), "{\"result\":null}");
-        let mut told = [heartbeat(&mut client), heartbeat(&mut client)];
-        told.sort();
-        assert_eq!(told[0], ("md.a".into(), epoch.clone(), offset));
-        assert_eq!((told[1].0.as_str(), told[1].2), ("md.b", 0));
-        assert_eq!(heartbeat(&mut client).0.len(), 4, "and again");
+        // A topic that was just made has its first a beat later.
+        let mut told = [0, 0];
+        while told.iter().any(|times| *times < 2) {
+            match heartbeat(&mut client) {
+                (topic, of, at) if topic == "md.a" => {
+                    assert_eq!((of, at), (epoch.clone(), offset));
+                    told[0] += 1;
+                }
+                (topic, _, at) => {
+                    assert_eq!((topic.as_str(), at), ("md.b", 0));
+                    told[1] += 1;
+                }
+            }
+        }
     }
-    assert!(gateway.counter("heartbeats") >= 12);
+    assert!(gateway.counter("heartbeats") >= 16);
     gateway.stop();
 }
 

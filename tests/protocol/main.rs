@@ -14,6 +14,7 @@ mod heartbeats;
 mod http_publishing;
 mod keys;
 mod order;
+mod patterns;
 mod publishers;
 mod rates;
 mod refusals;

@@ -91,7 +91,7 @@ fn the_same_stream_again_also_twice_in_one_list_is_accepted_and_changes_nothing(
 }
 
 #[test]
-fn a_bad_name_or_a_pattern_is_error_3_and_the_message_names_the_stream_at_fault() {
+fn a_bad_name_is_error_3_and_the_message_names_the_stream_at_fault() {
     let gateway = Gateway::publishing();
     let mut client = Client::connect(&gateway, "/ws");
     let long = "a".repeat(256);
@@ -111,11 +111,9 @@ fn a_bad_name_or_a_pattern_is_error_3_and_the_message_names_the_stream_at_fault(
         "a\\\\b",
         "a\\u0001b",
         "a\\u0085b",
-        "md.*",
-        "md.>",
-        "*",
-        ">",
         "a*b",
+        "a.>.b",
+        "*.b>",
         &long,
     ] {
         let reply = client.ask("SUBSCRIBE", &format!("[\"fine\",\"{stream}\"]"));
@@ -129,7 +127,7 @@ fn a_bad_name_or_a_pattern_is_error_3_and_the_message_names_the_stream_at_fault(
 fn subscribe_is_all_or_nothing() {
     let gateway = Gateway::publishing();
     let mut client = Client::connect(&gateway, "/ws");
-    for list in ["[\"a\",\"b\",\"bad..name\"]", "[\"a\",\"b;rate=1s\"]", "[\"a\",7]", "[\"a\",\"*\"]"] {
+    for list in ["[\"a\",\"b\",\"bad..name\"]", "[\"a\",\"b;rate=1s\"]", "[\"a\",7]", "[\"a\",\"*;since=e:1\"]"] {
         client.error("SUBSCRIBE", list);
         assert_eq!(client.ask("LIST_SUBSCRIPTIONS", ""), "{\"result\":[]}", "{list}");
     }

@@ -1,6 +1,7 @@
 //! A feed that is gone is told from one that is quiet: `stale` at once, `fresh` when it is back.
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::common::{Client, Gateway};
 use crate::exchange::{Exchange, Live, binance, futures_gateway, futures_source, wait_until};
@@ -19,9 +20,20 @@ fn event(client: &mut Client, name: &str, time: &str) -> u64 {
 
 #[test]
 fn a_feed_that_is_gone_is_told_at_once_and_when_it_is_back() {
+    goes_and_comes_back("");
+}
+
+#[test]
+fn so_it_is_of_topics_with_a_journal() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let journal = directory.path().join("journal").display().to_string();
+    goes_and_comes_back(&format!("[[topic]]\npattern = \">\"\njournal = true\n[journal]\ndirectory = {journal:?}\n"));
+}
+
+fn goes_and_comes_back(more: &str) {
     let live = Live::new((1..=3).map(trade).collect());
     let exchange = Exchange::new(&live, binance);
-    let gateway = futures_gateway(&[&exchange], "");
+    let gateway = Gateway::configured(&format!("{}{more}", futures_source(&[exchange.url()], "")));
     // Enough for both shards.
     let mut combined: Vec<Client> = (0..6).map(|_| Client::connect(&gateway, "/stream?streams=btcusdt@trade/other")).collect();
     let mut raw: Vec<Client> = (0..4).map(|_| Client::connect(&gateway, "/ws/btcusdt@trade")).collect();
@@ -87,35 +99,5 @@ fn one_of_two_connections_is_enough_not_to_be_stale() {
     live.go_on(1);
     assert!(client.text().ends_with("{\"t\":2}}"), "nothing was said between");
     assert_eq!(gateway.counter("feed_notices"), 0);
-    gateway.stop();
-}
-
-/// Behind what the feed brought, also where that is written first.
-#[test]
-fn the_feed_of_a_journaled_topic_is_told_too() {
-    let live = Live::new((1..=3).map(trade).collect());
-    let exchange = Exchange::new(&live, binance);
-    let directory = tempfile::TempDir::new().expect("a temporary directory can be made");
-    let journal = format!("[journal]\ndirectory = {:?}\n[[topic]]\npattern = \">\"\njournal = true\n", directory.path());
-    let gateway = Gateway::configured(&(futures_source(&[exchange.url()], "") + &journal));
-    let mut clients: Vec<Client> = (0..6).map(|_| Client::connect(&gateway, "/stream?streams=btcusdt@trade")).collect();
-    exchange.wait_for_subscription(1);
-    live.go_on(1);
-    clients.iter_mut().for_each(|client| assert!(client.text().ends_with("\"o\":1,\"data\":{\"t\":1}}")));
-    exchange.refuse(usize::MAX);
-    exchange.cut_after(5);
-    live.go_on(1);
-    for client in &mut clients {
-        event(client, "stale", "since");
-    }
-    exchange.refuse(0);
-    exchange.wait_for_subscription(2);
-    wait_until("it is connected", || gateway.counter("upstream_connects") == 2);
-    live.go_on(1);
-    for client in &mut clients {
-        event(client, "fresh", "E");
-        let text = client.text();
-        assert!(text.contains("\"o\":2,") && text.ends_with("\"data\":{\"t\":3}}"), "{text}");
-    }
     gateway.stop();
 }

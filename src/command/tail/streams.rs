@@ -29,6 +29,8 @@ struct Followed {
     epoch: Option<String>,
     /// The newest publication that was printed, or the one before the first that is to come.
     offset: Option<u64>,
+    /// Where it was when that was lost: up to here a loss was told, and the next one begins here.
+    lost: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -85,17 +87,20 @@ impl Streams {
     fn begins(&mut self, entry: Entry) -> Option<String> {
         let stream = &mut self.followed[*self.by_topic.get(&entry.stream)?];
         let (Some(epoch), Some(newest)) = (entry.epoch, entry.offset) else { return None };
-        let before = stream.position();
-        if entry.recovered == Some(true) && before.is_some() {
+        if entry.recovered == Some(true) && stream.position().is_some() {
             return None;
         }
-        let note = before.filter(|_| entry.recovered == Some(false)).map(|before| {
-            let (topic, last) = (&stream.topic, if stream.last { ", with the newest" } else { "" });
-            format!("{topic}: what came after {before} is not all held any more (recovered:false); it goes on at {epoch}:{newest}{last}")
-        });
-        stream.epoch = Some(epoch);
+        let seen = stream.offset.or(stream.lost).zip(stream.epoch.replace(epoch.clone()));
         // With `last` the newest is still to come, of each key.
+        let missed = |(offset, before): &(u64, String)| *before != epoch || offset + u64::from(stream.last) < newest;
+        let note = seen.as_ref().filter(|seen| missed(seen)).map(|(offset, before)| {
+            let (topic, last) = (&stream.topic, if stream.last { ", with the newest" } else { "" });
+            format!(
+                "{topic}: what came after {before}:{offset} is not all held any more (recovered:false); it goes on at {epoch}:{newest}{last}"
+            )
+        });
         stream.offset = (!stream.last).then_some(newest);
+        stream.lost = seen.and(newest.checked_sub(1));
         note
     }
 
@@ -115,8 +120,15 @@ impl Followed {
     fn new(stream: &str, resume: bool) -> Followed {
         let (topic, options) = stream.split_once(';').map_or((stream, None), |(topic, options)| (topic, Some(options)));
         let resumes = resume && !topic.contains(['*', '>']) && !stream.contains(";rate=");
-        let mut followed =
-            Followed { topic: topic.to_owned(), options: String::new(), last: false, resumes, epoch: None, offset: None };
+        let mut followed = Followed {
+            topic: topic.to_owned(),
+            options: String::new(),
+            last: false,
+            resumes,
+            epoch: None,
+            offset: None,
+            lost: None,
+        };
         for option in options.iter().flat_map(|options| options.split(';')) {
             followed.last |= option == "last";
             match option.strip_prefix("since=").and_then(|position| position.split_once(':')) {
@@ -176,6 +188,13 @@ mod tests {
         let said = "what came after e:4 is not all held any more (recovered:false); it goes on at f:2";
         assert_eq!(streams.replied(reply), [format!("a: {said}"), format!("b: {said}, with the newest")]);
         assert_eq!(streams.texts(), ["a;since=f:2", "b;last"]);
+        // Cut again before the newest came: what follows it is lost too, once.
+        let reply = br#"{"result":[{"stream":"b","epoch":"f","offset":9}],"id":1}"#;
+        let said = "what came after f:1 is not all held any more (recovered:false); it goes on at f:9, with the newest";
+        assert_eq!(streams.replied(reply), [format!("b: {said}")]);
+        assert_eq!(streams.replied(reply), [""; 0]);
+        streams.came("b", 9);
+        assert_eq!(streams.texts(), ["a;since=f:2", "b;since=f:9;last"]);
         streams.event(br#"{"e":"epoch","s":"a","epoch":"g"}"#);
         assert_eq!(streams.texts()[0], "a;since=g:0");
     }

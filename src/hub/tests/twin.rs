@@ -3,6 +3,8 @@
 //!
 //! Without: where the operations come from. The fuzzer includes this file as well, so it sees the hub from outside only.
 
+#[path = "twin/comparing.rs"]
+mod comparing;
 #[path = "twin/given.rs"]
 mod given;
 #[path = "twin/patterns.rs"]
@@ -172,20 +174,6 @@ impl Pair {
         self.drop_unused();
         self.compare();
         self.compare_patterns();
-    }
-
-    /// A ring that somebody reads is there. A row that a pattern brought keeps its ring until the visit that finds nothing in it.
-    fn drop_unused(&mut self) {
-        for (number, topic) in self.topics.iter_mut().enumerate() {
-            for encoding in ALL_ENCODINGS.into_iter().filter(|encoding| *encoding != Encoding::Raw) {
-                let is_made = self.hub.encodings(self.ids[number]).any(|made| made == encoding);
-                let has = |client: &TwinClient| client.queues.iter().any(|(of, _)| *of == number);
-                assert!(is_made || !self.clients.iter().any(|client| client.encoding == encoding && has(client)));
-                if !is_made {
-                    topic.held[encoding as usize] = None;
-                }
-            }
-        }
     }
 
     /// Whoever is still owed anything and fell not gets all of it; then all leave, and nothing stays behind.
@@ -433,44 +421,6 @@ impl Pair {
         let queue = client.queues.iter().find(|(of, _)| *of == topic).map(|(_, queue)| queue);
         let front = queue.and_then(|queue| queue.front());
         front.is_some_and(|(offset, _)| *offset < self.topics[topic].head(client.encoding))
-    }
-
-    /// All that can be asked of the hub is as in the twin.
-    fn compare(&mut self) {
-        for (number, (topic, id)) in self.topics.iter().zip(&self.ids).enumerate() {
-            let named = self.clients.iter().filter(|client| client.named.contains(&number)).count();
-            let matches = |pattern: &&TwinPattern| Pattern::parse(pattern.text).expect("it is one").matches(&topic.name);
-            let heard = self.clients.iter().flat_map(|client| &client.patterns).filter(matches).count();
-            assert_eq!((self.hub.members_by_name(*id), self.hub.members(*id)), (named, named + heard));
-            assert_eq!(self.hub.find(&topic.name), Some(*id));
-            assert_eq!(self.hub.position(*id).offset, topic.newest());
-            assert_eq!(self.hub.state(*id).first(), topic.published.last());
-        }
-        for (number, client) in self.clients.iter().enumerate() {
-            let slot = slot(number);
-            let in_ring = client.rest.as_ref().and_then(|rest| rest.in_ring);
-            let expected = client.named.iter().map(|topic| {
-                let (_, queue) = client.queues.iter().find(|(of, _)| of == topic).expect("who named a topic has a queue");
-                let next = queue.front().map_or(self.topics[*topic].newest() + 1, |(offset, _)| *offset);
-                let torn = in_ring.filter(|(of, _)| of == topic).map(|(_, offset)| offset);
-                (self.ids[*topic], torn.unwrap_or(next))
-            });
-            assert!(self.hub.subscriptions(slot).eq(expected), "client {number}'s cursors");
-            let place = |rest: &TwinRest| if rest.in_ring.is_some() { TornPlace::Ring } else { TornPlace::Copied };
-            let torn = client.rest.as_ref().map(|rest| TornRest { bytes: rest.bytes.len(), place: place(rest) });
-            assert_eq!(self.hub.torn(slot), torn, "client {number}'s rest");
-            let fell: Vec<TopicId> =
-                (0..TOPICS).filter(|topic| self.has_fallen(number, *topic)).map(|topic| self.ids[topic]).collect();
-            match self.hub.fallen(slot, true) {
-                Some(topic) => assert!(fell.contains(&topic)),
-                None => assert!(fell.is_empty()),
-            }
-            assert_eq!(self.hub.is_behind(slot), client.is_behind());
-            assert!(self.hub.due().is_wanting(slot) || !client.is_behind(), "who lacks something is marked");
-        }
-        let copied = self.clients.iter().filter_map(|client| client.rest.as_ref()).map(|rest| rest.copied);
-        assert_eq!(self.hub.torn_bytes(), copied.sum::<usize>());
-        assert!(self.hub.torn_bytes() <= self.torn_bytes_max);
     }
 }
 

@@ -11,6 +11,7 @@ mod mailbox;
 mod mailbox_model;
 mod peer;
 mod requests;
+mod resuming;
 mod scenarios;
 mod secure;
 mod truth;

@@ -81,6 +81,8 @@ pub(super) struct Peer {
     subscriptions: Vec<Subscription>,
     /// Topics that its patterns bring.
     heard: Vec<Subscription>,
+    /// Publications that came by a pattern.
+    pub(super) heard_count: usize,
     patterns: Vec<String>,
     /// Names and patterns, in order.
     order: Vec<String>,
@@ -167,6 +169,7 @@ impl Peer {
             ids: 0,
             subscriptions: Vec::new(),
             heard: Vec::new(),
+            heard_count: 0,
             patterns: Vec::new(),
             order: Vec::new(),
             pings: VecDeque::new(),
@@ -306,6 +309,7 @@ impl Peer {
             TEXT | BINARY => {
                 let (topic, offset) = truth.identify(frame, self.combined);
                 let who = self.who();
+                self.heard_count += usize::from(self.heard.iter().any(|held| held.topic == topic));
                 let mut held = self.subscriptions.iter_mut().chain(&mut self.heard);
                 let subscription = held.find(|subscription| subscription.topic == topic);
                 let subscription = subscription.unwrap_or_else(|| panic!("{who}: {topic} {offset}, not subscribed"));

@@ -26,6 +26,7 @@ struct Scenario {
 #[derive(Debug, Default)]
 struct Happened {
     publications: usize,
+    heard: usize,
     replicated: u64,
     sends_short: u64,
     tls_handshakes: u64,
@@ -41,6 +42,7 @@ struct Happened {
 impl Happened {
     fn add(&mut self, run: &Run) {
         self.publications += run.house.truth.count();
+        self.heard += run.peers.iter().map(|peer| peer.heard_count).sum::<usize>();
         for side in &run.house.sides {
             let metrics = &side.shard.core.metrics;
             self.replicated += metrics.publications_replicated.get();
@@ -398,6 +400,7 @@ fn every_subscriber_gets_every_publication_once_and_in_order() {
         Scenario { setting, peers: 9, steps: 500, stalls: true, breaks: false, lags: false }
     });
     assert!(happened.is_none_or(|happened| happened.replicated > 0
+        && happened.heard > 0
         && happened.sends_short > 0
         && happened.tls_handshakes > 0
         && happened.receives_ended > 0
