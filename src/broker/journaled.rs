@@ -7,6 +7,8 @@
 //! no position behind. A publication whose position is awaited is refused where it cannot be written; others wait, which takes the
 //! credits from whoever publishes. What waits is bounded by the credits given out.
 
+mod log;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::Path;
@@ -18,7 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_uring::fs::File;
 
-use crate::config::{self, Config, JournalFlush, TopicJournal, TopicKind};
+use self::log::{Log, Unwritten};
+use crate::config::{self, Config, JournalFlush, TopicKind};
 use crate::hub::topic::Pattern;
 use crate::hub::{NewPublication, Position, Publication, TopicName};
 use crate::journal::JournalError;
@@ -27,7 +30,7 @@ use crate::journal::format::{self, BootId};
 use crate::journal::writer::{Batch, Writer};
 use crate::metrics::ControlMetrics;
 use crate::reactor::Now;
-use crate::shard::mail::{Mail, NotPublished, Outbox, Place, Ticket, TopicsMax};
+use crate::shard::mail::{Mail, NotPublished, Outbox, Place, TopicsMax};
 use crate::shard::topics::Topics;
 
 /// Where the kernel names this start of the machine.
@@ -54,8 +57,10 @@ pub struct Journaled {
     syncs: BTreeSet<(Instant, TopicName)>,
     /// Publications taken so far.
     accepted: u64,
-    /// What is passed on behind publications, each with the count of those.
-    following: VecDeque<(Following, u64)>,
+    /// Barriers, each with the count of publications that it stands behind.
+    barriers: VecDeque<(u64, u64)>,
+    /// Feeds that are gone or back, each with the count of publications that it stands behind.
+    feeds: VecDeque<(Vec<TopicName>, Option<u64>, u64)>,
     /// By place: credits to be given back.
     taken: Box<[u32]>,
     /// Publications of sources that were passed on, or refused.
@@ -63,47 +68,6 @@ pub struct Journaled {
     metrics: Arc<ControlMetrics>,
     started: Instant,
     complained: Option<Instant>,
-}
-
-/// One topic's part.
-struct Log {
-    journal: TopicJournal,
-    waiting: VecDeque<Unwritten>,
-    /// The batch under way.
-    under_way: Vec<(Unwritten, Publication)>,
-    /// Away while a write is under way.
-    writer: Option<Writer>,
-    /// Something was published in this run.
-    is_open: bool,
-    is_ready: bool,
-    /// Written and not yet known to be on disk.
-    dirty: Option<Rc<File>>,
-    /// It could not be put on disk: the next batch goes into a new segment.
-    abandon: bool,
-    /// The newest write failed, and when the next may be tried.
-    retry_at: Option<Instant>,
-}
-
-/// What is passed on behind all publications that came before it.
-enum Following {
-    Barrier {
-        token: u64,
-    },
-    /// A feed is gone, or back.
-    Feed {
-        topics: Vec<TopicName>,
-        since_ms: Option<u64>,
-    },
-}
-
-/// A publication that is not written yet.
-struct Unwritten {
-    number: u64,
-    from: Place,
-    ticket: Ticket,
-    answer: bool,
-    unix_us: u64,
-    publication: NewPublication,
 }
 
 /// Work that was under way.
@@ -137,7 +101,8 @@ impl Journaled {
             work: JoinSet::new(),
             syncs: BTreeSet::new(),
             accepted: 0,
-            following: VecDeque::new(),
+            barriers: VecDeque::new(),
+            feeds: VecDeque::new(),
             taken: vec![0; usize::from(place) + 1].into(),
             handed_over: 0,
             metrics,
@@ -189,12 +154,17 @@ impl Journaled {
             }
             Mail::Attach { from, topic } => self.topics.attach_asked(from, &topic, self.now(), outbox),
             Mail::Recall { from, number } => self.topics.recall_asked(from, number, outbox),
-            Mail::CatchUp { from, client, number } => outbox.send(from, Mail::CaughtUp { client, number }),
             Mail::Detach { from, number } => self.topics.detach_asked(from, number, outbox),
             Mail::Watch { from, pattern } => self.topics.watch_asked(from, pattern),
             Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
-            Mail::Barrier { token } => self.follow(Following::Barrier { token }, outbox),
-            Mail::Feed { topics, since_ms } => self.follow(Following::Feed { topics, since_ms }, outbox),
+            Mail::Barrier { token } => {
+                self.barriers.push_back((token, self.accepted));
+                self.pass_barriers(outbox);
+            }
+            Mail::Feed { topics, since_ms } => {
+                self.feeds.push_back((topics, since_ms, self.accepted));
+                self.tell_of_feeds(outbox);
+            }
             Mail::Report { token } => {
                 let (topics, _) = self.topics.report(0, usize::MAX, self.now());
                 outbox.send(self.place, Mail::Reported { token, topics, last: true });
@@ -274,24 +244,26 @@ impl Journaled {
         }
     }
 
-    fn follow(&mut self, following: Following, outbox: &mut Outbox) {
-        self.following.push_back((following, self.accepted));
-        self.pass_following(outbox);
-    }
-
-    /// Lets through what stands behind publications that were all passed on.
-    fn pass_following(&mut self, outbox: &mut Outbox) {
-        if self.following.is_empty() {
+    /// Lets barriers through behind which everything was passed on.
+    fn pass_barriers(&mut self, outbox: &mut Outbox) {
+        if self.barriers.is_empty() {
             return;
         }
         let oldest = self.logs.values().filter_map(Log::oldest).min().unwrap_or(u64::MAX);
-        while let Some((following, _)) = self.following.pop_front_if(|(_, behind)| *behind < oldest) {
-            match following {
-                Following::Barrier { token } => {
-                    (0..outbox.post().shards()).for_each(|shard| outbox.send(shard, Mail::BarrierPassed { token }));
-                }
-                Following::Feed { topics, since_ms } => self.topics.feed_changed(&topics, since_ms, outbox),
-            }
+        while let Some((token, _)) = self.barriers.pop_front_if(|(_, behind)| *behind < oldest) {
+            (0..outbox.post().shards()).for_each(|shard| outbox.send(shard, Mail::BarrierPassed { token }));
+        }
+    }
+
+    /// Tells of feeds whose own publications were passed on, or wait for a journal that cannot be written.
+    fn tell_of_feeds(&mut self, outbox: &mut Outbox) {
+        let logs = &self.logs;
+        let waits = |topic: &TopicName, behind: u64| {
+            logs.get(topic).is_some_and(|log| log.retry_at.is_none() && log.oldest().is_some_and(|oldest| oldest <= behind))
+        };
+        let is_next = |(topics, _, behind): &mut (Vec<TopicName>, _, u64)| !topics.iter().any(|topic| waits(topic, *behind));
+        while let Some((topics, since_ms, _)) = self.feeds.pop_front_if(is_next) {
+            self.topics.feed_changed(&topics, since_ms, outbox);
         }
     }
 
@@ -434,7 +406,8 @@ impl Journaled {
             }
         }
         self.note_ready(&topic);
-        self.pass_following(outbox);
+        self.pass_barriers(outbox);
+        self.tell_of_feeds(outbox);
     }
 
     fn complain(&mut self, topic: &TopicName, error: &io::Error) {
@@ -473,26 +446,5 @@ impl Journaled {
                 tracing::error!(%topic, "the journal could not be closed: {error}");
             }
         }
-    }
-}
-
-impl Log {
-    fn new(journal: TopicJournal, writer: Writer) -> Log {
-        Log {
-            journal,
-            waiting: VecDeque::new(),
-            under_way: Vec::new(),
-            writer: Some(writer),
-            is_open: false,
-            is_ready: false,
-            dirty: None,
-            abandon: false,
-            retry_at: None,
-        }
-    }
-
-    /// The oldest publication that is not passed on.
-    fn oldest(&self) -> Option<u64> {
-        self.under_way.first().map(|(unwritten, _)| unwritten.number).or_else(|| Some(self.waiting.front()?.number))
     }
 }

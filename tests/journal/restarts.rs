@@ -255,3 +255,26 @@ fn the_newest_of_each_key_is_there_again() {
     assert_eq!(snapshot(&gateway), now);
     gateway.stop();
 }
+
+/// Who watches a pattern hears of topics that a journal brought back, and of new ones.
+#[test]
+fn a_pattern_matches_what_came_back() {
+    let journal = Journal::new();
+    let gateway = journal.gateway("");
+    gateway.publish("j.a", "1");
+    gateway.stop();
+    let gateway = journal.gateway("");
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(&gateway, "/stream?streams=j.*;last")).collect();
+    for client in &mut clients {
+        assert_eq!(client.text(), "{\"result\":[{\"stream\":\"j.*\",\"topics\":1}],\"id\":null}");
+        assert_eq!(publication(client), ("j.a".into(), 1, "1".into()));
+    }
+    gateway.publish("j.a", "2");
+    gateway.publish("j.b", "3");
+    for client in &mut clients {
+        let mut heard = [publication(client), publication(client)];
+        heard.sort();
+        assert_eq!(heard, [("j.a".into(), 2, "2".into()), ("j.b".into(), 1, "3".into())]);
+    }
+    gateway.stop();
+}

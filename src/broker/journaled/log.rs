@@ -1,0 +1,64 @@
+//! What the home keeps of one journaled topic: what waits to be written, and who writes it.
+//!
+//! Without: offsets, files' bytes.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use tokio::time::Instant;
+use tokio_uring::fs::File;
+
+use crate::config::TopicJournal;
+use crate::hub::{NewPublication, Publication};
+use crate::journal::writer::Writer;
+use crate::shard::mail::{Place, Ticket};
+
+/// One topic's part.
+pub(super) struct Log {
+    pub(super) journal: TopicJournal,
+    pub(super) waiting: VecDeque<Unwritten>,
+    /// The batch under way.
+    pub(super) under_way: Vec<(Unwritten, Publication)>,
+    /// Away while a write is under way.
+    pub(super) writer: Option<Writer>,
+    /// Something was published in this run.
+    pub(super) is_open: bool,
+    pub(super) is_ready: bool,
+    /// Written and not yet known to be on disk.
+    pub(super) dirty: Option<Rc<File>>,
+    /// It could not be put on disk: the next batch goes into a new segment.
+    pub(super) abandon: bool,
+    /// The newest write failed, and when the next may be tried.
+    pub(super) retry_at: Option<Instant>,
+}
+
+/// A publication that is not written yet.
+pub(super) struct Unwritten {
+    pub(super) number: u64,
+    pub(super) from: Place,
+    pub(super) ticket: Ticket,
+    pub(super) answer: bool,
+    pub(super) unix_us: u64,
+    pub(super) publication: NewPublication,
+}
+
+impl Log {
+    pub(super) fn new(journal: TopicJournal, writer: Writer) -> Log {
+        Log {
+            journal,
+            waiting: VecDeque::new(),
+            under_way: Vec::new(),
+            writer: Some(writer),
+            is_open: false,
+            is_ready: false,
+            dirty: None,
+            abandon: false,
+            retry_at: None,
+        }
+    }
+
+    /// The oldest publication that is not passed on.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.under_way.first().map(|(unwritten, _)| unwritten.number).or_else(|| Some(self.waiting.front()?.number))
+    }
+}
