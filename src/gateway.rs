@@ -109,7 +109,9 @@ pub fn run(config: Config) -> Result<(), StartError> {
         true => Some(Journaled::open(&config, post.control(), control_metrics.clone())?),
         false => None,
     };
-    let metrics: Arc<[Arc<ShardMetrics>]> = (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect();
+    let metrics: Arc<[Arc<ShardMetrics>]> = (0..shards)
+        .map(|_| Arc::new(ShardMetrics::with_classes(config.topics.iter().map(|topic| topic.pattern.as_str()))))
+        .collect();
     let ready = Arc::new(AtomicBool::new(false));
     end_process_on_panic();
     let mut threads = Vec::new();

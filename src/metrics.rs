@@ -288,9 +288,30 @@ pub struct ShardMetrics {
     pub compression_bytes_in: Counter,
     /// Bytes of their messages after.
     pub compression_bytes_out: Counter,
+    /// By class of topics, in the order of the configuration's patterns.
+    pub classes: Box<[TopicClass]>,
+}
+
+/// What is measured of the topics that one of the configuration's patterns matches first.
+#[derive(Debug)]
+pub struct TopicClass {
+    /// The pattern.
+    pub pattern: Box<str>,
     /// From a publication's ingest to the submission that gave it to its last due subscriber here.
     pub publish_to_submit: Histogram,
 }
+
+impl ShardMetrics {
+    /// With a class for each of these patterns, and one more for all topics that none of them matches.
+    #[must_use]
+    pub fn with_classes<'p>(patterns: impl IntoIterator<Item = &'p str>) -> ShardMetrics {
+        let class = |pattern: &str| TopicClass { pattern: pattern.into(), publish_to_submit: Histogram::default() };
+        ShardMetrics { classes: patterns.into_iter().chain([OTHER_TOPICS]).map(class).collect(), ..ShardMetrics::default() }
+    }
+}
+
+/// The class of topics that no pattern of the configuration matches. No pattern looks like this.
+const OTHER_TOPICS: &str = "(others)";
 
 /// What the control thread counts.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use super::exchange::Exchange;
 use super::half_open::{HalfOpen, Network};
 use super::mail::Outbox;
 use super::stopping::Stop;
-use super::sweep::{Loss, Sweep, Visited};
+use super::sweep::{Loss, Sweep, Told, Visited};
 use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
 use crate::config::Config;
@@ -120,8 +120,8 @@ impl Core {
         self.metrics.compressions.add(publications);
         self.metrics.compression_bytes_in.add(bytes_before);
         self.metrics.compression_bytes_out.add(bytes_after);
-        for unix_us in self.topics.told_unix_us.drain(..) {
-            self.sweep.watch(unix_us);
+        for told in self.topics.told.drain(..) {
+            self.sweep.watch(told);
         }
         // Before anything is sent to them: they are inside a frame whose rest is gone.
         self.reset_overflowed();
@@ -219,8 +219,9 @@ impl Core {
     pub(super) fn swept(&mut self, completions: usize) {
         self.metrics.completions.add(completions as u64);
         let nobody_due = self.topics.hub.due_count() == 0;
-        for unix_us in self.sweep.completed(nobody_due) {
-            self.metrics.publish_to_submit.record(self.now.unix_us.saturating_sub(unix_us));
+        for Told { unix_us, class } in self.sweep.completed(nobody_due) {
+            let class = &self.metrics.classes[usize::from(class)];
+            class.publish_to_submit.record(self.now.unix_us.saturating_sub(unix_us));
         }
         self.metrics.torn_copies.add(self.topics.hub.take_torn_copies());
         let LeftOut { dropped, culled, conflations } = self.topics.hub.take_left_out();

@@ -119,8 +119,15 @@ pub(super) struct Sweep {
     turn_us: u64,
     /// Of the turn.
     unix_us: u64,
-    /// Publications that some subscriber may not have been given yet: round and hand when it came, and its ingest time.
-    open: VecDeque<(u64, u32, u64)>,
+    /// Publications that some subscriber may not have been given yet: round and hand when it came, and what it was.
+    open: VecDeque<(u64, u32, Told)>,
+}
+
+/// A publication that became due: when it came in, and the class of its topic.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) unix_us: u64,
+    pub(super) class: u16,
 }
 
 /// Publications whose last submission is still watched for; beyond, some are not measured.
@@ -361,21 +368,21 @@ impl Sweep {
     }
 
     /// A publication came in at this moment, for subscribers here.
-    pub(super) fn watch(&mut self, unix_us: u64) {
+    pub(super) fn watch(&mut self, told: Told) {
         if self.open.len() < WATCHED_MAX {
-            self.open.push_back((self.round, self.hand, unix_us));
+            self.open.push_back((self.round, self.hand, told));
         }
     }
 
     /// Publications that everyone due has now been given: those for which the hand has gone round once, or all where nobody
     /// is due any more.
-    pub(super) fn completed(&mut self, nobody_due: bool) -> impl Iterator<Item = u64> {
+    pub(super) fn completed(&mut self, nobody_due: bool) -> impl Iterator<Item = Told> {
         let (round, hand) = (self.round, self.hand);
-        let over = move |&(since_round, since_hand, _): &(u64, u32, u64)| {
+        let over = move |&(since_round, since_hand, _): &(u64, u32, Told)| {
             nobody_due || round > since_round + 1 || (round == since_round + 1 && hand >= since_hand)
         };
         let count = self.open.iter().take_while(|entry| over(entry)).count();
-        self.open.drain(..count).map(|(_, _, unix_us)| unix_us)
+        self.open.drain(..count).map(|(_, _, told)| told)
     }
 }
 

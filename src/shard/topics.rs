@@ -11,6 +11,7 @@ use super::mail::{Mail, NotPublished, Outbox, Place, TopicShare, TopicsMax};
 use super::replicas::{Past, Replica, ReplicaState};
 use super::settings::Setting;
 use super::staleness::Staleness;
+use super::sweep::Told;
 use super::watches::{Watchers, Watching};
 use crate::config;
 use crate::dialect::stream::StreamEncoder;
@@ -29,8 +30,8 @@ pub(crate) struct Topics {
     pub(super) windows: Windows,
     pub(super) staleness: Staleness,
     pub(super) heartbeats: Heartbeats,
-    /// Times of ingest of publications that became due, until the sweep has them.
-    pub(super) told_unix_us: Vec<u64>,
+    /// Publications that became due, until the sweep has them.
+    pub(super) told: Vec<Told>,
     topics_max: usize,
     pub(super) homes: HashMap<TopicId, Home>,
     /// As a home: which patterns others watch.
@@ -103,7 +104,7 @@ impl Topics {
             windows: Windows::default(),
             staleness: Staleness::default(),
             heartbeats: Heartbeats::default(),
-            told_unix_us: Vec::new(),
+            told: Vec::new(),
             // Homes are dealt out by a hash: an eighth more than the even share leaves the whole bound reachable.
             topics_max: (config.limits.topics_max as usize).div_ceil(usize::from(shards)) * 9 / 8 + 1,
             homes: HashMap::new(),
@@ -167,7 +168,8 @@ impl Topics {
         }
         if flush_us == 0 || !is_heard {
             self.hub.publish(topic, publication, &mut self.encoder);
-            self.told_unix_us.extend(is_heard.then_some(publication.unix_us));
+            let class = self.classes[topic.index()];
+            self.told.extend(is_heard.then_some(Told { unix_us: publication.unix_us, class }));
             return;
         }
         self.hub.append(topic, publication, &mut self.encoder);
@@ -198,7 +200,8 @@ impl Topics {
         if self.hub.variant_of(topic).is_some() {
             return self.hub.refresh(topic, &mut self.encoder);
         }
-        self.told_unix_us.extend(window.ingests_unix_us);
+        let class = self.classes[topic.index()];
+        self.told.extend(window.ingests_unix_us.into_iter().map(|unix_us| Told { unix_us, class }));
         self.hub.note_members(topic);
     }
 

@@ -8,3 +8,4 @@ mod common;
 mod clients;
 mod relay;
 mod resume;
+mod upstream;

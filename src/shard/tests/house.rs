@@ -10,6 +10,7 @@ use super::control::Control;
 use super::secure;
 use super::truth::Truth;
 use crate::config::{Config, Listener, Publish, PublishAllow, Topic};
+use crate::metrics::ShardMetrics;
 use crate::reactor::Reactor;
 use crate::reactor::sim::{Sim, SimNet, SimSettings};
 use crate::tls::Acceptors;
@@ -82,7 +83,7 @@ impl House {
                 place,
                 config: config.clone(),
                 post: post.clone(),
-                metrics: Arc::default(),
+                metrics: Arc::new(ShardMetrics::with_classes(config.topics.iter().map(|topic| topic.pattern.as_str()))),
                 ready: Arc::new(AtomicBool::new(true)),
                 acceptors: acceptors.clone(),
             };

@@ -6,8 +6,8 @@ use std::process::Command;
 use tempfile::TempDir;
 use tungstenite::{Message, WebSocket};
 
+use super::exchange::{Cable, Exchange, Live};
 use crate::common::{Client, Gateway};
-use crate::exchange::{Cable, Exchange, Live};
 
 fn page(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/feeds").join(name);

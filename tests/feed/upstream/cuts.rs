@@ -4,9 +4,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
+use super::exchange::{Exchange, binance, futures_gateway, wait_until};
+use super::futures::{STREAMS, live, publication};
 use crate::common::{Client, Recording};
-use crate::exchange::{Exchange, binance, futures_gateway, wait_until};
-use crate::futures::{STREAMS, live, publication};
 
 /// What came of one stream: its own numbers, and those that each names as the one before.
 #[derive(Default)]

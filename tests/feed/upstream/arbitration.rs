@@ -6,9 +6,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
+use super::exchange::{Exchange, Live, binance, futures_gateway};
+use super::futures::{STREAMS, expected, live, publication};
 use crate::common::{Client, Recording, data_of};
-use crate::exchange::{Exchange, Live, binance, futures_gateway};
-use crate::futures::{STREAMS, expected, live, publication};
 
 /// For each message of the feed its stream.
 fn streams(live: &Live) -> Vec<String> {

@@ -1,9 +1,6 @@
 //! Feeds from other servers: a local exchange, served with a foreign library, that plays recordings with the exchanges' own
 //! subscribe dialogue, against the real binary.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod arbitration;
 mod coinbase;
 mod cuts;

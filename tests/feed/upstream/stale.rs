@@ -3,8 +3,8 @@
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::exchange::{Exchange, Live, binance, futures_gateway, futures_source, wait_until};
 use crate::common::{Client, Gateway};
-use crate::exchange::{Exchange, Live, binance, futures_gateway, futures_source, wait_until};
 
 fn trade(number: u64) -> String {
     format!(r#"{{"stream":"btcusdt@trade","data":{{"t":{number}}}}}"#)

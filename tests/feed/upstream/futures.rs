@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::exchange::{Exchange, Live, binance, futures_gateway};
 use crate::common::{Client, Recording, data_of};
-use crate::exchange::{Exchange, Live, binance, futures_gateway};
 
 pub(crate) const STREAMS: &str = "/stream?streams=btcusdt@trade/btcusdt@bookTicker/btcusdt@depth@0ms";
 

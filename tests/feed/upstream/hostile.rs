@@ -8,8 +8,8 @@ use std::thread;
 
 use tungstenite::{Message, WebSocket};
 
+use super::exchange::{Exchange, Live, binance, futures_gateway, wait_until};
 use crate::common::{Authority, Client, Gateway, PATIENCE};
-use crate::exchange::{Exchange, Live, binance, futures_gateway, wait_until};
 
 /// A server that does something else with each connection, counted from 0.
 fn server(serve: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> (SocketAddr, Arc<AtomicUsize>) {

@@ -8,9 +8,9 @@ use flate2::read::GzDecoder;
 use serde_json::Value;
 use tungstenite::{Message, WebSocket};
 
+use super::exchange::{Cable, Exchange, Live};
+use super::futures::collect;
 use crate::common::{Client, Gateway, skipped};
-use crate::exchange::{Cable, Exchange, Live};
-use crate::futures::collect;
 
 const FILE: &str = "cf_COINBASE.ws.28.0.gz";
 
