@@ -146,7 +146,9 @@ fn answer(session: &mut Session, effect: Effect, rules: &Rules) {
             Request::SetCombined(value) => {
                 session.set_combined(&id, value);
             }
-            Request::SetEvents(value) => session.set_events(&id, value),
+            Request::SetEvents(value) => {
+                session.set_events(&id, value);
+            }
             Request::SetHeartbeat(value) => session.set_heartbeat(&id, value),
         },
     }

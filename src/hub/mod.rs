@@ -61,7 +61,7 @@ use visit::Rests;
 pub enum Encoding {
     /// The payload, byte for byte. Every topic's log is kept in this encoding.
     Raw,
-    /// The payload in its envelope: topic, offset, data.
+    /// The payload in its envelope: topic, offset, data. What the feed lost is told in front, here and in all below.
     Combined,
     /// As [`Encoding::Combined`], with the time of ingest.
     Timed,
@@ -79,6 +79,10 @@ pub enum Encoding {
     SseMany,
     /// As [`Encoding::SseMany`], with the time of ingest.
     SseManyTimed,
+    /// As [`Encoding::Raw`], for a client that hears events: where the feed lost something, that is told in front.
+    RawEvents,
+    /// As [`Encoding::RawEvents`], compressed in the same way as [`Encoding::RawDeflate`].
+    RawEventsDeflate,
 }
 
 impl Encoding {

@@ -72,7 +72,7 @@ pub enum Request {
     Positions(Option<Vec<TopicName>>),
     /// [`Session::set_combined`], and the encoding of its subscriptions.
     SetCombined(bool),
-    /// [`Session::set_events`], and what it may be told from now on.
+    /// [`Session::set_events`], the encoding of its subscriptions, and what it may be told from now on.
     SetEvents(bool),
     /// [`Session::set_heartbeat`], where it has not too many topics.
     SetHeartbeat(bool),
@@ -237,6 +237,8 @@ impl Session {
             (Role::Sse { one: false }, _) => Encoding::SseMany,
             (Role::Subscriber { combined: true, .. }, false) => Encoding::Combined,
             (Role::Subscriber { combined: true, .. }, true) => Encoding::CombinedDeflate,
+            (Role::Subscriber { events: true, .. }, false) => Encoding::RawEvents,
+            (Role::Subscriber { events: true, .. }, true) => Encoding::RawEventsDeflate,
             (_, false) => Encoding::Raw,
             (_, true) => Encoding::RawDeflate,
         }
@@ -278,14 +280,15 @@ impl Session {
         self.encoding()
     }
 
-    /// Answers SET_PROPERTY of `events`.
-    pub fn set_events(&mut self, id: &RequestId, value: bool) {
+    /// Answers SET_PROPERTY of `events`; gives the encoding that holds from this reply on.
+    pub fn set_events(&mut self, id: &RequestId, value: bool) -> Encoding {
         if let Phase::Open(open) = &mut self.phase
             && let Role::Subscriber { events, .. } = &mut open.role
         {
             *events = value;
         }
         self.done(id);
+        self.encoding()
     }
 
     /// Answers SET_PROPERTY of `heartbeat`.

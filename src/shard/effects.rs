@@ -37,7 +37,8 @@ impl Core {
                     self.tell_of_feeds_to(key.slot);
                 }
                 Request::SetEvents(events) => {
-                    self.session_mut(key).set_events(&id, events);
+                    let encoding = self.session_mut(key).set_events(&id, events);
+                    self.topics.hub.set_encoding(key.slot, encoding, &mut self.topics.encoder);
                     self.tell_of_feeds_to(key.slot);
                 }
                 Request::SetHeartbeat(heartbeat) => self.set_heartbeat(key, &id, heartbeat),

@@ -2,9 +2,9 @@
 //!
 //! Without: masks, fragments, contexts: a compressed frame can be read by itself.
 
-use super::sse;
+use super::{event, sse};
 use crate::dialect::json::{self, Decimal};
-use crate::hub::{Encoder, Encoding, Epoch, Payload, PayloadKind, Publication};
+use crate::hub::{Encoder, Encoding, Epoch, Payload, PayloadKind, Publication, SourceGap};
 use crate::ws::deflate::Compressor;
 use crate::ws::frame::{self, Opcode};
 
@@ -80,9 +80,14 @@ impl Encoder for StreamEncoder {
         let head = Head { topic, offset: publication.offset, unix_us: None };
         let timed = Head { unix_us: Some(publication.unix_us), ..head };
         let payload = &publication.payload;
+        if let Some(gap) = publication.marks.gap.filter(|_| bears_events(encoding)) {
+            push_gap(out, encoding, topic, gap);
+        }
         let start = out.len();
         let plain = match encoding {
-            Encoding::Raw | Encoding::RawDeflate => push_raw(out, payload.kind, &payload.bytes),
+            Encoding::Raw | Encoding::RawEvents | Encoding::RawDeflate | Encoding::RawEventsDeflate => {
+                push_raw(out, payload.kind, &payload.bytes)
+            }
             Encoding::Combined | Encoding::CombinedDeflate => push_combined(out, head, payload),
             Encoding::Timed | Encoding::TimedDeflate => push_combined(out, timed, payload),
             Encoding::Sse => return sse::publication(out, head, Some(epoch), payload),
@@ -90,9 +95,29 @@ impl Encoder for StreamEncoder {
             Encoding::SseMany => return sse::publication(out, head, None, payload),
             Encoding::SseManyTimed => return sse::publication(out, timed, None, payload),
         };
-        if matches!(encoding, Encoding::RawDeflate | Encoding::CombinedDeflate | Encoding::TimedDeflate) {
+        if is_compressed(encoding) {
             self.compress(start, &plain, out);
         }
+    }
+}
+
+fn is_compressed(encoding: Encoding) -> bool {
+    use Encoding::{CombinedDeflate, RawDeflate, RawEventsDeflate, TimedDeflate};
+    matches!(encoding, RawDeflate | RawEventsDeflate | CombinedDeflate | TimedDeflate)
+}
+
+/// On a raw connection a payload may look like an event, so it bears them only where that was asked for.
+fn bears_events(encoding: Encoding) -> bool {
+    !matches!(encoding, Encoding::Raw | Encoding::RawDeflate)
+}
+
+/// In front of the publication and one with it, so that it stands at its place for everybody, however far behind.
+fn push_gap(out: &mut Vec<u8>, encoding: Encoding, topic: &str, gap: SourceGap) {
+    let mut json = Vec::with_capacity(64);
+    event::source_gap(&mut json, topic, gap);
+    match encoding {
+        Encoding::Sse | Encoding::SseTimed | Encoding::SseMany | Encoding::SseManyTimed => sse::message(out, &json),
+        _ => frame::write(out, Opcode::Text, &json, None),
     }
 }
 
@@ -284,6 +309,32 @@ mod tests {
                     .expect("it inflates");
                 assert_eq!(inflated, message);
             }
+        }
+    }
+
+    #[test]
+    fn what_the_feed_lost_stands_in_front_where_events_are_heard() {
+        let gap = SourceGap { messages: Some(3) };
+        let lossy =
+            Publication { marks: Marks { gap: Some(gap), ..Marks::default() }, ..publication(7, PayloadKind::Json, b"1") };
+        let told = br#"{"e":"sourceGap","s":"a","n":3}"#;
+        let told_frame = [&[0x81, told.len() as u8], &told[..]].concat();
+        let encode = |encoding, publication: &Publication| {
+            let mut out = Vec::new();
+            StreamEncoder::new(0).encode(encoding, "a", Epoch::from_number(36), publication, &mut out);
+            out
+        };
+        use Encoding::{Combined, CombinedDeflate, Raw, RawDeflate, RawEvents, RawEventsDeflate, Sse, SseMany, Timed};
+        for encoding in [Raw, RawDeflate] {
+            assert_eq!(encode(encoding, &lossy), encode(encoding, &publication(7, PayloadKind::Json, b"1")), "{encoding:?}");
+        }
+        for encoding in [RawEvents, Combined, Timed, RawEventsDeflate, CombinedDeflate] {
+            let expected = [&told_frame[..], &encode(encoding, &publication(7, PayloadKind::Json, b"1"))].concat();
+            assert_eq!(encode(encoding, &lossy), expected, "{encoding:?}");
+        }
+        for encoding in [Sse, SseMany] {
+            let expected = [b"data: ", &told[..], b"\n\n", &encode(encoding, &publication(7, PayloadKind::Json, b"1"))].concat();
+            assert_eq!(encode(encoding, &lossy), expected, "{encoding:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! Without: who hears them.
 
 use crate::dialect::json;
-use crate::hub::{Position, TopicName};
+use crate::hub::{Position, SourceGap, TopicName};
 
 /// This connection will be closed within `in_ms`.
 pub fn server_shutdown(out: &mut Vec<u8>, unix_ms: u64, in_ms: u64) {
@@ -11,6 +11,18 @@ pub fn server_shutdown(out: &mut Vec<u8>, unix_ms: u64, in_ms: u64) {
     json::push_number(out, unix_ms);
     out.extend_from_slice(b",\"in\":");
     json::push_number(out, in_ms);
+    out.push(b'}');
+}
+
+/// The feed itself lost messages here: so many, where anybody knows.
+pub fn source_gap(out: &mut Vec<u8>, topic: &str, gap: SourceGap) {
+    out.extend_from_slice(b"{\"e\":\"sourceGap\",\"s\":\"");
+    out.extend_from_slice(topic.as_bytes());
+    out.extend_from_slice(b"\",\"n\":");
+    match gap.messages {
+        Some(messages) => json::push_number(out, messages),
+        None => out.extend_from_slice(b"null"),
+    }
     out.push(b'}');
 }
 
@@ -85,6 +97,8 @@ mod tests {
             assert_eq!(std::str::from_utf8(&out), Ok(expected));
         };
         check(&|out| server_shutdown(out, 5, 6), r#"{"e":"serverShutdown","E":5,"in":6}"#);
+        check(&|out| source_gap(out, "md.a@b", SourceGap { messages: Some(3) }), r#"{"e":"sourceGap","s":"md.a@b","n":3}"#);
+        check(&|out| source_gap(out, "md.a@b", SourceGap { messages: None }), r#"{"e":"sourceGap","s":"md.a@b","n":null}"#);
         check(&|out| gap(out, &topic, 7, 8), r#"{"e":"gap","s":"md.a@b","from":7,"to":8}"#);
         check(&|out| stale(out, &topic, 11), r#"{"e":"stale","s":"md.a@b","since":11}"#);
         check(&|out| fresh(out, &topic, 12), r#"{"e":"fresh","s":"md.a@b","E":12}"#);
