@@ -154,6 +154,7 @@ impl Journaled {
             }
             Mail::Attach { from, topic } => self.topics.attach_asked(from, &topic, self.now(), outbox),
             Mail::Recall { from, number } => self.topics.recall_asked(from, number, outbox),
+            Mail::CatchUp { from, client, number } => outbox.send(from, Mail::CaughtUp { client, number }),
             Mail::Detach { from, number } => self.topics.detach_asked(from, number, outbox),
             Mail::Watch { from, pattern } => self.topics.watch_asked(from, pattern),
             Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
@@ -169,7 +170,27 @@ impl Journaled {
                 let (topics, _) = self.topics.report(0, usize::MAX, self.now());
                 outbox.send(self.place, Mail::Reported { token, topics, last: true });
             }
-            other => unreachable!("this mail is not for a home: {other:?}"),
+            // Each by name: what a shard is sent as a home comes here too, and must be known here.
+            Mail::Published { .. }
+            | Mail::Taken { .. }
+            | Mail::Attached { .. }
+            | Mail::ReplicaFeed { .. }
+            | Mail::AttachRefused { .. }
+            | Mail::Append { .. }
+            | Mail::Recalled { .. }
+            | Mail::CaughtUp { .. }
+            | Mail::Detached { .. }
+            | Mail::Kept { .. }
+            | Mail::Watched { .. }
+            | Mail::BarrierPassed { .. }
+            | Mail::Drained { .. }
+            | Mail::Reported { .. }
+            | Mail::TopicsWanted { .. }
+            | Mail::TopicsAnswer { .. }
+            | Mail::Acceptors(_)
+            | Mail::Pause
+            | Mail::Finish
+            | Mail::Finished => unreachable!("this mail is not for a home: {mail:?}"),
         }
     }
 

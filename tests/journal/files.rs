@@ -91,6 +91,12 @@ fn recorded(journal: &Journal) -> String {
     let mut publisher = Client::connect(&gateway, "/publish/j.a");
     publisher.send("no JSON");
     publisher.send_binary(&[0, 255, 10]);
+    // What a publisher's connection sent and nobody read is not published by a gateway that stops.
+    let deadline = std::time::Instant::now() + crate::common::PATIENCE;
+    while gateway.counter("journal_publications") < 102 {
+        assert!(std::time::Instant::now() < deadline, "not all is taken: {}", gateway.said());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     gateway.stop();
     assert!(journal.files("j.a").len() > 2, "it is in several files");
     journal.path().join("topics/j.a").to_string_lossy().into_owned()
