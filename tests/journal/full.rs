@@ -50,6 +50,15 @@ fn publish(gateway: &Gateway, topic: &str, number: u64) -> (u16, String) {
     (answer.status, answer.text().to_owned())
 }
 
+/// What is logged comes through a pipe, and a little later.
+fn wait_for_words(gateway: &Gateway, words: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while !gateway.said().contains(words) {
+        assert!(Instant::now() < deadline, "{words:?} is not said: {}", gateway.said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn a_full_disk_refuses_and_heals() {
     let Some(disk) = SmallDisk::mount() else { return };
@@ -67,7 +76,7 @@ fn a_full_disk_refuses_and_heals() {
     };
     assert!(published > 0 && refusal.0 == 503, "{published}, {refusal:?}");
     assert!(refusal.1.contains("the topic's journal cannot be written"), "{refusal:?}");
-    assert!(gateway.said().contains("make room on the disk"), "{}", gateway.said());
+    wait_for_words(&gateway, "make room on the disk");
     assert!(gateway.get("/health/ready").text().contains("the journals of 1 topics cannot be written"));
     let metrics = gateway.get("/metrics");
     assert!(metrics.text().contains("tidegate_journals_failing 1"), "{}", metrics.text());
@@ -96,7 +105,7 @@ fn a_full_disk_refuses_and_heals() {
     }
     assert_eq!(publication(&mut subscriber), ("j.a".into(), published + 1, held));
     assert_eq!(publication(&mut subscriber), ("j.a".into(), published + 2, "\"last\"".into()));
-    assert!(gateway.said().contains("can be written again"), "{}", gateway.said());
+    wait_for_words(&gateway, "can be written again");
     assert_eq!(gateway.get("/health/ready").text(), "ready\n");
     gateway.stop();
 }
