@@ -6,5 +6,9 @@
 mod common;
 
 mod clients;
+mod keys;
+mod played;
+mod rates;
 mod relay;
 mod resume;
+mod slow;
