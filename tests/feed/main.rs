@@ -6,6 +6,10 @@
 mod common;
 
 mod clients;
+mod keys;
+mod played;
+mod rates;
 mod relay;
 mod resume;
+mod slow;
 mod upstream;
