@@ -1,7 +1,7 @@
 //! The home of journaled topics, on the control thread: what is published is written first, then gets its position told.
 //!
 //! Each topic has at most one write under way; what comes meanwhile is the next batch (group commit). Without: files' bytes
-//! ([`journal`](crate::journal)), rings and replicas ([`Topics`], the same as a shard's).
+//! ([`journal`](crate::journal)), rings and replicas (`Topics`, the same as a shard's).
 //!
 //! Invariants: an offset is given when its batch is made and told when that is written, so what could not be written leaves no hole and
 //! no position behind. A publication whose position is awaited is refused where it cannot be written; others wait, which takes the

@@ -1,6 +1,6 @@
 //! Journals: what was published on a topic, in segment files, so that positions go on after a restart.
 //!
-//! A topic's segments lie in a directory of its name below `topics/`, numbered in the order written. [`format`] and [`records`] are
+//! A topic's segments lie in a directory of its name below `topics/`, numbered in the order written. [`mod@format`] and [`records`] are
 //! the bytes, [`segment`] reads whole files, [`directory`] finds what is there at the start and judges whether positions may go on,
 //! [`writer`] appends.
 //!

@@ -1,7 +1,7 @@
 //! Appends to one topic's journal with `tokio-uring`: whole batches, in segments that are rotated and kept by size and age.
 //!
 //! Without: offsets, who waits for what. Invariants: when [`Writer::append`] returns without an error all that it was given is
-//! written, and under [`Flush::Always`] on disk; with an error nothing of it counts, now or after a restart. A segment's header and its
+//! written, and under [`JournalFlush::Always`] on disk; with an error nothing of it counts, now or after a restart. A segment's header and its
 //! name are on disk before anything in it counts.
 
 use std::collections::VecDeque;
