@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::common::{Client, Gateway, PATIENCE};
-use crate::{configuration, publication};
+use crate::{configuration, publication, wait_for_words};
 
 /// A file system of 1 MiB; unmounted when dropped.
 struct SmallDisk {
@@ -48,15 +48,6 @@ fn publish(gateway: &Gateway, topic: &str, number: u64) -> (u16, String) {
     let body = format!("{{\"topic\":\"{topic}\",\"data\":{{\"n\":{number},\"room\":\"{}\"}}}}", "x".repeat(4000));
     let answer = gateway.post("/api/publish", "application/json", body);
     (answer.status, answer.text().to_owned())
-}
-
-/// What is logged comes through a pipe, and a little later.
-fn wait_for_words(gateway: &Gateway, words: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    while !gateway.said().contains(words) {
-        assert!(Instant::now() < deadline, "{words:?} is not said: {}", gateway.said());
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]

@@ -12,10 +12,19 @@ mod restarts;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::{Client, Gateway, PUBLISHING};
+use common::{Client, Gateway, PATIENCE, PUBLISHING};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// What is logged comes through a pipe, and a little later.
+pub(crate) fn wait_for_words(gateway: &Gateway, words: &str) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !gateway.said().contains(words) {
+        assert!(std::time::Instant::now() < deadline, "{words:?} is not said: {}", gateway.said());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
 
 /// A journal that outlives the gateways that use it.
 pub(crate) struct Journal {

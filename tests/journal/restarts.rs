@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::common::{Client, Gateway};
-use crate::{ALWAYS, Journal, kill, position, publication, write_by_another_boot};
+use crate::{ALWAYS, Journal, kill, position, publication, wait_for_words, write_by_another_boot};
 
 /// Publishes by every door: HTTP, PUBLISH, a publisher's connection. Returns the newest position.
 fn publish_by_every_door(gateway: &Gateway, topic: &str, from: u64) -> (String, u64) {
@@ -79,7 +79,7 @@ fn what_a_kill_cut_off_is_removed() {
         fs::write(journal.newest_file("j.a"), &longer[..end]).expect("it can be written");
         let gateway = journal.gateway("");
         assert_eq!(position(&gateway, "j.a"), before);
-        assert!(gateway.said().contains("cut off at byte"), "{}", gateway.said());
+        wait_for_words(&gateway, "cut off at byte");
         kill(gateway);
     }
     let gateway = journal.gateway("");
@@ -102,7 +102,7 @@ fn check_lost_tail(keys: &str, lose: fn(&Path, &[u8])) {
     let (other, offset) = position(&gateway, "j.a");
     assert_ne!(other, epoch, "the count is another");
     assert_eq!(offset, 0);
-    assert!(gateway.said().contains("a new epoch begins"), "{}", gateway.said());
+    wait_for_words(&gateway, "a new epoch begins");
     for after in [3, 6] {
         let (recovered, mut client) = resume(&gateway, "j.a", &epoch, after);
         assert!(!recovered);
@@ -149,7 +149,7 @@ fn rot_is_a_new_epoch() {
     fs::write(&file, bytes).expect("it can be written");
     let gateway = journal.gateway("");
     assert_ne!(position(&gateway, "j.a").0, epoch);
-    assert!(gateway.said().contains("does not match its checksum"), "{}", gateway.said());
+    wait_for_words(&gateway, "does not match its checksum");
     gateway.stop();
 }
 

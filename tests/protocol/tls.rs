@@ -75,11 +75,12 @@ fn openssl_speaks_both_versions_and_comes_back_with_a_ticket() {
 #[test]
 fn the_same_bytes_come_with_tls_and_without() {
     let (gateway, authority) = secure_gateway("");
-    let mut plain = Raw::upgraded(&gateway, "/stream?streams=a/b");
-    let mut secure = Secure::upgraded(&gateway, &authority.client_config(), "/stream?streams=a/b");
+    // One topic: between two no order is promised.
+    let mut plain = Raw::upgraded(&gateway, "/stream?streams=a");
+    let mut secure = Secure::upgraded(&gateway, &authority.client_config(), "/stream?streams=a");
     let mut publisher = Client::connect(&gateway, "/ws");
     for (number, bytes) in [1, 100, 1400, 16_000, 16_384, 17_000, 200_000, 7, 60_000].into_iter().enumerate() {
-        publisher.publish(["a", "b"][number % 2], &format!("\"{}{number}\"", "x".repeat(bytes % 60_001)));
+        publisher.publish("a", &format!("\"{}{number}\"", "x".repeat(bytes % 60_001)));
     }
     for _ in 0..9 {
         assert_eq!(secure.frame(), plain.frame());
