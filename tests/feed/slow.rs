@@ -51,7 +51,9 @@ fn a_reader_that_drops_for_a_minute_is_told_of_each_publication_it_did_not_get()
 
 fn check_conflate(test: &str, seconds: u32) {
     let Some(played) = Played::find(test) else { return };
-    let gateway = Gateway::configured(&played.config(seconds, 16384));
+    // Who reads nothing is reset after this; here one is to read nothing until the end. Readers here answer no pings.
+    let patient = format!("[limits]\nsend_timeout_ms = {}\nidle_ping_ms = 3600000\n", 1000 * (seconds + 120));
+    let gateway = Gateway::configured(&format!("{}{patient}", played.config(seconds, 16384)));
     let mut slow: Vec<_> = (0..SLOW).map(|_| Reader::join(&gateway, &played, &TOPICS, "conflate")).collect();
     let mut stalled = Reader::join(&gateway, &played, &[QUOTES], "conflate");
     play(&gateway, &played, seconds, &mut slow);
