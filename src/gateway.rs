@@ -256,7 +256,8 @@ impl Control {
             let what = what.to_owned();
             move |error| StartError::Thread { what, error }
         };
-        let (memory, broker) = Memory::new(self.post.clone(), &self.config.limits, journaled).map_err(refused("the broker"))?;
+        let (memory, broker) = Memory::new(self.post.clone(), &self.config.limits, journaled, self.metrics.clone())
+            .map_err(refused("the broker"))?;
         let (stop, stopping) = watch::channel(false);
         let mut terminate = signal(SignalKind::terminate()).map_err(refused("the signal handler"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(refused("the signal handler"))?;

@@ -328,6 +328,8 @@ pub struct ControlMetrics {
     pub replay_refused: Counter,
     /// Publications handed over by sources.
     pub source_publications: Counter,
+    /// Publications of sources that their topic's home refused.
+    pub source_refused: Counter,
     /// Sources that ended with an error.
     pub source_errors: Counter,
     /// Connections to upstreams that were opened.

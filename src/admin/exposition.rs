@@ -84,6 +84,7 @@ const CONTROL_COUNTERS: &[Row<ControlMetrics, u64>] = &[
     ("replay_unparsable", "Lines that should hold a message and do not parse", |m| m.replay_unparsable.get()),
     ("replay_refused", "Recorded messages that were too large or that the broker refused", |m| m.replay_refused.get()),
     ("source_publications", "Publications handed over by sources", |m| m.source_publications.get()),
+    ("source_refused", "Publications of sources that their topic's home refused", |m| m.source_refused.get()),
     ("source_errors", "Sources that ended with an error", |m| m.source_errors.get()),
     ("upstream_connects", "Connections to upstreams opened", |m| m.upstream_connects.get()),
     ("upstream_connect_failures", "Tries to connect to an upstream that failed", |m| m.upstream_connect_failures.get()),

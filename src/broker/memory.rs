@@ -21,8 +21,11 @@ use super::journaled::{Done, Journaled};
 use super::{Handle, PublishError, Request, TopicReport};
 use crate::config::Limits;
 use crate::hub::{NewPublication, Position, TopicName};
+use crate::metrics::ControlMetrics;
 use crate::shard::mail::{Mail, NotPublished, Outbox, Place, Post, Ticket, TopicShare};
 
+/// Least time between two lines of the log about publications of sources that are refused.
+const COMPLAIN: Duration = Duration::from_secs(1);
 /// A gathered list of topics is told again for so long.
 const TOPICS_FRESH: Duration = Duration::from_millis(200);
 /// Topics in the list for clients.
@@ -55,6 +58,9 @@ pub struct Memory {
     /// Shards that have ended; counted once the stop is under way.
     finished: u16,
     stopped: Option<oneshot::Sender<()>>,
+    metrics: Arc<ControlMetrics>,
+    /// When a source was last complained of.
+    complained: Option<Instant>,
 }
 
 /// A publication that has no credit yet.
@@ -110,7 +116,12 @@ impl Memory {
     ///
     /// # Errors
     /// Where the process has no descriptor left.
-    pub fn new(post: Arc<Post>, limits: &Limits, journaled: Option<Journaled>) -> io::Result<(Memory, Handle)> {
+    pub fn new(
+        post: Arc<Post>,
+        limits: &Limits,
+        journaled: Option<Journaled>,
+        metrics: Arc<ControlMetrics>,
+    ) -> io::Result<(Memory, Handle)> {
         assert_eq!(post.has_journals(), journaled.is_some(), "topics with a journal have their home here");
         let (bell, waker) = Bell::new()?;
         post.mailbox(post.control()).set_waker(waker);
@@ -140,6 +151,8 @@ impl Memory {
             topics_wanted: Vec::new(),
             finished: 0,
             stopped: None,
+            metrics,
+            complained: None,
         };
         Ok((memory, handle))
     }
@@ -310,8 +323,17 @@ impl Memory {
     fn position_came(&mut self, ticket: u64, result: Result<Position, NotPublished>) {
         match (self.tickets.remove(&ticket), result) {
             (Some((number, at)), result) => self.resolve(number, at, result.map_err(PublishError::from)),
-            (None, Err(refusal)) => tracing::warn!("a source's publication was refused: {refusal}"),
+            (None, Err(refusal)) => self.source_refused(refusal),
             (None, Ok(_)) => unreachable!("a position is told only to who asked for it"),
+        }
+    }
+
+    /// A source has no reply to wait for: it is counted, and said now and then.
+    fn source_refused(&mut self, refusal: NotPublished) {
+        self.metrics.source_refused.add(1);
+        if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
+            self.complained = Some(Instant::now());
+            tracing::warn!("a source's publication was refused (all are counted in source_refused): {refusal}");
         }
     }
 
@@ -435,47 +457,4 @@ fn topics_json(topics: &[TopicReport]) -> Bytes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::hub::{Payload, PayloadKind};
-
-    /// What lies in a home's mailbox, by its kind.
-    fn kinds(post: &Post, home: u16) -> Vec<&'static str> {
-        let kind = |mail| match mail {
-            Mail::Pause => "pause",
-            Mail::Barrier { .. } => "barrier",
-            Mail::Publish { .. } => "publication",
-            Mail::Finish => "finish",
-            other => unreachable!("a stop sends no such mail: {other:?}"),
-        };
-        std::iter::from_fn(|| post.mailbox(home).take()).map(kind).collect()
-    }
-
-    /// A shard that takes its mail late may have taken a publication meanwhile, and mails it to a home that has the first
-    /// barrier already: the second one is behind it, and nobody is closed before that one is passed.
-    #[test]
-    fn a_stop_waits_for_what_a_shard_took_before_it_heard_of_it() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
-        runtime.block_on(async {
-            let post = Post::new(2, 64, &[]);
-            let (mut memory, _handle) = Memory::new(post.clone(), &Limits::default(), None).expect("a bell can be made");
-            memory.begin_stop(None);
-            let publication = NewPublication::new(
-                TopicName::parse("late").expect("it is a name"),
-                Payload { bytes: Bytes::new(), kind: PayloadKind::Binary },
-            );
-            let late = Mail::Publish { from: 0, ticket: Ticket::Control(1), answer: false, publication };
-            post.mailbox(1).send(late).expect("it has room");
-            let first = memory.tokens_given;
-            memory.drained(first);
-            assert_eq!(kinds(&post, 1), ["pause", "barrier", "publication"], "the other shard has not passed the first");
-            memory.drained(first);
-            assert_eq!([kinds(&post, 0), kinds(&post, 1)], [vec!["pause", "barrier", "barrier"], vec!["barrier"]]);
-            assert_ne!(memory.tokens_given, first);
-            memory.drained(memory.tokens_given);
-            assert_eq!([kinds(&post, 0), kinds(&post, 1)], [[""; 0]; 2], "one shard has passed the second, one has not");
-            memory.drained(memory.tokens_given);
-            assert_eq!([kinds(&post, 0), kinds(&post, 1)], [["finish"]; 2]);
-        });
-    }
-}
+mod tests;

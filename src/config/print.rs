@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use super::keys::{self, Form, Key, Table};
 use super::reference::TABLES;
+use super::source_shape::SourceKind;
 use super::{Admin, Journal, Limits, Listener, Sequence, Shards, Synthetic, Topic, TopicJournal, Upstream};
 
 /// Width of the prose.
@@ -26,11 +27,12 @@ pub fn default_text() -> String {
         text.push('\n');
         prose(&mut text, table.meaning);
         if table.name == "source" {
-            source(&mut text, table, "synthetic", &["kind", "prefix", "publications_per_second", "seed"]);
-            text.push('\n');
-            source(&mut text, table, "replay", &["kind", "file", "topic", "payload", "speed", "loop"]);
-            text.push('\n');
-            source(&mut text, table, "upstream", UPSTREAM);
+            for (number, kind) in SourceKind::ALL.into_iter().enumerate() {
+                if number > 0 {
+                    text.push('\n');
+                }
+                source(&mut text, table, kind);
+            }
         } else {
             let off = if is_off(table) { "#" } else { "" };
             writeln!(text, "{off}{}", table.heading()).expect(INFALLIBLE);
@@ -45,30 +47,11 @@ pub fn default_text() -> String {
 
 const INFALLIBLE: &str = "writing to a String cannot fail";
 
-/// Keys of `[[source]]` that are printed for `kind = "upstream"`.
-const UPSTREAM: &[&str] = &[
-    "kind",
-    "urls",
-    "ca",
-    "subscribe",
-    "topic",
-    "payload",
-    "key",
-    "binary_topic",
-    "silent_timeout_ms",
-    "connect_timeout_ms",
-    "backoff_min_ms",
-    "backoff_max_ms",
-    "arbitration_wait_ms",
-    "arbitration_bytes_max",
-    "topics_max",
-];
-
-fn source(text: &mut String, table: &Table, kind: &str, names: &[&str]) {
+fn source(text: &mut String, table: &Table, kind: SourceKind) {
     writeln!(text, "#{}", table.heading()).expect(INFALLIBLE);
-    for name in names {
-        let key = keys::key(table.name, name).expect("the names above are keys of [[source]]");
-        let value = if *name == "kind" { format!("{kind:?}") } else { example(key) };
+    // A table below it has a heading of its own.
+    for key in ["kind"].iter().chain(kind.keys()).filter_map(|name| keys::key(table.name, name)) {
+        let value = if key.name == "kind" { format!("{:?}", kind.name()) } else { example(key) };
         entry(text, key, "#", &value);
     }
 }

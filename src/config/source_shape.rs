@@ -8,18 +8,19 @@ use super::document::{Document, Place};
 use super::error::ConfigError;
 use super::{Replay, Sequence, SequenceRule, Source, Speed, Synthetic, Upstream, WebSocketUrl};
 
+/// Which kind of feed it is.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum SourceKind {
+pub(super) enum SourceKind {
     Synthetic,
     Replay,
     Upstream,
 }
 
 impl SourceKind {
-    const ALL: [SourceKind; 3] = [SourceKind::Synthetic, SourceKind::Replay, SourceKind::Upstream];
+    pub(super) const ALL: [SourceKind; 3] = [SourceKind::Synthetic, SourceKind::Replay, SourceKind::Upstream];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             SourceKind::Synthetic => "synthetic",
             SourceKind::Replay => "replay",
@@ -28,7 +29,7 @@ impl SourceKind {
     }
 
     /// The keys that it takes.
-    fn keys(self) -> &'static [&'static str] {
+    pub(super) fn keys(self) -> &'static [&'static str] {
         match self {
             SourceKind::Synthetic => &["prefix", "publications_per_second", "seed"],
             SourceKind::Replay => &["file", "topic", "payload", "speed", "loop"],

@@ -399,6 +399,7 @@ impl Topics {
         if let Some((parent, _)) = self.hub.variant_of(topic) {
             if self.hub.members(topic) == 0 {
                 self.windows.close(topic);
+                self.heartbeats.close(topic);
                 self.hub.close_variant(topic);
             }
             return self.left(parent, now);

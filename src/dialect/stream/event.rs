@@ -16,9 +16,8 @@ pub fn server_shutdown(out: &mut Vec<u8>, unix_ms: u64, in_ms: u64) {
 
 /// The feed itself lost messages here: so many, where anybody knows.
 pub fn source_gap(out: &mut Vec<u8>, topic: &str, gap: SourceGap) {
-    out.extend_from_slice(b"{\"e\":\"sourceGap\",\"s\":\"");
-    out.extend_from_slice(topic.as_bytes());
-    out.extend_from_slice(b"\",\"n\":");
+    begin(out, "sourceGap", topic);
+    push_key(out, "n");
     match gap.messages {
         Some(messages) => json::push_number(out, messages),
         None => out.extend_from_slice(b"null"),
@@ -28,38 +27,22 @@ pub fn source_gap(out: &mut Vec<u8>, topic: &str, gap: SourceGap) {
 
 /// The publications of these offsets are not sent.
 pub fn gap(out: &mut Vec<u8>, topic: &TopicName, from: u64, to: u64) {
-    begin(out, b"gap", topic);
-    out.extend_from_slice(b",\"from\":");
-    json::push_number(out, from);
-    out.extend_from_slice(b",\"to\":");
-    json::push_number(out, to);
-    out.push(b'}');
+    of_topic(out, "gap", topic, &[("from", from), ("to", to)]);
 }
 
 /// Of the publications up to `offset`, so many more are not sent.
 pub fn culled(out: &mut Vec<u8>, topic: &TopicName, offset: u64, count: u64) {
-    begin(out, b"culled", topic);
-    out.extend_from_slice(b",\"o\":");
-    json::push_number(out, offset);
-    out.extend_from_slice(b",\"n\":");
-    json::push_number(out, count);
-    out.push(b'}');
+    of_topic(out, "culled", topic, &[("o", offset), ("n", count)]);
 }
 
 /// The feed behind the topic is gone since this moment.
 pub fn stale(out: &mut Vec<u8>, topic: &TopicName, since_ms: u64) {
-    begin(out, b"stale", topic);
-    out.extend_from_slice(b",\"since\":");
-    json::push_number(out, since_ms);
-    out.push(b'}');
+    of_topic(out, "stale", topic, &[("since", since_ms)]);
 }
 
 /// The feed behind the topic is back.
 pub fn fresh(out: &mut Vec<u8>, topic: &TopicName, unix_ms: u64) {
-    begin(out, b"fresh", topic);
-    out.extend_from_slice(b",\"E\":");
-    json::push_number(out, unix_ms);
-    out.push(b'}');
+    of_topic(out, "fresh", topic, &[("E", unix_ms)]);
 }
 
 /// The topic is there, and this is its newest publication.
@@ -75,11 +58,26 @@ pub fn heartbeat(out: &mut Vec<u8>, topic: &TopicName, unix_ms: u64, position: P
     out.push(b'}');
 }
 
+/// An event that tells numbers of a topic.
+fn of_topic(out: &mut Vec<u8>, event: &str, topic: &TopicName, numbers: &[(&str, u64)]) {
+    begin(out, event, topic.as_str());
+    for (name, number) in numbers {
+        push_key(out, name);
+        json::push_number(out, *number);
+    }
+    out.push(b'}');
+}
+
 /// No character that a topic may hold is escaped in JSON.
-fn begin(out: &mut Vec<u8>, event: &[u8], topic: &TopicName) {
-    let pieces: [&[u8]; 5] = [b"{\"e\":\"", event, b"\",\"s\":\"", topic.as_str().as_bytes(), b"\""];
-    for piece in pieces {
-        out.extend_from_slice(piece);
+fn begin(out: &mut Vec<u8>, event: &str, topic: &str) {
+    for piece in ["{\"e\":\"", event, "\",\"s\":\"", topic, "\""] {
+        out.extend_from_slice(piece.as_bytes());
+    }
+}
+
+fn push_key(out: &mut Vec<u8>, name: &str) {
+    for piece in [",\"", name, "\":"] {
+        out.extend_from_slice(piece.as_bytes());
     }
 }
 
