@@ -20,6 +20,7 @@ use crate::broker::memory::Memory;
 use crate::config::{self, Config};
 use crate::journal::JournalError;
 use crate::metrics::{ControlMetrics, ShardMetrics};
+use crate::reactor::ReactorSizes;
 use crate::reactor::listener::{ListenSettings, Listener};
 use crate::reactor::probe::{Capabilities, ProbeError, probe, raise_descriptors_max};
 use crate::reactor::uring::{Uring, UringSettings};
@@ -190,16 +191,15 @@ fn start_shard(
         if shards.pin {
             pin(usize::from(place));
         }
-        let settings = UringSettings {
+        let sizes = ReactorSizes {
             entries: shards.ring_entries,
             connections_max: crate::shard::connections_max(&context.config, context.post.shards()),
             accepts_max: shards.accepts_armed,
             receive_buffers: shards.receive_buffers,
             receive_buffer_bytes: shards.receive_buffer_bytes,
             bounded_send_bytes: context.config.limits.conflate_unsent_bytes,
-            direct: capabilities.direct,
-            incremental: capabilities.incremental,
         };
+        let settings = UringSettings { sizes, direct: capabilities.direct, incremental: capabilities.incremental };
         let shard = Uring::new(settings, listeners).and_then(|reactor| Shard::new(reactor, context));
         let mut shard = match shard {
             Ok(shard) => shard,

@@ -12,7 +12,8 @@ use io_uring::{IoUring, opcode};
 use rustix::process::{Resource, getrlimit};
 
 use super::buffers::Buffers;
-use super::uring::{self, UringSettings};
+use super::sizes::ReactorSizes;
+use super::uring;
 
 /// Oldest kernel with `IORING_SETUP_DEFER_TASKRUN`.
 const KERNEL_MIN: (u32, u32) = (6, 1);
@@ -27,9 +28,9 @@ const DIRECT_KERNEL_MIN: (u32, u32) = (6, 13);
 pub struct Capabilities {
     /// The kernel's major and minor version.
     pub kernel: (u32, u32),
-    /// Clients may be direct descriptors ([`UringSettings::direct`]).
+    /// Clients may be direct descriptors ([`UringSettings::direct`](uring::UringSettings::direct)).
     pub direct: bool,
-    /// Receives may share a buffer ([`UringSettings::incremental`]): `IOU_PBUF_RING_INC`, Linux 6.12.
+    /// Receives may share a buffer ([`UringSettings::incremental`](uring::UringSettings::incremental)): `IOU_PBUF_RING_INC`, Linux 6.12.
     pub incremental: bool,
     /// Descriptors that the process may have, the soft limit of `RLIMIT_NOFILE`.
     pub descriptors_max: u64,
@@ -142,17 +143,15 @@ pub fn probe() -> Result<Capabilities, ProbeError> {
         let disabled = read("/proc/sys/kernel/io_uring_disabled").parse().unwrap_or(0);
         reason(error.raw_os_error(), error.to_string(), disabled, release.clone())
     };
-    let settings = UringSettings {
+    let sizes = ReactorSizes {
         entries: 8,
         connections_max: 1,
         accepts_max: 1,
         receive_buffers: 1,
         receive_buffer_bytes: 1,
         bounded_send_bytes: 1,
-        direct: false,
-        incremental: false,
     };
-    let ring = uring::make_ring(&settings).map_err(refused)?;
+    let ring = uring::make_ring(&sizes).map_err(refused)?;
     // Nothing is received into these.
     let incremental = Buffers::register(&ring, 1, 1, true).is_ok();
     if !incremental {
