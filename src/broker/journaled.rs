@@ -12,16 +12,15 @@ mod log;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_uring::fs::File;
 
 use self::log::{Log, Unwritten};
 use crate::config::{self, Config, JournalFlush, TopicKind};
+use crate::disk::File;
 use crate::hub::topic::Pattern;
 use crate::hub::{NewPublication, Position, Publication, TopicName};
 use crate::journal::JournalError;
@@ -73,7 +72,7 @@ pub struct Journaled {
 /// Work that was under way.
 pub(super) enum Done {
     Written { topic: TopicName, writer: Writer, result: io::Result<()> },
-    Synced { topic: TopicName, file: Rc<File>, result: io::Result<()> },
+    Synced { topic: TopicName, file: File, result: io::Result<()> },
 }
 
 impl Journaled {
@@ -378,8 +377,7 @@ impl Journaled {
                 if let Err(error) = result {
                     self.complain(&topic, &error);
                     let log = self.logs.get_mut(&topic).expect("a topic that was written stays");
-                    let current =
-                        log.writer.as_ref().is_none_or(|writer| writer.file().is_some_and(|own| Rc::ptr_eq(&own, &file)));
+                    let current = log.writer.as_ref().is_none_or(|writer| writer.file().is_some_and(|own| own.is_same(&file)));
                     log.abandon |= current;
                 }
             }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::{
     Admin, Config, Echo, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind, Log, LogFormat, LogLevel, Page,
-    Publish, PublishAllow, Replay, Sequence, SequenceRule, Shards, Slow, Source, Speed, Synthetic, Topic, TopicJournal,
-    TopicKind, Upstream,
+    Publish, PublishAllow, ReactorChoice, Replay, Sequence, SequenceRule, Shards, Slow, Source, Speed, Synthetic, Topic,
+    TopicJournal, TopicKind, Upstream,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -198,6 +198,7 @@ impl Default for Shards {
         Shards {
             count: None,
             pin: true,
+            reactor: ReactorChoice::Auto,
             sends_per_turn: 64,
             turn_us: 500,
             completions_max: 256,

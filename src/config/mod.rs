@@ -294,6 +294,8 @@ pub struct Shards {
     pub count: Option<u16>,
     /// Pin each shard to a core.
     pub pin: bool,
+    /// How shards ask the kernel.
+    pub reactor: ReactorChoice,
     /// Sends in one turn.
     pub sends_per_turn: u16,
     /// Longest time that a turn goes on to prepare sends.
@@ -312,6 +314,18 @@ pub struct Shards {
     pub mail_max: u16,
     /// Places in a shard's mailbox.
     pub mailbox_places: u32,
+}
+
+/// How shards ask the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReactorChoice {
+    /// By io_uring, or by epoll where that is not allowed.
+    Auto,
+    /// By io_uring or not at all.
+    IoUring,
+    /// By epoll.
+    Epoll,
 }
 
 /// Publishing by clients over WebSocket.

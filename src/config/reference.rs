@@ -259,6 +259,10 @@ pub(super) const KEYS: &[Key] = &[
     optional("shards", "pin", Form::Flag,
         "Pin each shard to a core: its clients stay in that core's caches. Switch off where other programs need the \
          same cores."),
+    optional("shards", "reactor", Form::OneOf(&["auto", "io_uring", "epoll"]),
+        "How shards ask the kernel. auto: by io_uring, and where that is not allowed (most containers) or not there, by epoll, \
+         with a warning: it serves the same and costs more of the processor. io_uring: or the start is refused. epoll: without \
+         io_uring anywhere in the process."),
     optional("shards", "sends_per_turn", Form::Whole(1, 8192, "sends"),
         "Sends in one turn, after which pings, new clients and requests are looked at. At about 5 us a send, 64 are 0.3 \
          ms; 32 and 64 measured best, 16 and 256 a little worse. At most a quarter of ring_entries."),
