@@ -21,6 +21,11 @@ const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
 /// Names the reactor that all gateways are started with: `epoll` runs a test on that one.
 const REACTOR: &str = "TIDEGATE_REACTOR";
 
+/// Whether gateways are started with epoll.
+pub(crate) fn is_epoll() -> bool {
+    std::env::var(REACTOR).is_ok_and(|kind| kind == "epoll")
+}
+
 /// A running gateway; killed when dropped.
 pub(crate) struct Gateway {
     /// Where clients connect.
