@@ -48,7 +48,7 @@ pub enum StartError {
     #[error(transparent)]
     Machine(#[from] ProbeError),
     /// There is no io_uring, and nothing else is wanted.
-    #[error("{0}; or serve without it, at a higher price: `--reactor auto` (`reactor = \"auto\"` under [shards])")]
+    #[error("{0}; or serve by epoll: `--reactor auto` (`reactor = \"auto\"` under [shards])")]
     Forbidden(ProbeError),
     /// An address is taken.
     #[error(

@@ -71,7 +71,8 @@ pub(crate) struct Engine {
 impl Engine {
     /// Makes the ring, on the thread that is to use it. Times count from `base`.
     pub(crate) fn new(sizes: &Sizes, base: Instant) -> io::Result<Engine> {
-        let capabilities = probe::probe().map_err(io::Error::other)?;
+        let capabilities =
+            probe::probe().map_err(|error| io::Error::other(format!("the load generator has no way but io_uring: {error}")))?;
         let ring_sizes = ReactorSizes {
             entries: ENTRIES,
             connections_max: sizes.connections_max,

@@ -60,7 +60,7 @@ pub(super) const TABLES: &[Table] = &[
     Table { name: "log", many: false, meaning:
         "The log, on standard error." },
     Table { name: "shards", many: false, meaning:
-        "Threads and turns. A shard is one thread with one io_uring and all the clients that it accepted." },
+        "Threads and turns. A shard is one thread with one io_uring, or one epoll set, and all the clients that it accepted." },
     Table { name: "limits", many: false, meaning:
         "Every bound of the gateway. None can be switched off; what goes over one is refused, told and counted." },
 ];
@@ -261,8 +261,8 @@ pub(super) const KEYS: &[Key] = &[
          same cores."),
     optional("shards", "reactor", Form::OneOf(&["auto", "io_uring", "epoll"]),
         "How shards ask the kernel. auto: by io_uring, and where that is not allowed (most containers) or not there, by epoll, \
-         with a warning: it serves the same and costs more of the processor. io_uring: or the start is refused. epoll: without \
-         io_uring anywhere in the process."),
+         with a warning; docs/benchmarks.md has both side by side. io_uring: or the start is refused. epoll: without io_uring \
+         anywhere in the process."),
     optional("shards", "sends_per_turn", Form::Whole(1, 8192, "sends"),
         "Sends in one turn, after which pings, new clients and requests are looked at. At about 5 us a send, 64 are 0.3 \
          ms; 32 and 64 measured best, 16 and 256 a little worse. At most a quarter of ring_entries."),
@@ -277,8 +277,8 @@ pub(super) const KEYS: &[Key] = &[
         "Receive buffers of a shard, shared by its clients; an idle client holds none. 256 of 4 KiB are 1 MiB a shard, as \
          many as completions_max, and stay in the processor's cache; a burst that finds none free waits in its sockets."),
     optional("shards", "receive_buffer_bytes", Form::Whole(512, 1 << 20, "bytes"),
-        "Size of each receive buffer: one page holds any ordinary request. From Linux 6.12 on neighbours are joined to 128 KiB \
-         and a receive takes of them what came; before, it takes a whole one, and longer messages take several."),
+        "Size of each receive buffer: one page holds any ordinary request. From Linux 6.12 on, and by epoll, neighbours are joined to \
+         128 KiB and a receive takes of them what came; before, it takes a whole one, and longer messages take several."),
     optional("shards", "accepts_armed", Form::Whole(1, 1024, "accepts"),
         "Accepts kept armed in a shard: as many clients can come between two turns. 64 a turn are far more than a \
          storm brings. At least the number of listeners."),

@@ -31,8 +31,8 @@ impl Kernel {
             Err(error) if choice == ReactorChoice::IoUring => Err(StartError::Forbidden(error)),
             Err(error) => {
                 tracing::warn!(
-                    "serving by epoll, which takes more of the processor than io_uring would: {error}. Where epoll is meant, say \
-                     `--reactor epoll` (`reactor = \"epoll\"` under [shards])"
+                    "serving by epoll, not by io_uring: {error}. Where epoll is meant, say `--reactor epoll` (`reactor = \"epoll\"` \
+                     under [shards])"
                 );
                 Ok(Kernel::Epoll)
             }
