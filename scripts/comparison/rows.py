@@ -284,7 +284,7 @@ def reactors(name, title, scenario, flags, columns, *beside, **more):
     """The same gateway by io_uring and by epoll."""
     return Row(
         name=f"reactors-{name}",
-        title=f"io_uring beside epoll: {title}",
+        title=f"by io_uring and by epoll: {title}",
         scenario=scenario,
         flags=flags,
         contenders=(
