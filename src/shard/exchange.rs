@@ -129,8 +129,8 @@ impl Core {
                 self.exchange.moved = true;
             }
             Mail::Attach { from, topic } => self.topics.attach_asked(from, &topic, self.now, &mut self.outbox),
-            Mail::Attached { home, number, topic, position, state, stale_since_ms } => {
-                let waiters = self.topics.attached((home, number), &topic, position, &state, self.now);
+            Mail::Attached { home, number, topic, epochs, newest, state, stale_since_ms } => {
+                let waiters = self.topics.attached((home, number), &topic, (epochs, newest), &state, self.now);
                 self.replica_feed(home, number, stale_since_ms);
                 self.replicas_came(waiters);
             }

@@ -11,12 +11,12 @@ use crate::common::{Client, Gateway, PATIENCE};
 use crate::{configuration, publication, wait_for_words};
 
 /// A file system of 1 MiB; unmounted when dropped.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     directory: TempDir,
 }
 
 impl SmallDisk {
-    fn mount() -> Option<SmallDisk> {
+    pub(crate) fn mount() -> Option<SmallDisk> {
         let directory = TempDir::new().expect("a temporary directory can be made");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(directory.path()).output();
         if mounted.is_ok_and(|mounted| mounted.status.success()) {
@@ -26,7 +26,7 @@ impl SmallDisk {
         None
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 

@@ -5,6 +5,7 @@
 mod common;
 
 mod acknowledged;
+mod continuing;
 mod files;
 mod full;
 mod restarts;
