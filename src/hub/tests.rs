@@ -1,5 +1,6 @@
 //! The hub as the shard uses it; random operations against its naive twin are in [`random`].
 
+mod epochs;
 mod patterns;
 mod random;
 mod slow;

@@ -6,7 +6,7 @@
 #[path = "twin/comparing.rs"]
 mod comparing;
 #[path = "twin/given.rs"]
-mod given;
+pub(super) mod given;
 #[path = "twin/patterns.rs"]
 mod patterns;
 #[path = "twin/topic.rs"]
