@@ -4,8 +4,8 @@
 //! ([`journal`](crate::journal)), rings and replicas (`Topics`, the same as a shard's).
 //!
 //! Invariants: an offset is given when its batch is made and told when that is written, so what could not be written leaves no hole and
-//! no position behind. A publication whose position is awaited is refused where it cannot be written; others wait, which takes the
-//! credits from whoever publishes. What waits is bounded by the credits given out.
+//! no position behind. A publication whose position is awaited is refused where it cannot be written; others, and those that a
+//! publisher's connection counts, wait, which takes the credits from whoever publishes. What waits is bounded by the credits given out.
 
 mod log;
 
@@ -214,7 +214,7 @@ impl Journaled {
             return self.refuse(&unwritten, NotPublished::TopicsMax, outbox);
         }
         let log = self.logs.get_mut(&topic).expect("it is open");
-        if unwritten.answer && log.retry_at.is_some_and(|at| at > Instant::now()) {
+        if unwritten.is_impatient() && log.retry_at.is_some_and(|at| at > Instant::now()) {
             return self.refuse(&unwritten, NotPublished::Journal, outbox);
         }
         log.waiting.push_back(unwritten);
@@ -419,7 +419,7 @@ impl Journaled {
                 let is_new = log.retry_at.replace(Instant::now() + RETRY).is_none();
                 let waiting = std::mem::take(&mut log.waiting);
                 let all = batch.into_iter().map(|(unwritten, _)| unwritten).chain(waiting);
-                let (awaited, others): (Vec<_>, Vec<_>) = all.partition(|unwritten| unwritten.answer);
+                let (awaited, others): (Vec<_>, Vec<_>) = all.partition(Unwritten::is_impatient);
                 log.waiting.extend(others);
                 awaited.iter().for_each(|unwritten| self.refuse(unwritten, NotPublished::Journal, outbox));
                 self.metrics.journals_failing.add(i64::from(is_new));

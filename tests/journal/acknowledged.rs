@@ -1,5 +1,6 @@
 //! What was acknowledged or delivered is there under its position, whenever the gateway is killed.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
@@ -14,6 +15,9 @@ use crate::{ALWAYS, Journal, kill, publication_in};
 
 /// An offset and what was published there.
 type Acknowledged = (u64, String);
+
+/// A topic and what was published on it.
+type Counted = (&'static str, String);
 
 /// Publishes one by one over one connection until that ends; notes what is acknowledged.
 fn publish_over_http(admin: SocketAddr, name: usize, acknowledged: &Mutex<Vec<Acknowledged>>) -> std::io::Result<()> {
@@ -49,6 +53,27 @@ fn publish_over_websocket(mut client: Client, name: usize, acknowledged: &Mutex<
     }
 }
 
+/// The same by a publisher's connection, on several topics and up to fifty messages ahead of what is acknowledged; which those
+/// are is known, and not where they stand.
+fn publish_counted(mut client: Client, name: usize, acknowledged: &Mutex<Vec<Counted>>) {
+    let (mut sent, mut taken) = (Vec::new(), 0);
+    loop {
+        while sent.len() < taken + 50 {
+            let (topic, data) = (["j.a", "j.b", "other"][sent.len() % 3], format!("{{\"by\":{name},\"n\":{}}}", sent.len()));
+            let message = format!("{{\"stream\":\"{topic}\",\"data\":{data}}}");
+            if client.socket.send(tungstenite::Message::text(message)).is_err() {
+                break;
+            }
+            sent.push((topic, data));
+        }
+        let Ok(tungstenite::Message::Text(text)) = client.socket.read() else { break };
+        let count: Value = serde_json::from_str(text.as_str()).expect("a count is JSON");
+        let before = std::mem::replace(&mut taken, count["ack"].as_u64().expect("a count is a number") as usize);
+        let new = sent[before..taken].iter().filter(|(topic, _)| *topic != "other").cloned();
+        acknowledged.lock().expect("no publisher panics with it").extend(new);
+    }
+}
+
 /// Notes what a subscriber hears until the connection ends.
 fn subscribe(mut client: Client, heard: &Mutex<Vec<Acknowledged>>) {
     while let Ok(message) = client.socket.read() {
@@ -60,7 +85,7 @@ fn subscribe(mut client: Client, heard: &Mutex<Vec<Acknowledged>>) {
 #[track_caller]
 fn check(flush: &str, seed: u64) {
     let journal = Journal::new();
-    let told = Mutex::new(Vec::new());
+    let (told, counted) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let mut dice = StdRng::seed_from_u64(seed);
     // As many requests as a test has, in place of a client's.
     let keys =
@@ -79,6 +104,8 @@ fn check(flush: &str, seed: u64) {
                 scope.spawn(move || publish_over_websocket(client, round * 10 + 5 + name, told));
                 let client = Client::connect(&gateway, "/stream?streams=j.a");
                 scope.spawn(move || subscribe(client, told));
+                let (client, counted) = (Client::connect(&gateway, "/publish?ack=1"), &counted);
+                scope.spawn(move || publish_counted(client, 100 + round * 10 + name, counted));
             }
             std::thread::sleep(Duration::from_millis(dice.random_range(30..200)));
             killed.store(true, Relaxed);
@@ -94,6 +121,14 @@ fn check(flush: &str, seed: u64) {
     assert!(told.len() > 50, "only {} were told", told.len());
     for (offset, data) in told {
         assert_eq!(held[offset as usize - 1].1, data, "offset {offset}");
+    }
+    let of_topic = |topic: &'static str| move |(_, data): (u64, String)| (topic, data);
+    let held: HashSet<Counted> =
+        held.into_iter().map(of_topic("j.a")).chain(journal.dump("j.b").into_iter().map(of_topic("j.b"))).collect();
+    let counted = counted.into_inner().expect("no publisher panicked with it");
+    assert!(counted.len() > 50, "only {} were counted", counted.len());
+    for publication in counted {
+        assert!(held.contains(&publication), "{publication:?} was acknowledged");
     }
 }
 
