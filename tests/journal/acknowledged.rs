@@ -1,4 +1,5 @@
-//! What was acknowledged or delivered is there under its position, whenever the gateway is killed.
+//! What was acknowledged or delivered is there under its position, whenever the gateway is killed; with `always` also where the
+//! machine loses its power.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -10,8 +11,9 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 
-use crate::common::Client;
-use crate::{ALWAYS, Journal, kill, publication_in};
+use crate::common::{Client, Gateway};
+use crate::disk::Disk;
+use crate::{ALWAYS, Journal, configuration, dump, kill, publication_in};
 
 /// An offset and what was published there.
 type Acknowledged = (u64, String);
@@ -136,4 +138,45 @@ fn check(flush: &str, seed: u64) {
 fn nothing_acknowledged_or_delivered_is_lost_to_a_kill() {
     check(ALWAYS, 5);
     check("", 6);
+}
+
+/// Publishes in each of the three ways and waits for the acknowledgement, one behind the other.
+fn publish_in_all_ways(gateway: &Gateway, topic: &str, round: u64) -> Vec<(u64, String)> {
+    let mut expected = Vec::new();
+    let mut next = |way: &str, padding: usize| {
+        let data = format!("\"{way} {round} {} {}\"", expected.len(), "x".repeat(padding));
+        expected.push((round * 60 + expected.len() as u64 + 1, data.clone()));
+        data
+    };
+    for _ in 0..10 {
+        gateway.publish(topic, &next("HTTP", 1000));
+    }
+    let mut client = Client::connect(gateway, "/stream");
+    for _ in 0..10 {
+        client.publish(topic, &next("PUBLISH", 10));
+    }
+    let mut publisher = Client::connect(gateway, &format!("/publish/{topic}?ack=1"));
+    for _ in 0..40 {
+        publisher.send(&next("counted", 100));
+    }
+    while publisher.text() != "{\"ack\":40}" {}
+    expected
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_with_the_power_of_the_machine() {
+    let Some(disk) = Disk::mount() else { return };
+    // Old segments end, and new ones begin, in between.
+    let keys = format!("{ALWAYS}\njournal_segment_bytes = 8192");
+    let gateway = Gateway::configured(&configuration(&disk.path().join("journal"), &keys));
+    let mut expected = Vec::new();
+    for round in 0..4 {
+        expected.extend(publish_in_all_ways(&gateway, "j.a", round));
+        // A topic's first publications: its directory and its file are new.
+        let of_new = publish_in_all_ways(&gateway, &format!("j.new{round}"), 0);
+        let after = disk.without_power(&format!("after {round}"));
+        assert_eq!(dump(&after.path().join("journal"), "j.a"), expected, "round {round}");
+        assert_eq!(dump(&after.path().join("journal"), &format!("j.new{round}")), of_new, "round {round}");
+    }
+    gateway.stop();
 }
