@@ -40,7 +40,7 @@ pub(super) struct PublishArgs {
 const EXAMPLES: &str = "\
 Each line is one publication, without its line end: text where it is UTF-8, else binary. Empty lines are left out.
 Ends once the gateway has acknowledged all of it (what has a journal is written by then), and says how many there were. If
-the connection ends before, says how many were acknowledged, and exits with 1.
+the connection ends before, says how many were not acknowledged, and exits with 2.
 
 Examples:
   echo '{\"price\":\"101.5\"}' | tidegate publish demo.mine
@@ -154,7 +154,11 @@ pub(super) fn publish(mut client: Client, input: Box<dyn Read + Send>) -> Result
         Lost::Closed(CloseCode::TOO_BIG, _) => "; a line is longer than publication_bytes_max allows",
         _ => "",
     };
-    Err(CommandError::Client(format!("{lost}; {lines} sent, {taken} acknowledged, {left} not: those may be lost{advice}")))
+    let known = match left {
+        0 => "all acknowledged; the rest of the input is not sent".to_owned(),
+        _ => format!("{taken} acknowledged, {left} not: those may be lost"),
+    };
+    Err(CommandError::Client(format!("{lost}; {lines} sent, {known}{advice}")))
 }
 
 fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {

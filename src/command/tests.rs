@@ -308,6 +308,26 @@ fn publish_tells_how_many_lines_were_not_acknowledged() {
 }
 
 #[test]
+fn publish_tells_of_input_that_it_did_not_send() {
+    let (endpoint, script) = gateway(|listener| {
+        let mut peer = Peer::accept(listener);
+        peer.read(1);
+        peer.acknowledge(1);
+        peer.close(1001, "the gateway stops");
+        peer.read_all();
+    });
+    // More of it would come, as from a terminal.
+    let (input, mut end) = io::pipe().expect("a pipe");
+    end.write_all(b"a\n").expect("it is open");
+    let client = Client::connect(&endpoint, "/publish/a", None).expect("a gateway");
+    let said = publish::publish(client, Box::new(input)).expect_err("the gateway goes away").to_string();
+    let expected = "the gateway closed the connection (1001: the gateway stops); 1 line sent, all acknowledged; the rest of the input is not sent";
+    assert_eq!(said, expected);
+    drop(end);
+    script.join().expect("the script");
+}
+
+#[test]
 fn publish_tells_why_it_was_not_taken() {
     let (endpoint, script) = gateway(|listener| {
         let mut peer = Peer::accept(listener);
