@@ -106,11 +106,11 @@ fn check_target(text: &str) {
             streams.iter().for_each(|stream| check_subject(&stream.subject));
             assert_eq!(path, "/sse");
         }
-        Ok(Target::PublisherOne(topic)) => {
+        Ok(Target::Publisher { topic: Some(topic), .. }) => {
             check_topic(&topic);
             assert!(path.starts_with("/publish/"));
         }
-        Ok(Target::PublisherMany) => assert_eq!(path, "/publish"),
+        Ok(Target::Publisher { topic: None, .. }) => assert_eq!(path, "/publish"),
         Ok(Target::Echo) => assert_eq!(path, "/echo"),
         Ok(Target::Other) => assert!(!["/ws", "/stream", "/sse", "/publish", "/echo"].contains(&path)),
         Err(error) => {

@@ -3,9 +3,9 @@
 //! Each topic has at most one write under way; what comes meanwhile is the next batch (group commit). Without: files' bytes
 //! ([`journal`](crate::journal)), rings and replicas (`Topics`, the same as a shard's).
 //!
-//! Invariants: an offset is given when its batch is made and told when that is written, so what could not be written leaves no hole and
-//! no position behind. A publication whose position is awaited is refused where it cannot be written; others wait, which takes the
-//! credits from whoever publishes. What waits is bounded by the credits given out.
+//! Invariants: an offset is given when its batch is made and told when that is written or gone on without: no hole, and for
+//! what is neither no position. A publication whose position is awaited is refused where it cannot be written; others, and those that a
+//! publisher's connection counts, wait, which takes the credits from whoever publishes. What waits is bounded by the credits given out.
 
 mod log;
 mod writing;
@@ -227,7 +227,7 @@ impl Journaled {
             return self.refuse(&unwritten, NotPublished::TopicsMax, outbox);
         }
         let log = self.logs.get_mut(&topic).expect("it is open");
-        if unwritten.answer && log.refuses(Instant::now()) {
+        if unwritten.is_impatient() && log.refuses(Instant::now()) {
             return self.refuse(&unwritten, NotPublished::Journal, outbox);
         }
         log.waiting.push_back(unwritten);

@@ -235,6 +235,8 @@ pub enum Mail {
 pub enum Ticket {
     /// A client of the asking shard.
     Client(ClientKey),
+    /// The same, for its message of this number; its publication waits where it cannot be taken at once.
+    Message(ClientKey, u64),
     /// The control thread, by its own count.
     Control(u64),
 }

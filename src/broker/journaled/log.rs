@@ -44,6 +44,13 @@ pub(super) struct Unwritten {
     pub(super) publication: NewPublication,
 }
 
+impl Unwritten {
+    /// Whether it is refused rather than waits for its journal: its position is awaited, and not by a publisher's connection.
+    pub(super) fn is_impatient(&self) -> bool {
+        self.answer && !matches!(self.ticket, Ticket::Message(..))
+    }
+}
+
 impl Log {
     pub(super) fn new(journal: TopicJournal, writer: Writer) -> Log {
         Log {

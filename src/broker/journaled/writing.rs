@@ -189,7 +189,7 @@ impl Journaled {
                 let was_left = std::mem::take(&mut log.is_left);
                 let waiting = std::mem::take(&mut log.waiting);
                 let all = batch.into_iter().map(|(unwritten, _)| unwritten).chain(waiting);
-                let (awaited, others): (Vec<_>, Vec<_>) = all.partition(|unwritten| unwritten.answer);
+                let (awaited, others): (Vec<_>, Vec<_>) = all.partition(Unwritten::is_impatient);
                 log.waiting.extend(others);
                 awaited.iter().for_each(|unwritten| self.refuse(unwritten, NotPublished::Journal, outbox));
                 self.metrics.journals_failing.add(i64::from(is_new));
