@@ -63,6 +63,8 @@ enum Inner {
 pub enum Access {
     /// Reading what is there.
     Read,
+    /// Writing over what is there.
+    Overwrite,
     /// Writing to what is there or is made.
     Write,
     /// Writing to what must not be there yet.
@@ -78,16 +80,17 @@ impl File {
     /// # Panics
     /// Outside of [`start`].
     pub async fn open(path: &Path, access: Access) -> io::Result<File> {
-        let (read, write, new) = (access == Access::Read, access != Access::Read, access == Access::New);
+        let (read, new) = (access == Access::Read, access == Access::New);
+        let (write, create) = (!read, matches!(access, Access::Write | Access::New));
         let inner = match DISK.get().expect("files are opened on the control thread's runtime") {
             Disk::Ring => {
                 let mut options = tokio_uring::fs::OpenOptions::new();
-                let options = options.read(read).write(write).create(write).create_new(new);
+                let options = options.read(read).write(write).create(create).create_new(new);
                 Inner::Ring(options.open(path).await?.into())
             }
             Disk::Pool => {
                 let mut options = std::fs::OpenOptions::new();
-                options.read(read).write(write).create(write).truncate(false).create_new(new);
+                options.read(read).write(write).create(create).truncate(false).create_new(new);
                 let path = path.to_owned();
                 Inner::Pool(on_the_pool(move || options.open(path)).await?.into())
             }
@@ -178,12 +181,16 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("file");
             start(disk, async {
-                assert_eq!(File::open(&path, Access::Read).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+                for access in [Access::Read, Access::Overwrite] {
+                    assert_eq!(File::open(&path, access).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+                }
                 let file = File::open(&path, Access::New).await.unwrap();
                 assert_eq!(File::open(&path, Access::New).await.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
                 let (result, bytes) = file.write_all_at(b"0123456789".to_vec(), 0).await;
                 assert_eq!((result.unwrap(), &bytes[..]), ((), &b"0123456789"[..]));
                 let again = File::open(&path, Access::Write).await.unwrap();
+                again.write_all_at(b"xxx".to_vec(), 8).await.0.unwrap();
+                let again = File::open(&path, Access::Overwrite).await.unwrap();
                 again.write_all_at(b"abc".to_vec(), 8).await.0.unwrap();
                 assert!(!again.is_same(&file) && file.clone().is_same(&file));
                 let read = File::open(&path, Access::Read).await.unwrap();

@@ -131,6 +131,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
             post: post.clone(),
             metrics: metrics[place].clone(),
             ready: ready.clone(),
+            nonce: rand::random(),
             acceptors: acceptors.clone(),
         };
         threads.push(start_shard(context, listeners, kernel)?);

@@ -9,8 +9,10 @@
 //!   order they came;
 //! - owed bytes are whole frames (or events), or a whole HTTP answer, but for the front one, which may be partly sent;
 //! - once it is [`Session::is_ending`], input is thrown away and nothing more is owed than what stands there;
-//! - an idle open session holds no heap memory, but a publisher's topic and contexts that are taken over.
+//! - an idle open session holds no heap memory, but a publisher's topic and count, and contexts that are taken over.
 
+mod acks;
+mod arrival;
 mod ending;
 mod entrance;
 mod messages;
@@ -19,10 +21,15 @@ mod rules;
 mod sse;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
+pub use arrival::{Arrival, Introduction};
 pub use ending::Expiry;
-pub use rules::{Bucket, ListenerRules, Moment, Rules};
+pub use rules::{ListenerRules, Moment, Rules};
 
+use std::net::IpAddr;
+
+use crate::admission::Bucket;
 use crate::dialect::ClientError;
 use crate::dialect::stream::reply::{self, Subscribed};
 use crate::dialect::stream::{Lasting, RequestId, Stream, event, sse as stream_sse};
@@ -35,6 +42,9 @@ use crate::ws::{Assembler, CloseCode, Connection, frame};
 /// What the shard has to do for a client; the answer is one of the session's methods.
 #[derive(Debug)]
 pub enum Effect {
+    /// A request's head is whole, on a listener with trusted proxies: whose is it, and may one more of that address come?
+    /// [`Session::address_asked`], then [`Session::turn_away`] or [`Session::proceed`].
+    Asked,
     /// The handshake is valid: subscribe to these, then [`Session::admit`] or [`Session::refuse`].
     Admit {
         /// In the order asked for.
@@ -49,14 +59,25 @@ pub enum Effect {
         /// What is asked.
         request: Request,
     },
-    /// A publication. With an id it came as a request, which is answered with its position ([`Session::published`]); without, it
-    /// came from a publisher's connection, which hears nothing of it.
+    /// A publication.
     Publish {
-        /// The request.
-        id: Option<RequestId>,
+        /// How it is told what became of it.
+        answer: Answer,
         /// What is published.
         publication: NewPublication,
     },
+}
+
+/// How a client hears what became of its publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It came as a request: [`Session::published`] or [`Session::failed`].
+    Reply(RequestId),
+    /// It came from a publisher whose messages are counted, as the message of this number: [`Session::taken`], or
+    /// [`Session::refused`] and [`Session::close`].
+    Count(u64),
+    /// It came from any other publisher: only if it is refused, by [`Session::close`].
+    None,
 }
 
 /// What a subscriber asks of the shard.
@@ -82,7 +103,7 @@ pub enum Request {
 #[derive(Debug)]
 pub struct Session {
     phase: Phase,
-    /// None where nothing is owed.
+    /// None where nothing is owed, nor will be for what came.
     owed: Option<Box<Owed>>,
     listener: u16,
     from_loopback: bool,
@@ -94,6 +115,8 @@ pub struct Session {
     bodiless: bool,
     /// How many errors came in a row.
     errors_in_a_row: u16,
+    /// Which of its shard's clients it is.
+    number: u32,
     bucket: Bucket,
     /// When what is now under way began: the handshake, the ping, the close; of an open connection without a ping the quiet,
     /// with its last byte.
@@ -116,20 +139,36 @@ struct Owed {
     sent: u32,
     /// The newest pong that could not be owed at once.
     pong: Option<Box<pongs::LatePong>>,
+    /// Of a publisher that is to be told: what it still has to hear of its messages.
+    acks: Option<Box<acks::Acks>>,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// A request's head is awaited. `served`: an earlier one on this connection was answered.
-    Head { reader: Box<HeadReader>, served: bool },
+    /// A trusted proxy is to say whom it speaks for.
+    Proxy(arrival::ProxyReader),
+    /// A request's head is awaited.
+    Head(Box<Awaited>),
     /// The shard has an [`Effect::Admit`] or [`Effect::Topics`] in hand.
     Entering(Box<entrance::Entering>),
     /// WebSocket frames go both ways, or events one way.
     Open(Open),
     /// As the phase before, while its parts are lent to who moves it on.
     Receiving,
+    /// A publisher's last messages are on their way, and its close frame comes behind their count. What comes is thrown away.
+    Closing(Box<acks::Closing>),
     /// Ours is said; what comes is thrown away until the peer ends too.
     Ending,
+}
+
+/// A request's head that is not whole, or not yet answered.
+#[derive(Debug)]
+struct Awaited {
+    reader: HeadReader,
+    /// An earlier one on this connection was answered.
+    served: bool,
+    /// Who sends it: for himself or, where that is a trusted proxy, for somebody else each time.
+    peer: IpAddr,
 }
 
 /// An open connection.
@@ -172,15 +211,13 @@ enum Role {
 const _: () = assert!(size_of::<Session>() <= 80);
 
 impl Session {
-    /// A client that was just accepted.
-    #[must_use]
-    pub fn new(rules: &Rules, listener: u16, from_loopback: bool, now_us: u64) -> Session {
-        let reader = Box::new(HeadReader::new(rules.limits.head_bytes_max, rules.limits.headers_max));
+    fn of(phase: Phase, rules: &Rules, listener: u16, number: u32, now_us: u64) -> Session {
         Session {
-            phase: Phase::Head { reader, served: false },
+            phase,
             owed: None,
             listener,
-            from_loopback,
+            number,
+            from_loopback: false,
             publishes: false,
             pinged: false,
             bodiless: false,
@@ -203,15 +240,17 @@ impl Session {
         }
         while !input.is_empty() {
             let effect = match self.phase {
-                Phase::Head { .. } => self.receive_head(input, rules, moment),
+                Phase::Head(_) => self.receive_head(input, rules, moment),
                 // It has asked, and has no more to say.
                 Phase::Open(Open { role: Role::Sse { .. }, .. }) => {
                     *input = &mut [];
                     None
                 }
                 Phase::Open(_) => self.receive_frames(input, rules, moment),
-                Phase::Entering(_) | Phase::Receiving => unreachable!("the shard holds input back until it has answered"),
-                Phase::Ending => {
+                Phase::Proxy(_) | Phase::Entering(_) | Phase::Receiving => {
+                    unreachable!("the shard holds input back until it has answered")
+                }
+                Phase::Closing(_) | Phase::Ending => {
                     *input = &mut [];
                     None
                 }
@@ -230,7 +269,7 @@ impl Session {
         let (role, deflate) = match &self.phase {
             Phase::Open(open) => (&open.role, open.deflate.is_some()),
             Phase::Entering(entering) => (&entering.role, entering.deflate().is_some()),
-            Phase::Head { .. } | Phase::Receiving | Phase::Ending => return Encoding::Raw,
+            Phase::Proxy(_) | Phase::Head(_) | Phase::Receiving | Phase::Closing(_) | Phase::Ending => return Encoding::Raw,
         };
         match (role, deflate) {
             (Role::Sse { one: true }, _) => Encoding::Sse,
@@ -364,7 +403,10 @@ impl Session {
         owed.sent += u32::try_from(bytes).expect("owed bytes are bounded by reply_bytes_max");
         if owed.sent as usize == owed.bytes.len() {
             // An idle client holds no buffer.
-            self.owed = owed.pong.take().map(|pong| Box::new(Owed { pong: Some(pong), ..Owed::default() }));
+            (owed.bytes, owed.sent) = (Vec::new(), 0);
+            if owed.pong.is_none() && owed.acks.is_none() {
+                self.owed = None;
+            }
             self.owe_pong_into_room();
         }
     }

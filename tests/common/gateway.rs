@@ -72,8 +72,17 @@ impl Gateway {
 
     /// The same, with more keys for the listener and more of an environment.
     pub(crate) fn configured_with(listener: &str, toml: &str, environment: &[(&str, &str)]) -> Gateway {
+        Gateway::of_shards("2", listener, toml, environment)
+    }
+
+    /// One shard, where bounds are to be met exactly: they are divided among shards.
+    pub(crate) fn of_one_shard(listener: &str, toml: &str) -> Gateway {
+        Gateway::of_shards("1", listener, toml, &[])
+    }
+
+    fn of_shards(shards: &str, listener: &str, toml: &str, environment: &[(&str, &str)]) -> Gateway {
         let (directory, file) = Gateway::configuration(listener, toml);
-        Gateway::start(&["--config", &file, "--shards", "2"], directory, environment)
+        Gateway::start(&["--config", &file, "--shards", shards], directory, environment)
     }
 
     /// Two shards with `toml`, started by a command that is given the gateway's; it chooses the reactor by itself.
