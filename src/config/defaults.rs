@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{
-    Admin, Arrivals, Config, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind, Log,
-    LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, Replay, Sequence, SequenceRule, Shards, Slow, Source, Speed,
-    Synthetic, Topic, TopicJournal, TopicKind, Upstream,
+    Admin, Arrivals, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind,
+    Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, Replay, Sequence, SequenceRule, Shards, Slow, Source,
+    Speed, Synthetic, Topic, TopicJournal, TopicKind, Upstream,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -36,6 +36,7 @@ impl Default for Config {
             sources: Vec::new(),
             journal: Journal::default(),
             arrivals: Arrivals::default(),
+            drain: Drain::default(),
             limits: Limits::default(),
             shards: Shards::default(),
             publish: Publish::default(),

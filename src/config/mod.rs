@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use arrival::{Arrivals, ForwardedHeader, ProxyProtocol};
+pub use arrival::{Arrivals, Drain, ForwardedHeader, ProxyProtocol};
 pub use check::{in_force, warnings};
 pub use defaults::demo;
 pub use error::{ConfigError, Fault};
@@ -56,6 +56,8 @@ pub struct Config {
     pub journal: Journal,
     /// How many clients may come how fast.
     pub arrivals: Arrivals,
+    /// How SIGTERM drains.
+    pub drain: Drain,
     /// All limits.
     pub limits: Limits,
     /// Threads and turns.
