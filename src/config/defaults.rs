@@ -251,6 +251,7 @@ impl Default for Limits {
             pong_timeout_ms: 8000,
             close_timeout_ms: 5000,
             close_deadline_ms: 5000,
+            connection_age_max_s: 0,
             send_timeout_ms: 30_000,
             send_unsent_bytes_max: 16 << 10,
             conflate_unsent_bytes: 16 << 10,

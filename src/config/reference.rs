@@ -381,6 +381,10 @@ pub(super) const KEYS: &[Key] = &[
     limit("close_deadline_ms", 100, HOUR_MS, "milliseconds",
         "From falling out of the ring to the reset, while the rest of an unfinished frame and the close frame are owed: \
          a reader that stalled for good gets no more than this."),
+    limit("connection_age_max_s", 0, 2_592_000, "seconds",
+        "How long a connection may last, a tenth shorter or longer at random; then its client is told (serverShutdown), and closed with \
+         1012 up to ten seconds later, so that clients spread over gateways that were added. 0 by default: no connection is too old; \
+         exchanges close after 24 h."),
     limit("send_timeout_ms", 1000, HOUR_MS, "milliseconds",
         "TCP_USER_TIMEOUT: bytes that nobody acknowledged for this long reset the client. 30 s bear a tunnel or a \
          change of networks."),

@@ -287,6 +287,7 @@ impl Core {
                 Expiry::NotYet { due_us } | Expiry::Owes { due_us } => {
                     self.wheel.file(slot, due_us, &mut self.clients);
                     self.settle(key);
+                    self.let_go(key);
                 }
                 Expiry::Reset => self.close(key, CloseClass::Timeout, true),
             }
@@ -311,6 +312,10 @@ impl Core {
         }
         self.walk_to_stop();
         self.arm_accepts();
+    }
+
+    pub(super) fn file(&mut self, slot: u32, due_us: u64) {
+        self.wheel.file(slot, due_us, &mut self.clients);
     }
 
     // --- what happens to one client ---
