@@ -1,4 +1,4 @@
-//! Settings of how clients come: what proxies in front tell, and how many may come how fast.
+//! Settings of how clients come and go: what proxies in front tell, how many may come how fast, how a drain is paced.
 
 use std::net::IpAddr;
 
@@ -44,6 +44,16 @@ pub struct Arrivals {
     /// Addresses that the bounds per address are not for.
     #[serde(deserialize_with = "networks")]
     pub exempt: Vec<IpNet>,
+}
+
+/// How SIGTERM drains the gateway before it stops.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drain {
+    /// How long clients are still taken while `/health/ready` says 503 already.
+    pub delay_ms: u32,
+    /// Over how long the clients are closed then; 0: not before the stop, which closes all at once.
+    pub window_ms: u32,
 }
 
 /// A network, or a single address as the network of itself.

@@ -214,6 +214,13 @@ fn reachable(config: &Config, found: &mut Vec<String>) {
             ));
         }
     }
+    if config.drain.window_ms == 0 && !public.is_empty() {
+        found.push(
+            "drain.window_ms is 0: at a stop all clients are closed at once, and come back at once to whoever is left; 20000 spreads \
+            them over 20 s."
+                .into(),
+        );
+    }
     if config.echo.enabled && !public.is_empty() {
         found.push(
             "/echo is open to other machines: whoever connects can make the gateway send as much as they \

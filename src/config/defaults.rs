@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{
-    Admin, Arrivals, Config, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind, Log,
-    LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, ReactorChoice, Replay, Sequence, SequenceRule, Shards, Slow,
-    Source, Speed, Synthetic, Topic, TopicJournal, TopicKind, Upstream,
+    Admin, Arrivals, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind,
+    Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, ReactorChoice, Replay, Sequence, SequenceRule, Shards,
+    Slow, Source, Speed, Synthetic, Topic, TopicJournal, TopicKind, Upstream,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -36,6 +36,7 @@ impl Default for Config {
             sources: Vec::new(),
             journal: Journal::default(),
             arrivals: Arrivals::default(),
+            drain: Drain::default(),
             limits: Limits::default(),
             shards: Shards::default(),
             publish: Publish::default(),
@@ -251,6 +252,7 @@ impl Default for Limits {
             pong_timeout_ms: 8000,
             close_timeout_ms: 5000,
             close_deadline_ms: 5000,
+            connection_age_max_s: 0,
             send_timeout_ms: 30_000,
             send_unsent_bytes_max: 16 << 10,
             conflate_unsent_bytes: 16 << 10,

@@ -10,9 +10,9 @@ use super::document::Document;
 use super::error::ConfigError;
 use super::source_shape::SourceShape;
 use super::{
-    Admin, Arrivals, CertificateFiles, ClientCertificates, Config, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull,
-    Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, Shards,
-    Slow, Topic, TopicJournal, TopicKind, arrival, rules,
+    Admin, Arrivals, CertificateFiles, ClientCertificates, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush,
+    JournalFull, Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish,
+    PublishAllow, Shards, Slow, Topic, TopicJournal, TopicKind, arrival, rules,
 };
 
 /// Reads the text of a configuration file; `file` is only named in errors.
@@ -34,6 +34,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
         sources: sources.collect::<Result<_, _>>()?,
         journal: shape.journal,
         arrivals: shape.arrivals,
+        drain: shape.drain,
         limits: shape.limits,
         shards: shape.shards,
         publish: shape.publish.into_publish(),
@@ -59,6 +60,8 @@ struct FileShape {
     journal: Journal,
     #[serde(default)]
     arrivals: Arrivals,
+    #[serde(default)]
+    drain: Drain,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]

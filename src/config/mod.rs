@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use arrival::{Arrivals, ForwardedHeader, ProxyProtocol};
+pub use arrival::{Arrivals, Drain, ForwardedHeader, ProxyProtocol};
 pub use check::{in_force, warnings};
 pub use defaults::demo;
 pub use error::{ConfigError, Fault};
@@ -56,6 +56,8 @@ pub struct Config {
     pub journal: Journal,
     /// How many clients may come how fast.
     pub arrivals: Arrivals,
+    /// How SIGTERM drains.
+    pub drain: Drain,
     /// All limits.
     pub limits: Limits,
     /// Threads and turns.
@@ -445,6 +447,8 @@ pub struct Limits {
     pub close_timeout_ms: u32,
     /// From falling out of the ring to the reset, while an unfinished frame's rest and the close frame are owed.
     pub close_deadline_ms: u32,
+    /// A connection older than this is closed, a tenth earlier or later; 0: none is.
+    pub connection_age_max_s: u32,
     /// `TCP_USER_TIMEOUT`: unacknowledged bytes older than this reset the client.
     pub send_timeout_ms: u32,
     /// `TCP_NOTSENT_LOWAT`: bytes that the kernel takes for a client beyond what is on the wire.

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use super::keys::{self, Form, Key, Table};
 use super::reference::TABLES;
 use super::source_shape::SourceKind;
-use super::{Admin, Arrivals, Journal, Limits, Listener, Sequence, Shards, Synthetic, Topic, TopicJournal, Upstream};
+use super::{Admin, Arrivals, Drain, Journal, Limits, Listener, Sequence, Shards, Synthetic, Topic, TopicJournal, Upstream};
 
 /// Width of the prose.
 const COLUMNS: usize = 110;
@@ -87,6 +87,7 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
     let whole = |number: u64| Some(number.to_string());
     match (key.table, key.name) {
         ("limits", name) => of_struct(&Limits::default(), name),
+        ("drain", name) => of_struct(&Drain::default(), name),
         ("arrivals", name) => of_struct(&Arrivals::default(), name),
         ("shards", name) => of_struct(&Shards::default(), name),
         ("listener", "kind") => Some("\"tcp\"".into()),

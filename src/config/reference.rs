@@ -67,6 +67,9 @@ pub(super) const TABLES: &[Table] = &[
         "How many clients may come how fast. Who comes above it is answered 429 (for its address) or 503 with Retry-After before \
          its request is read, on a TLS listener cut off before its handshake. Clients of trusted_proxies are counted by the address \
          that those tell." },
+    Table { name: "drain", many: false, meaning:
+        "How SIGTERM drains the gateway, so that its clients do not all come back to the others at once. SIGINT, and a second SIGTERM, \
+         do not wait for it." },
     Table { name: "limits", many: false, meaning:
         "Every bound of the gateway. None can be switched off; what goes over one is refused, told and counted." },
 ];
@@ -326,6 +329,13 @@ pub(super) const KEYS: &[Key] = &[
         "Clients of one address at a time, divided likewise; above it 429. 4,096 are a quarter of all places."),
     optional("arrivals", "exempt", Form::Texts(NETWORK, forms::network),
         "Addresses that the three bounds per address are not for, beside trusted_proxies: this machine's own, by default."),
+    optional("drain", "delay_ms", Form::Whole(0, HOUR_MS, "milliseconds"),
+        "How long clients are still taken and served while /health/ready says 503 already: as long as the balancer needs to notice, \
+         the interval of its checks times how many must fail. 0 by default: whoever has no balancer waits for nothing."),
+    optional("drain", "window_ms", Form::Whole(0, HOUR_MS, "milliseconds"),
+        "Over how long the clients are closed then, one after the other in random order, each with 1012 and told before; feeds go on \
+         meanwhile. Below what the supervisor waits before it kills, with delay_ms and stop_timeout_ms. 0 by default: all are closed \
+         at once by the stop."),
     limit("connections_max", 1, 1 << 20, "clients",
         "Clients of the whole process, divided among the shards. 16,384 take about 75 MB of kernel memory for their \
          sockets and fit a descriptor limit of 20,000."),
@@ -375,6 +385,10 @@ pub(super) const KEYS: &[Key] = &[
     limit("close_deadline_ms", 100, HOUR_MS, "milliseconds",
         "From falling out of the ring to the reset, while the rest of an unfinished frame and the close frame are owed: \
          a reader that stalled for good gets no more than this."),
+    limit("connection_age_max_s", 0, 2_592_000, "seconds",
+        "How long a connection may last, a tenth shorter or longer at random; then its client is told (serverShutdown), and closed with \
+         1012 up to ten seconds later, so that clients spread over gateways that were added. 0 by default: no connection is too old; \
+         exchanges close after 24 h."),
     limit("send_timeout_ms", 1000, HOUR_MS, "milliseconds",
         "TCP_USER_TIMEOUT: bytes that nobody acknowledged for this long reset the client. 30 s bear a tunnel or a \
          change of networks."),

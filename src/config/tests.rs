@@ -49,7 +49,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 fn a_key_before_the_first_table_is_told_its_table() {
     let error = parse_text("connections_max = 1\n").expect_err("a key without its table");
     let said = "gateway.toml, line 1, column 1: connections_max is not known; expected one of the tables listener, \
-                listener.tls, listener.tls.sni, admin, topic, journal, source, source.sequence, publish, echo, page, log, shards, arrivals, limits. It belongs below [limits].";
+                listener.tls, listener.tls.sni, admin, topic, journal, source, source.sequence, publish, echo, page, log, shards, arrivals, drain, limits. It belongs below [limits].";
     assert_eq!(error.to_string(), said);
 }
 
@@ -224,6 +224,9 @@ const EVERYTHING: &str = r#"
     journal_full = "forget"
     [journal]
     directory = "j"
+    [drain]
+    delay_ms = 1
+    window_ms = 2
     [arrivals]
     per_second = 5
     exempt = ["192.0.2.0/24"]
@@ -287,15 +290,12 @@ fn tls_stands_below_its_listener_and_is_checked_there() {
     check_error(&format!("{tls}[listener.tls.sni]\nkey = \"k\""), 6, 1, &["listener.tls.sni is", "[[listener.tls.sni]]"]);
 }
 
+fn replay(file: &str, topic: &str, payload: Option<&str>) -> Replay {
+    Replay { file: file.into(), topic: topic.into(), payload: payload.map(Into::into), speed: Speed::Max, repeat: true }
+}
+
 #[test]
 fn everything_can_be_set() {
-    let replay = |file: &str, topic: &str, payload: Option<&str>| Replay {
-        file: file.into(),
-        topic: topic.into(),
-        payload: payload.map(Into::into),
-        speed: Speed::Max,
-        repeat: true,
-    };
     let expected = Config {
         demo: false,
         listeners: vec![Listener {
@@ -349,6 +349,7 @@ fn everything_can_be_set() {
                 ..Upstream::default()
             }),
         ],
+        drain: Drain { delay_ms: 1, window_ms: 2 },
         arrivals: Arrivals { per_second: 5, exempt: vec!["192.0.2.0/24".parse().expect("a network")], ..Arrivals::default() },
         limits: Limits { connections_max: 16, topics_max: 1000, ..Limits::default() },
         shards: Shards { count: Some(3), pin: false, ..Shards::default() },
@@ -419,6 +420,7 @@ fn what_is_risky_is_warned_of() {
         ("[[listener]]\naddress = \"0.0.0.0:80\"\n[echo]\nenabled = true", "/echo is open"),
         ("[[listener]]\naddress = \"[::1]:9\"\ntrusted_proxies = [\"10.0.0.1\"]", "taken to be who their X-Forwarded-For says"),
         ("[[listener]]\naddress = \"[::1]:9\"\ntrusted_proxies = [\"0.0.0.0/0\"]", "hold every address"),
+        ("[[listener]]\naddress = \"0.0.0.0:80\"", "drain.window_ms is 0"),
         ("[publish]\nallow = \"loopback\"\ntopics = [\"a\"]", "A proxy on this machine"),
         ("[publish]\ntopics = [\"a\"]", "has no effect"),
         ("", "There is no [admin]"),

@@ -8,7 +8,7 @@ use super::ShardContext;
 use super::clients::{Client, Clients, Receive, Wait as Awaiting};
 use super::exchange::Exchange;
 use super::mail::Outbox;
-use super::stopping::Stop;
+use super::stopping::{Leavers, Stop};
 use super::sweep::{Loss, Sweep, Told, Visited};
 use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
@@ -43,6 +43,7 @@ pub(super) struct Core {
     /// Waits for replicas so far; each has its number.
     pub(super) waits: u64,
     pub(super) stop: Stop,
+    pub(super) leavers: Leavers,
     /// By listener; newer ones come by mail.
     pub(super) acceptors: Acceptors,
     /// What a TLS client's bytes are opened into; empty between two of them.
@@ -87,6 +88,7 @@ impl Core {
             ready: Vec::new(),
             waits: 0,
             stop: Stop::Running,
+            leavers: Leavers::default(),
             acceptors,
             opened: Vec::new(),
             ready_flag: ready,
@@ -142,7 +144,7 @@ impl Core {
         let busy = !self.sweep.visits().is_empty()
             || self.topics.hub.due_count() > 0
             || !self.ready.is_empty()
-            || matches!(self.stop, Stop::Announcing(_) | Stop::Closing { .. })
+            || matches!(self.stop, Stop::Warning { .. } | Stop::Announcing(_) | Stop::Closing { .. })
             || matches!(self.stop, Stop::Leaving { .. }) && self.clients.count() == 0
             || self.exchange.is_reporting()
             || self.topics.staleness.is_walking()
@@ -159,6 +161,11 @@ impl Core {
         }
         if let Stop::Leaving { deadline_us } = self.stop {
             until_us = until_us.min(deadline_us);
+        }
+        if self.stop == Stop::Draining
+            && let Some(next_us) = self.leavers.next_us()
+        {
+            until_us = until_us.min(next_us);
         }
         if let Some(flush_us) = self.topics.windows.next_us() {
             until_us = until_us.min(flush_us);
@@ -280,6 +287,7 @@ impl Core {
                 Expiry::NotYet { due_us } | Expiry::Owes { due_us } => {
                     self.wheel.file(slot, due_us, &mut self.clients);
                     self.settle(key);
+                    self.let_go(key);
                 }
                 Expiry::Reset => self.close(key, CloseClass::Timeout, true),
             }
@@ -304,6 +312,10 @@ impl Core {
         }
         self.walk_to_stop();
         self.arm_accepts();
+    }
+
+    pub(super) fn file(&mut self, slot: u32, due_us: u64) {
+        self.wheel.file(slot, due_us, &mut self.clients);
     }
 
     // --- what happens to one client ---

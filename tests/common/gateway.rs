@@ -209,6 +209,11 @@ impl Gateway {
         kill_process(pid, signal).expect("a child can be signalled");
     }
 
+    /// Whether its process is gone.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_some()
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
