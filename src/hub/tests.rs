@@ -2,6 +2,7 @@
 
 mod patterns;
 mod random;
+mod rates;
 mod slow;
 mod twin;
 

@@ -134,7 +134,7 @@ impl Hub {
     /// The topic whose newest a subscription walks over: a snapshot for a rate variant is its parent's.
     pub(super) fn view(&self, id: u32) -> TopicId {
         let subscription = self.registry.get(id);
-        let parent = self.topics.get(subscription.topic).parent.filter(|_| subscription.mode == Mode::Snapshot);
+        let parent = self.topics.get(subscription.topic).parent().filter(|_| subscription.mode == Mode::Snapshot);
         parent.unwrap_or(subscription.topic)
     }
 

@@ -176,7 +176,7 @@ impl Core {
             Mail::Acceptors(acceptors) => self.acceptors = acceptors,
             Mail::Pause => {
                 // The last of an interval is delivered, too.
-                self.topics.flush_until(u64::MAX);
+                self.topics.flush_whole();
                 self.pause();
             }
             Mail::Finish => self.finish(),
