@@ -274,10 +274,9 @@ impl Judge {
     /// By which subscription each client holds each topic now.
     fn look_at_holds(&mut self) {
         for client in 0..CLIENTS {
-            for topic in 0..NAMES.len() {
+            for (topic, name) in NAMES.into_iter().enumerate() {
                 let held = &self.clients[client].held;
-                let matches =
-                    |held: &&Held| held.subject.is_err_and(|text| Pattern::parse(text).expect("one").matches(NAMES[topic]));
+                let matches = |held: &&Held| held.subject.is_err_and(|text| Pattern::parse(text).expect("one").matches(name));
                 let by = held.iter().find(|held| held.subject == Ok(topic)).or_else(|| held.iter().find(matches)).cloned();
                 let numbers: Vec<u32> = held.iter().map(|held| held.number).collect();
                 let is_held = |number: u32| numbers.contains(&number);
@@ -298,7 +297,7 @@ impl Judge {
                     }
                 }
                 let has = self.hub.has(client as u32, self.topics[topic]);
-                assert_eq!(has, self.clients[client].holds[topic].is_some(), "client {client} has {}", NAMES[topic]);
+                assert_eq!(has, self.clients[client].holds[topic].is_some(), "client {client} has {name}");
             }
         }
     }
