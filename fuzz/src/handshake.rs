@@ -126,7 +126,8 @@ fn both_sides(choices: &mut Unstructured<'_>, cuts: Cuts) -> Result<()> {
         Ok(choices.arbitrary::<&str>()?.chars().filter(allowed).take(longest).collect())
     };
     let host = word(|character| character.is_ascii_alphanumeric() || ".-:[]".contains(*character), 100)?;
-    let target = format!("/{}", word(char::is_ascii_graphic, 300)?);
+    // A fragment is no part of a request, and is refused.
+    let target = format!("/{}", word(|character| character.is_ascii_graphic() && *character != '#', 300)?);
     let mut protocols = Vec::new();
     for _ in 0..3 {
         protocols.push(word(|character| is_token(character.to_string().as_bytes()), 40)?);

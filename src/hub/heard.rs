@@ -7,31 +7,49 @@
 //! *owner*), at whatever rate.
 
 use super::patterns::PatternId;
+use super::publication::{Epoch, Position};
 use super::row::Kind;
 use super::store::{Topic, TopicId};
 use super::subscribe::Start;
 use super::{Hub, HubError};
 
+/// How far a client is in a topic that it has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reached {
+    /// The number of what it would be sent next.
+    pub(super) next: u64,
+    /// The epoch that it was told last.
+    pub(super) epoch: Epoch,
+}
+
 impl Hub {
     /// How far the client is in a topic that it has by its name or by a pattern, as [`Hub::positions`] tells it.
     #[must_use]
-    pub fn position_of(&self, slot: u32, id: TopicId) -> Option<u64> {
+    pub fn position_of(&self, slot: u32, id: TopicId) -> Option<Position> {
         if let Some(row) = self.row_at_any_rate(slot, id) {
-            return Some(self.registry.get(row).cursor - u64::from(!self.is_inside(slot, row)));
+            return Some(self.position_in(slot, row));
         }
         let owner = self.owner(slot, id)?;
         let topic = self.topics.get(id);
-        Some(match self.next_heard(slot, id) {
-            Some(next) => next - 1,
+        let number = match self.reached(slot, id) {
+            Some(reached) => reached.next - 1,
             None => {
                 let is_to_come = self.is_to_come(owner, id, topic.stamp) && topic.holds_any();
                 topic.log().next() - 1 - u64::from(is_to_come)
             }
-        })
+        };
+        Some(topic.epochs.at(number))
+    }
+
+    /// How far a client is that has the topic and is to be told of its present epoch with what follows.
+    #[must_use]
+    pub fn position_before_present(&self, slot: u32, id: TopicId) -> Option<Position> {
+        self.reached(slot, id)?;
+        self.position_of(slot, id).filter(|position| position.epoch != self.topics.get(id).epochs.present())
     }
 
     /// How far the client is in each topic that its patterns bring it; none where those are more than `topics_max`.
-    pub fn pattern_positions(&mut self, slot: u32, topics_max: usize) -> Option<Vec<(TopicId, u64)>> {
+    pub fn pattern_positions(&mut self, slot: u32, topics_max: usize) -> Option<Vec<(TopicId, Position)>> {
         let is_pattern = |row: &u32| self.registry.get(*row).kind.is_pattern();
         let rows: Vec<u32> = self.registry.of_client(slot).filter(is_pattern).collect();
         let patterns: Vec<PatternId> = rows.iter().map(|row| PatternId::of_row(self.registry.get(*row).topic)).collect();
@@ -104,16 +122,22 @@ impl Hub {
         self.patterns.get(PatternId::of_row(self.registry.get(row).topic)).rate_ms
     }
 
-    /// A client that names a topic which a pattern brings goes on where that is. The offset that it would be sent next, where the
-    /// pattern has brought anything, or will at the end of an interval under way.
-    pub(super) fn next_heard(&self, slot: u32, of: TopicId) -> Option<u64> {
+    /// A client that names a topic which a pattern brings goes on where that is: how far it is, where the pattern has brought
+    /// anything, or will at the end of an interval under way.
+    pub(super) fn reached(&self, slot: u32, of: TopicId) -> Option<Reached> {
         if let Some(row) = self.row_at_any_rate(slot, of) {
-            return Some(self.registry.get(row).cursor);
+            return Some(self.reached_in(slot, row));
         }
         let owner = self.owner(slot, of)?;
         let variant = self.rate_of(owner).and_then(|rate_ms| self.at_rate(of, rate_ms));
         let to_come = variant.and_then(|variant| self.begins_at(owner, variant));
-        to_come.or_else(|| self.has_newest(owner, of).then(|| self.topics.get(of).log().next()))
+        let next = to_come.or_else(|| self.has_newest(owner, of).then(|| self.topics.get(of).log().next()))?;
+        Some(Reached { next, epoch: self.topics.get(of).epochs.at(next - 1).epoch })
+    }
+
+    /// How far a client is by this row.
+    pub(super) fn reached_in(&self, slot: u32, row: u32) -> Reached {
+        Reached { next: self.registry.get(row).cursor, epoch: self.position_in(slot, row).epoch }
     }
 
     /// Where a subscription by name begins, of a topic of which a pattern brought the client all before `next`.

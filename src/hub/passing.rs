@@ -1,9 +1,9 @@
 //! Subscriptions of patterns: the part of the [`Hub`] that gives their members rows while they are behind, and only then.
 //!
 //! A publication looks at the members of its topic's patterns beside those who named the topic, both in the order of their slots,
-//! and gives each that has no row one; of a pattern at a rate the variant does that, at the end of an interval. A visit that brings a row to the tail makes it idle. Idle rows are swept out of the topic's
-//! list once they are more than half of it, so a row costs the same however many its topic has, and a topic whose readers have
-//! caught up holds none.
+//! and gives each that has no row one; of a pattern at a rate the variant does that, at the end of an interval. A visit that brings
+//! a row to the tail makes it idle. Idle rows are swept out of the topic's list once they are more than half of it, so a row costs
+//! the same however many its topic has, and a topic whose readers have caught up holds none.
 //!
 //! Without: which patterns there are (`patterns`), who has what by them (`heard`), `last` of a pattern (`tours`), sends.
 //!
@@ -12,6 +12,7 @@
 
 use std::borrow::Cow;
 
+use super::heard::Reached;
 use super::patterns::{PatternId, Patterns};
 use super::registry::Registry;
 use super::row::{Kind, Mode, Walk};
@@ -114,7 +115,7 @@ impl Hub {
                 Some(owner) if self.rate_of(owner) == rate_ms => self.switch_as(row, owner, encoder),
                 owner => {
                     self.copy_rest_of(slot, Some(row));
-                    moved.extend(owner.map(|_| (of, self.registry.get(row).cursor)));
+                    moved.extend(owner.map(|_| (of, self.reached_in(slot, row))));
                     self.retire(row);
                     ended.push(row);
                 }
@@ -125,7 +126,7 @@ impl Hub {
             let topic = self.topics.get_mut(self.registry.get(row).topic);
             topic.noted += u32::from(self.registry.note(row));
         }
-        moved.into_iter().for_each(|(of, next)| self.go_on(slot, of, next, encoder));
+        moved.into_iter().for_each(|(of, reached)| self.go_on(slot, of, reached, encoder));
         true
     }
 
@@ -211,7 +212,7 @@ impl Hub {
             return self.topics.get_mut(id).drop_unread();
         }
         let (snapshots, named) = (self.snapshots_to_come(id), self.slots_at_other_rates(id));
-        let end = self.topics.get(of).log().next() - 1;
+        let (end, epoch) = (self.topics.get(of).log().next() - 1, self.topics.get(of).epochs.present());
         let mut heard = self.topics.get_mut(id).heard.take().unwrap_or_default();
         let Hub { topics, patterns, registry, .. } = self;
         let list = if of == id { &heard.patterns } else { &topics.get(of).heard.as_ref().expect("it is listened to").patterns };
@@ -245,15 +246,15 @@ impl Hub {
                 rows.extend(known);
                 continue;
             };
-            let snapshot = Some(Walk { end, ..Walk::default() }).filter(|_| snapshots.contains(&number));
-            let cursor = if snapshot.is_some() { 1 } else { begin };
+            let snapshot = snapshots.contains(&number);
+            let cursor = if snapshot { 1 } else { begin };
             heard.idle -= u32::from(known.is_some());
             let row = match known {
                 Some(row) => registry.revive(row, base, terms, cursor),
                 None => registry.add(Kind::Passing, slot, id, base, terms, cursor),
             };
-            if let Some(walk) = snapshot {
-                registry.set_mode(row, Mode::Snapshot, walk);
+            if snapshot {
+                registry.walk_over(row, Mode::Snapshot, Walk::new(end, epoch));
             }
             rows.push(row);
             topic.encoded_mut(encoding).expect("the rings that members read were made").subscriptions += 1;
@@ -264,11 +265,12 @@ impl Hub {
         topic.drop_unread();
     }
 
-    /// Gives the owner's client a row of the topic, at its rate, with the newest publication (of each key, from an offset on) at
-    /// once; noted.
-    pub(super) fn pass_newest(&mut self, owner: u32, of: TopicId, from: u64, encoder: &mut dyn Encoder) {
+    /// Gives the owner's client a row of the topic, at its rate, with the newest publication (of each key that it lacks) at once;
+    /// noted.
+    pub(super) fn pass_newest(&mut self, owner: u32, of: TopicId, reached: Reached, encoder: &mut dyn Encoder) {
         let id = self.rate_of(owner).map_or(of, |rate_ms| self.variant(of, rate_ms));
-        if id != of {
+        // In a ring an epoch is told with its first publication only.
+        if id != of || reached.epoch != self.topics.get(of).epochs.present() {
             self.topics.get_mut(of).keep_newest();
         }
         let (newest, snapshot) = (self.topics.get(of).log().next() - 1, self.topics.get(of).is_keyed());
@@ -279,8 +281,8 @@ impl Hub {
             return;
         }
         let row = self.give_row(owner, id, newest + 1, encoder);
-        self.registry.get_mut(row).cursor = from;
-        self.registry.set_mode(row, Mode::Snapshot, Walk { end: newest, ..Walk::default() });
+        self.registry.get_mut(row).cursor = reached.next;
+        self.registry.walk_over(row, Mode::Snapshot, Walk::new(newest, reached.epoch));
         self.end_walk(row);
         let topic = self.topics.get_mut(id);
         topic.noted += u32::from(self.registry.note(row));

@@ -2,6 +2,8 @@
 //!
 //! Without: requests and replies, rights, limits on how many.
 
+use super::heard::Reached;
+use super::publication::Position;
 use super::registry::Rest;
 use super::row::{Kind, Mode, Terms, Walk};
 use super::store::TopicId;
@@ -78,17 +80,21 @@ impl Hub {
         // Where a pattern is inside a frame, at another rate, that is sent to its end.
         let passing = self.row_at_any_rate(slot, of);
         let is_inside = passing.is_some_and(|row| self.registry.get(row).topic != id && self.is_inside(slot, row));
-        let heard = self.next_heard(slot, of).map(|heard| heard + u64::from(is_inside));
+        let heard = self.reached(slot, of).map(|heard| Reached { next: heard.next + u64::from(is_inside), ..heard });
         if let Some(heard) = heard {
-            start = Start::After(self.start_heard(heard, start, next - 1)? - 1);
+            start = Start::After(self.start_heard(heard.next, start, next - 1)? - 1);
         }
         if self.name_passing(slot, id, encoding, terms, encoder) {
             return Ok(());
         }
         // What a pattern at another rate has not brought is brought by this one: the newest of it at once.
-        let lacking = heard.filter(|heard| *heard < next && (parent.is_none() || *heard < own_next || passing.is_some()));
+        let lacking = heard.filter(|heard| heard.next < next && (parent.is_none() || heard.next < own_next || passing.is_some()));
+        let present = self.topics.get(of).epochs.present();
+        // In a ring an epoch is told with its first publication only.
+        let is_another = lacking.is_some_and(|lacking| lacking.epoch != present);
+
         self.end_passing(slot, of);
-        if parent.is_some() && (start == Start::Newest || lacking.is_some()) {
+        if parent.is_some() && (start == Start::Newest || lacking.is_some()) || is_another {
             // In whatever encoding.
             self.topics.get_mut(of).keep_newest();
         }
@@ -110,11 +116,12 @@ impl Hub {
             topic.release(own);
             return Err(HubError::NotHeld { after: cursor - 1, oldest });
         }
-        let first = if snapshot { lacking.unwrap_or(1) } else { cursor };
+        let reached = lacking.unwrap_or(Reached { next: 1, epoch: present });
+        let first = if snapshot { reached.next } else { cursor };
         let subscription = self.registry.add(Kind::Name, slot, id, encoding, terms, first);
         topic.members.insert(place, subscription);
         if snapshot {
-            self.registry.set_mode(subscription, Mode::Snapshot, Walk { end: next - 1, ..Walk::default() });
+            self.registry.walk_over(subscription, Mode::Snapshot, Walk::new(next - 1, reached.epoch));
             self.end_walk(subscription);
         }
         if self.registry.get(subscription).cursor < next {
@@ -158,9 +165,9 @@ impl Hub {
             return true;
         }
         self.copy_rest_of(slot, Some(subscription));
-        let next = self.registry.get(subscription).cursor;
+        let reached = self.reached_in(slot, subscription);
         self.drop_subscription(subscription);
-        self.go_on(slot, of, next, encoder);
+        self.go_on(slot, of, reached, encoder);
         true
     }
 
@@ -191,7 +198,7 @@ impl Hub {
         self.registry.due.unblock(slot);
     }
 
-    /// The topics that the client named, in the order subscribed, each with the offset of the first publication not wholly sent.
+    /// The topics that the client named, in the order subscribed, each with the number of the first publication not wholly sent.
     pub fn subscriptions(&self, slot: u32) -> impl Iterator<Item = (TopicId, u64)> {
         self.by_name(slot).map(|id| {
             let subscription = self.registry.get(id);
@@ -199,13 +206,20 @@ impl Hub {
         })
     }
 
-    /// How far the client is in each topic that it named, in the order subscribed: the offset of the last publication that is
+    /// How far the client is in each topic that it named, in the order subscribed: the position of the last publication that is
     /// sent, or whose rest will be the next that is sent.
-    pub fn positions(&self, slot: u32) -> impl Iterator<Item = (TopicId, u64)> {
-        self.by_name(slot).map(move |id| {
-            let subscription = self.registry.get(id);
-            (subscription.topic, subscription.cursor - u64::from(!self.is_inside(slot, id)))
-        })
+    pub fn positions(&self, slot: u32) -> impl Iterator<Item = (TopicId, Position)> {
+        self.by_name(slot).map(move |id| (self.registry.get(id).topic, self.position_in(slot, id)))
+    }
+
+    /// How far the client is by this row, in the epoch that it was told last.
+    pub(super) fn position_in(&self, slot: u32, id: u32) -> Position {
+        let subscription = self.registry.get(id);
+        let number = subscription.cursor - u64::from(!self.is_inside(slot, id));
+        match subscription.mode {
+            Mode::Log => self.epochs_of(id).at(number),
+            _ => self.epochs_of(id).told(self.registry.walk(id).epoch, number),
+        }
     }
 
     fn by_name(&self, slot: u32) -> impl Iterator<Item = u32> {

@@ -10,6 +10,7 @@
 //! Without: rows, rings. Invariant: a topic whose number lies before a tour's next was given by it, or is the subscription's
 //! otherwise.
 
+use super::heard::Reached;
 use super::patterns::PatternId;
 use super::row::Kind;
 use super::store::TopicId;
@@ -200,7 +201,8 @@ impl Hub {
             let (matches, stamp) = (topic.patterns().contains(&pattern), self.brought_at(row, id));
             let is_old = matches && stamp <= began && self.topics.get(id).holds_any();
             if is_old && self.is_to_come(row, id, stamp) && !self.is_passing(slot, id) && self.owner(slot, id) == Some(row) {
-                self.pass_newest(row, id, 1, encoder);
+                let epoch = self.topics.get(id).epochs.present();
+                self.pass_newest(row, id, Reached { next: 1, epoch }, encoder);
                 given += 1;
             }
         }

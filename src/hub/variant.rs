@@ -13,6 +13,7 @@
 //! Invariant: an interval is under way where something was published since the last time ([`Variant::begun`]); the shard ends it
 //! with [`Hub::refresh`], or closes the variant.
 
+use super::heard::Reached;
 use super::store::TopicId;
 use super::{Encoder, Hub};
 
@@ -136,7 +137,12 @@ impl Hub {
         self.expect_readers(variant);
         let (mut at, next) = (self.topics.get(variant).log().next(), self.topics.get(parent).log().next());
         while let Some(offset) = self.topics.get(parent).next_newest(at, true) {
-            let publication = self.topics.get(parent).publication(offset);
+            let mut publication = self.topics.get(parent).publication(offset);
+            // An epoch begins with the first of its publications that is not thinned out.
+            let mut epochs = self.topics.get(variant).epochs.clone();
+            let begun = epochs.follow(&self.topics.get(parent).epochs, offset);
+            publication.marks.begins = begun.map(Box::new);
+            self.topics.get_mut(variant).epochs = epochs;
             self.append(variant, &publication, encoder);
             at = offset + 1;
         }
@@ -182,8 +188,8 @@ impl Hub {
     }
 
     /// Before a pattern of the client ends: the topics that it has by it and that have an interval under way, where it has no row;
-    /// with the offset that would follow what it was sent.
-    pub(super) fn under_way(&self, slot: u32, pattern: u32) -> Vec<(TopicId, u64)> {
+    /// with how far it is there.
+    pub(super) fn under_way(&self, slot: u32, pattern: u32) -> Vec<(TopicId, Reached)> {
         let is_pattern = |row: &u32| self.registry.get(*row).kind.is_pattern();
         if self.registry.of_client(slot).filter(is_pattern).count() < 2 {
             return Vec::new();
@@ -191,24 +197,26 @@ impl Hub {
         let is_under_way = |(_, variant): &(u32, TopicId)| self.is_under_way(*variant);
         let topics = self.variants.iter().filter(|(_, variants)| variants.iter().any(is_under_way));
         let its = topics.filter(|(of, _)| self.owner(slot, **of) == Some(pattern) && !self.is_passing(slot, **of));
-        let mut found: Vec<_> = its.filter_map(|(of, _)| Some((*of, self.next_heard(slot, *of)?))).collect();
-        found.sort_unstable();
+        let mut found: Vec<_> = its.filter_map(|(of, _)| Some((*of, self.reached(slot, *of)?))).collect();
+        found.sort_unstable_by_key(|(of, _)| *of);
         found
     }
 
-    /// A client goes on with a topic by the pattern that brings it from now on: it has had all before `next` otherwise. Where it is
-    /// behind the interval under way, it is given the newest (of each key) at once.
-    pub(super) fn go_on(&mut self, slot: u32, of: TopicId, next: u64, encoder: &mut dyn Encoder) {
+    /// A client goes on with a topic by the pattern that brings it from now on: it was so far there otherwise. Where it is behind the
+    /// interval under way, it is given the newest (of each key) at once.
+    pub(super) fn go_on(&mut self, slot: u32, of: TopicId, reached: Reached, encoder: &mut dyn Encoder) {
+        let next = reached.next;
         let Some(owner) = self.owner(slot, of) else { return };
         let variant = self.rate_of(owner).and_then(|rate_ms| self.at_rate(of, rate_ms));
         if let Some(variant) = variant.filter(|variant| self.is_under_way(*variant))
             && next >= self.topics.get(variant).log().next()
+            && reached.epoch == self.topics.get(of).epochs.at(next - 1).epoch
         {
             if next != self.next_given(slot, of, variant) {
                 self.give_row(owner, variant, next, encoder);
             }
         } else if next < self.topics.get(of).log().next() {
-            self.pass_newest(owner, of, next, encoder);
+            self.pass_newest(owner, of, reached, encoder);
         }
     }
 
@@ -234,7 +242,7 @@ impl Hub {
     }
 
     /// Variants that have no reader, and whose interval has none to come, if one is under way: to be closed before anything else
-    /// happens.
+    /// happens. One that has not told of its parent's epoch, as its first publication made room for others, is still to do so.
     pub fn take_unheard(&mut self) -> Vec<TopicId> {
         let mut unheard = std::mem::take(&mut self.unheard);
         unheard.retain(|id| {
@@ -242,7 +250,8 @@ impl Hub {
             variant.is_unheard = false;
             let parent = variant.parent;
             self.topics.get_mut(parent).look_up(&self.patterns);
-            !(self.is_read(*id) || self.is_under_way(*id) && self.is_listened_to(*id))
+            let has_told = self.topics.get(*id).epochs.present() == self.topics.get(parent).epochs.present();
+            !(self.is_read(*id) || (self.is_under_way(*id) || !has_told) && self.is_listened_to(*id))
         });
         unheard
     }

@@ -122,7 +122,7 @@ pub fn write_accept(out: &mut Vec<u8>, accept: &Accept, protocol: Option<&str>, 
 pub struct ClientRequest<'a> {
     /// Host, with the port if it is not the scheme's own.
     pub host: &'a str,
-    /// Path and query, beginning with `/`.
+    /// Path and query, beginning with `/`; ASCII without spaces, and without a fragment (`#`), which is refused.
     pub target: &'a str,
     /// 16 random bytes, fresh for each connection (RFC 6455 4.1).
     pub nonce: [u8; 16],

@@ -22,7 +22,7 @@ mod stream;
 /// What is asked for: whose ring is long, whose is too short, and bytes.
 const STREAMS: [&str; 3] = ["btcusdt@trade;last", "btcusdt@depth@0ms;last", "feed.bytes"];
 
-/// Cuts of each client.
+/// Cuts of all clients of one kind.
 const CUTS: usize = 40;
 
 /// Holds one client to what was published.
@@ -37,6 +37,10 @@ struct Judge<'a> {
 impl<'a> Judge<'a> {
     fn new(feeds: &'a Feeds<'a>) -> Judge<'a> {
         Judge { feeds, next: BTreeMap::new(), seen: 0, gaps: 0 }
+    }
+
+    fn is_new(&self) -> bool {
+        self.seen + self.gaps == 0
     }
 
     fn take(&mut self, topic: &str, offset: u64, payload: &[u8]) {
@@ -65,12 +69,15 @@ fn check_client(test: &str, clients: usize, follow: impl Fn(&Relay, &mut dyn FnM
     let file = format!("file = \"{}\"\n", recording.file.display());
     let gateway = Gateway::configured(&format!("{PUBLISHING}{FEED}{file}"));
     let relay = Relay::start(gateway.clients, CUTS);
-    let over = AtomicBool::new(false);
+    let (over, begun) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| publish_bytes(&gateway, &feeds, &over));
         let one = || {
-            let (mut judge, mut after) = (Judge::new(&feeds), 0);
+            let (mut judge, mut after, _begins) = (Judge::new(&feeds), 0, Begins(&relay));
             follow(&relay, &mut |came| {
+                if judge.is_new() && begun.fetch_add(1, Ordering::Relaxed) + 1 == clients {
+                    relay.begin();
+                }
                 match came {
                     Came::Publication { topic, offset, payload } => judge.take(topic, offset, payload),
                     Came::Gap { topic, from, to } => judge.gap(topic, from, to),
@@ -90,6 +97,15 @@ fn check_client(test: &str, clients: usize, follow: impl Fn(&Relay, &mut dyn FnM
         assert!(judged.iter().map(|(_, gaps)| gaps).sum::<u64>() > 0, "where the ring is short a gap is said");
     });
     gateway.stop();
+}
+
+/// A client that fails before it began keeps no other from going on.
+struct Begins<'a>(&'a Relay);
+
+impl Drop for Begins<'_> {
+    fn drop(&mut self) {
+        self.0.begin();
+    }
 }
 
 /// What a client was given.
@@ -116,7 +132,7 @@ fn the_rust_client_misses_nothing_in_silence() {
 fn the_python_client_misses_nothing_in_silence() {
     let test = "the_python_client_misses_nothing_in_silence";
     let Some(parts) = parts(test) else { return };
-    check_client(test, 1, |relay, take| {
+    check_client(test, 3, |relay, take| {
         let mut command = Command::new(parts.join("venv/bin/python"));
         follow_lines(command.arg("-u").arg(script("stream_client.py")), relay, take);
     });
@@ -126,7 +142,7 @@ fn the_python_client_misses_nothing_in_silence() {
 fn the_javascript_client_misses_nothing_in_silence() {
     let test = "the_javascript_client_misses_nothing_in_silence";
     let Some(parts) = parts(test) else { return };
-    check_client(test, 1, |relay, take| {
+    check_client(test, 3, |relay, take| {
         let mut command = Command::new("node");
         follow_lines(command.arg(script("stream_client.mjs")).env("NODE_PARTS", parts.join("node/node_modules")), relay, take);
     });
@@ -159,7 +175,7 @@ fn from_hex(text: &str) -> Vec<u8> {
 #[test]
 fn server_sent_events_go_on_after_the_last_id() {
     let calls = AtomicUsize::new(0);
-    check_client("server_sent_events_go_on_after_the_last_id", 4, |relay, take| {
+    check_client("server_sent_events_go_on_after_the_last_id", 8, |relay, take| {
         // One topic whose ring is long, and one whose ring is short.
         let topic = ["btcusdt@trade", SHORT][calls.fetch_add(1, Ordering::Relaxed) % 2];
         let mut last_id = String::new();
@@ -199,7 +215,7 @@ fn server_sent_events_go_on_after_the_last_id() {
 
 #[test]
 fn tail_goes_on_where_it_was() {
-    check_client("tail_goes_on_where_it_was", 1, |relay, take| {
+    check_client("tail_goes_on_where_it_was", 4, |relay, take| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.args(["tail", "--json", &format!("ws://{}", relay.address), STREAMS[0], SHORT]);
         let mut program = Program::start(command.stderr(Stdio::piped()));

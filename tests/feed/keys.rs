@@ -13,7 +13,7 @@ const WAVES: u32 = 6;
 
 #[test]
 fn who_joins_a_playing_feed_gets_the_newest_of_each_key_and_then_all() {
-    check_joining("who_joins_a_playing_feed_gets_the_newest_of_each_key_and_then_all", 6);
+    check_joining("who_joins_a_playing_feed_gets_the_newest_of_each_key_and_then_all", 4);
 }
 
 #[test]

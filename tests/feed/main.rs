@@ -6,7 +6,9 @@
 mod common;
 
 mod clients;
+mod heartbeats;
 mod keys;
+mod many;
 mod played;
 mod rates;
 mod relay;

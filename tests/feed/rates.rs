@@ -15,7 +15,7 @@ const RATE_MS: u128 = 100;
 
 #[test]
 fn a_rate_variant_gives_what_was_recorded_thinned_out_and_its_last_values() {
-    check_rates("a_rate_variant_gives_what_was_recorded_thinned_out_and_its_last_values", 6);
+    check_rates("a_rate_variant_gives_what_was_recorded_thinned_out_and_its_last_values", 4);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub(crate) struct Relay {
 }
 
 struct Cuts {
+    /// Until then nobody is cut soon: a client that never met a gateway may give up.
+    begun: AtomicBool,
     /// How many are still to be made.
     left: AtomicUsize,
     made: [AtomicUsize; PLACES.len()],
@@ -45,11 +47,12 @@ struct Cuts {
 }
 
 impl Relay {
-    /// Relays to the gateway, and makes so many cuts in all; from then on connections last.
+    /// Relays to the gateway, and makes so many cuts in all once it [begins](Relay::begin); from then on connections last.
     pub(crate) fn start(gateway: SocketAddr, cuts: usize) -> Relay {
         let seed = rand::random();
         println!("the cuts' seed is {seed}");
         let cuts = Arc::new(Cuts {
+            begun: AtomicBool::new(false),
             left: AtomicUsize::new(cuts),
             made: [const { AtomicUsize::new(0) }; PLACES.len()],
             dice: Mutex::new(StdRng::seed_from_u64(seed)),
@@ -58,16 +61,20 @@ impl Relay {
         let address = listener.local_addr().expect("a listener has an address");
         let relay = Relay { address, cuts: Arc::clone(&cuts) };
         std::thread::spawn(move || {
-            for (number, client) in listener.incoming().enumerate() {
+            for client in listener.incoming() {
                 let client = client.expect("a client can be accepted");
                 let Ok(server) = TcpStream::connect(gateway) else { continue };
                 let cuts = Arc::clone(&cuts);
-                // A client that never met a gateway may give up.
-                let plan = if number == 0 { (usize::MAX, 1 << 15) } else { cuts.plan() };
+                let plan = if cuts.begun.load(Ordering::Relaxed) { cuts.plan() } else { (usize::MAX, 1 << 15) };
                 std::thread::spawn(move || relay_between(&client, &server, plan, &cuts));
             }
         });
         relay
+    }
+
+    /// From now on connections are cut anywhere: all clients have met the gateway.
+    pub(crate) fn begin(&self) {
+        self.cuts.begun.store(true, Ordering::Relaxed);
     }
 
     /// Cuts made so far.

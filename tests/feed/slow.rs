@@ -29,7 +29,7 @@ const SIP_BYTES: usize = 1024;
 
 #[test]
 fn a_slow_reader_gets_the_newest_and_is_told_what_it_did_not() {
-    check_conflate("a_slow_reader_gets_the_newest_and_is_told_what_it_did_not", 6);
+    check_conflate("a_slow_reader_gets_the_newest_and_is_told_what_it_did_not", 4);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_reader_that_is_slow_for_a_minute_gets_the_newest_and_is_told_what_it_did_no
 
 #[test]
 fn a_slow_reader_that_drops_is_told_of_each_publication_it_did_not_get() {
-    check_drop("a_slow_reader_that_drops_is_told_of_each_publication_it_did_not_get", 6);
+    check_drop("a_slow_reader_that_drops_is_told_of_each_publication_it_did_not_get", 4);
 }
 
 #[test]

@@ -23,6 +23,7 @@ enum Step {
     Publish {
         topic: usize,
         key: usize,
+        begins: bool,
     },
     Name {
         client: usize,
@@ -64,7 +65,8 @@ fn step() -> impl Strategy<Value = Step> {
     let permille = prop_oneof![3 => Just(1000_usize), 2 => 0..1000_usize];
     let (client, topic, rate) = (0..CLIENTS, 0..NAMES.len(), 0..RATES.len());
     prop_oneof![
-        10 => (topic.clone(), 0..3_usize).prop_map(|(topic, key)| Step::Publish { topic, key }),
+        10 => (topic.clone(), 0..3_usize, prop::bool::weighted(0.2))
+            .prop_map(|(topic, key, begins)| Step::Publish { topic, key, begins }),
         2 => (client.clone(), topic, rate.clone(), any::<bool>())
             .prop_map(|(client, topic, rate, last)| Step::Name { client, topic, rate, last }),
         4 => (client.clone(), 0..PATTERNS.len(), rate, any::<bool>())
@@ -106,6 +108,8 @@ struct Hold {
     pending: Vec<u64>,
     expected: Vec<u64>,
     came: Vec<u64>,
+    /// The epoch that the client was told last; of a pattern's topics none, before anything came.
+    epoch: Option<Epoch>,
 }
 
 #[derive(Default)]
@@ -147,6 +151,10 @@ impl Judge {
         self.published[topic].len() as u64
     }
 
+    fn at(&self, topic: usize, number: u64) -> Position {
+        epoch_position(&self.published[topic], number)
+    }
+
     /// Of these offsets, those whose key none of them has later.
     fn newest_of_each(&self, topic: usize, offsets: &[u64]) -> Vec<u64> {
         let keys: BTreeMap<_, u64> =
@@ -157,7 +165,7 @@ impl Judge {
 
     fn apply(&mut self, step: &Step) {
         match *step {
-            Step::Publish { topic, key } => self.publish(topic, key),
+            Step::Publish { topic, key, begins } => self.publish(topic, key, begins),
             Step::Name { client, topic, rate, last } => self.name(client, topic, RATES[rate], last),
             Step::Pattern { client, pattern, rate, last } => self.pattern(client, PATTERNS[pattern], RATES[rate], last),
             Step::End { client, number } => self.end(client, number),
@@ -186,12 +194,13 @@ impl Judge {
         self.look_at_holds();
     }
 
-    fn publish(&mut self, topic: usize, key: usize) {
+    fn publish(&mut self, topic: usize, key: usize, begins: bool) {
         let offset = self.newest(topic) + 1;
         let mut new = publication(offset, PayloadKind::Text, format!("{topic}:{offset}").as_bytes());
         // Only the second topic has keys.
         let key = ["", "k", "l"].get(key).filter(|key| topic == 1 && !key.is_empty());
         new.marks.key = key.map(|key| Key::parse(key).expect("a key"));
+        new.marks.begins = begins.then(|| Box::new(Epoch::from_number(1000 + offset)));
         self.hub.publish(self.topics[topic], &new, &mut TestEncoder);
         self.published[topic].push(new);
         self.open.extend(self.hub.variants(self.topics[topic]).iter().map(|(rate_ms, _)| (topic, *rate_ms)));
@@ -207,8 +216,12 @@ impl Judge {
         }
         let id = rate_ms.map_or(plain, |rate_ms| self.hub.variant(plain, rate_ms));
         let (start, encoding) = (if last { Start::Newest } else { Start::Live }, self.encoding(client));
+        let told = self.hub.position_before_present(slot, plain).unwrap_or(self.hub.position(plain));
         let subscribed = self.hub.subscribe(slot, id, encoding, Terms::default(), start, &mut TestEncoder);
         assert_eq!(subscribed, Ok(()));
+        if let Some(hold) = &mut self.clients[client].holds[topic] {
+            hold.epoch = Some(told.epoch);
+        }
         self.hold(client, Ok(topic), rate_ms, last);
     }
 
@@ -281,6 +294,7 @@ impl Judge {
                 let numbers: Vec<u32> = held.iter().map(|held| held.number).collect();
                 let is_held = |number: u32| numbers.contains(&number);
                 let begin = self.newest(topic);
+                let present = self.at(topic, begin).epoch;
                 self.numbers += 1;
                 let hold = &mut self.clients[client].holds[topic];
                 match (by, &mut *hold) {
@@ -293,7 +307,8 @@ impl Judge {
                     (Some(by), None) => {
                         let (is_simple, has_lost, may_repeat, number) = (true, false, false, self.numbers);
                         let (pending, expected, came) = (Vec::new(), Vec::new(), Vec::new());
-                        *hold = Some(Hold { number, by, is_simple, has_lost, may_repeat, begin, pending, expected, came });
+                        let epoch = by.subject.is_ok().then_some(present);
+                        *hold = Some(Hold { number, by, is_simple, has_lost, may_repeat, begin, pending, expected, came, epoch });
                     }
                 }
                 let has = self.hub.has(client as u32, self.topics[topic]);
@@ -303,9 +318,15 @@ impl Judge {
     }
 
     fn visit(&mut self, client: usize, bytes_max: usize, sent_permille: usize) {
-        let (mut spans, slot) = (Vec::new(), client as u32);
+        let (mut spans, mut notices, slot) = (Vec::new(), Vec::new(), client as u32);
         let visiting = Visiting { bytes_max, unix_us: 0, tells: true };
-        self.hub.take_due(slot, visiting, &mut TestEncoder, &mut spans, &mut Vec::new()).expect("nobody fell");
+        self.hub.take_due(slot, visiting, &mut TestEncoder, &mut spans, &mut notices).expect("nobody fell");
+        assert!(notices.is_empty() || self.clients[client].begun.is_empty(), "no notice stands inside a frame");
+        for notice in notices {
+            let Notice::Epoch { topic, epoch } = notice else { panic!("nobody is slow: {notice:?}") };
+            let topic = NAMES.iter().position(|name| *name == self.hub.name(topic).as_str()).expect("one of the topics");
+            self.clients[client].holds[topic].as_mut().expect("it holds it").epoch = Some(epoch);
+        }
         let bytes: Vec<u8> = spans
             .iter()
             .flat_map(|span| {
@@ -320,6 +341,7 @@ impl Judge {
             left -= part;
             self.hub.advance(slot, span, part);
         }
+        let published = &self.published;
         let listener = &mut self.clients[client];
         let mut stream = std::mem::take(&mut listener.begun);
         let (had, mut at) = (stream.len(), 0);
@@ -341,6 +363,7 @@ impl Judge {
                 let rises = hold.came.last().is_none_or(|last| *last < offset);
                 assert!(rises || hold.may_repeat, "{offset} of {}: {hold:?}", NAMES[topic]);
                 hold.came.push(offset);
+                judge_epoch(hold, epoch_position(&published[topic], offset), &stream[at + 2..end]);
             }
             at = end;
         }
@@ -367,7 +390,7 @@ impl Judge {
                 let newest: Vec<u64> = self.newest_of_each(topic, &all).into_iter().filter(|offset| *offset > begin).collect();
                 assert!(newest.iter().all(|offset| hold.came.contains(offset)), "{newest:?} of {}", said());
                 let position = self.hub.position_of(client as u32, self.topics[topic]);
-                assert_eq!(position, Some(self.newest(topic)), "{}", said());
+                assert_eq!(position, Some(self.at(topic, self.newest(topic))), "{}", said());
             }
         }
         // Who is behind in nothing keeps no variant.
@@ -385,6 +408,27 @@ impl Judge {
         assert!(self.topics.iter().all(|id| self.hub.members(*id) == 0 && self.hub.variants(*id).is_empty()));
         assert_eq!((self.hub.torn_bytes(), self.hub.registry.walks()), (0, 0));
     }
+}
+
+/// Epoch and offset of a number: epochs are those that publications begin.
+fn epoch_position(published: &[Publication], number: u64) -> Position {
+    let begun = published[..number as usize].iter().rev().find(|publication| publication.marks.begins.is_some());
+    let epoch = begun.and_then(|begun| begun.marks.begins.as_deref().copied()).unwrap_or(Epoch::from_number(7));
+    Position { epoch, offset: number - begun.map_or(0, |begun| begun.offset - 1) }
+}
+
+/// A publication is of the epoch that its client was told last, by the frame itself among others; a raw one says so to nobody.
+fn judge_epoch(hold: &mut Hold, position: Position, body: &[u8]) {
+    let text = std::str::from_utf8(body).expect("the test's payloads are text");
+    let Some(place) = text.rsplit(' ').nth(3) else {
+        hold.epoch = Some(position.epoch);
+        return;
+    };
+    assert_eq!(place, format!("{}:{}", position.epoch, position.offset));
+    if text.starts_with("begins ") || hold.epoch.is_none() {
+        hold.epoch = Some(position.epoch);
+    }
+    assert_eq!(hold.epoch, Some(position.epoch), "{text}: {hold:?}");
 }
 
 /// Topic and offset of the frame that begins at this byte, and where it ends.

@@ -62,6 +62,7 @@ fn one_of_two_may_die_at_any_byte_without_a_gap() {
     assert_eq!(came, expected(&live));
     assert_eq!((gateway.counter("upstream_gaps"), gateway.counter("upstream_late")), (0, 0));
     assert!(gateway.counter("upstream_repeats") > 0, "both brought most of it");
+    drop(client);
     gateway.stop();
 }
 
@@ -101,5 +102,6 @@ fn what_one_lacks_the_other_brings() {
     let expected: Vec<&str> = trades.iter().map(|message| data_of(message)).collect();
     assert_eq!(came, expected);
     assert_eq!(gateway.counter("upstream_gaps"), 0);
+    drop(client);
     gateway.stop();
 }

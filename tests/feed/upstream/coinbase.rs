@@ -94,5 +94,6 @@ fn the_coinbase_recording_comes_whole_and_in_order() {
     let others = live.messages.len() - count;
     assert_eq!((others, gateway.counter("upstream_skipped")), (3, 3), "its answers to the subscriptions");
     assert_eq!(gateway.counter("upstream_gaps"), 0);
+    drop(client);
     gateway.stop();
 }

@@ -70,5 +70,6 @@ fn what_a_cut_connection_loses_is_counted_exactly() {
     assert_eq!(gateway.counter("upstream_lost"), missing, "only trades have numbers without holes");
     let holes = trades.numbers.windows(2).filter(|pair| pair[0] + 1 != pair[1]).count() as u64;
     assert!(gateway.counter("upstream_gaps") >= holes + depth.broken_links, "{holes} and {}", depth.broken_links);
+    drop(client);
     gateway.stop();
 }

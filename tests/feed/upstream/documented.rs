@@ -109,6 +109,7 @@ fn binance_spot_as_documented_is_taken_in() {
     expected.sort();
     assert_eq!(came, expected);
     assert_eq!((gateway.counter("upstream_lost"), gateway.counter("upstream_gaps")), (2, 1), "two trades are missing");
+    drop(client);
     gateway.stop();
 }
 
@@ -155,5 +156,6 @@ fn kraken_as_documented_is_taken_in() {
     assert_eq!(came, expected);
     // Status, heartbeat and three answers.
     assert_eq!(gateway.counter("upstream_skipped"), 5);
+    drop(client);
     gateway.stop();
 }

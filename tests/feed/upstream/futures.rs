@@ -55,6 +55,7 @@ fn comes_whole(name: &str, messages: usize) {
     // The answer to SUBSCRIBE is not the feed's.
     assert_eq!(gateway.counter("upstream_skipped"), 1);
     assert_eq!(gateway.counter("upstream_messages"), live.messages.len() as u64 + 1);
+    drop(client);
     gateway.stop();
 }
 
@@ -76,5 +77,6 @@ fn a_gateway_without_its_feed_starts_all_the_same_and_stops() {
     drop(gone);
     let mut client = Client::connect(&gateway, "/ws");
     assert!(client.ask("PING", "[]").starts_with("{\"result\":"));
+    drop(client);
     gateway.stop();
 }

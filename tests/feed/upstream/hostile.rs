@@ -52,6 +52,7 @@ fn refusals_are_counted_and_tried_again() {
     assert_eq!((gateway.counter("upstream_connect_failures"), gateway.counter("upstream_connects")), (3, 1));
     let said = gateway.said();
     assert!(said.contains("403") && said.contains(&exchange.address.to_string()), "{said}");
+    drop(client);
     gateway.stop();
 }
 
@@ -85,6 +86,7 @@ fn what_is_no_websocket_is_counted_and_tried_again() {
     // The first may have come before the subscription.
     while client.text() != "2" {}
     assert_eq!(gateway.counter("upstream_gaps"), 1, "without numbers a lost connection is a gap");
+    drop(client);
     gateway.stop();
 }
 
@@ -116,6 +118,7 @@ fn garbage_and_what_is_too_long_are_left_out_and_the_connection_stays() {
     assert_eq!((gateway.counter("upstream_unparsable"), gateway.counter("upstream_refused")), (2, 2));
     assert_eq!((gateway.counter("upstream_messages"), gateway.counter("upstream_gaps")), (7, 1));
     assert_eq!((connections.load(SeqCst), gateway.counter("upstream_disconnects")), (1, 0));
+    drop(client);
     gateway.stop();
 }
 

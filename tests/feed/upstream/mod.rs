@@ -5,7 +5,7 @@ mod arbitration;
 mod coinbase;
 mod cuts;
 mod documented;
-mod exchange;
+pub(crate) mod exchange;
 mod futures;
 mod hostile;
 mod stale;

@@ -84,6 +84,7 @@ fn goes_and_comes_back(more: &str) {
     // Without events nothing but payloads.
     quiet.iter_mut().for_each(|client| assert_eq!(client.text(), "{\"t\":3}"));
     assert_eq!(gateway.counter("feed_notices"), 2 * (6 + 2 + 4 + 1 + 1));
+    drop((combined, raw, quiet, late, by_url, turned));
     gateway.stop();
 }
 
@@ -103,5 +104,6 @@ fn one_of_two_connections_is_enough_not_to_be_stale() {
     live.go_on(1);
     assert!(client.text().ends_with("{\"t\":2}}"), "nothing was said between");
     assert_eq!(gateway.counter("feed_notices"), 0);
+    drop(client);
     gateway.stop();
 }
