@@ -223,6 +223,7 @@ impl Core {
             let class = &self.metrics.classes[usize::from(class)];
             class.publish_to_submit.record(self.now.unix_us.saturating_sub(unix_us));
         }
+        self.metrics.pattern_rows.set(self.topics.hub.pattern_rows().into());
         self.metrics.torn_copies.add(self.topics.hub.take_torn_copies());
         let LeftOut { dropped, culled, conflations } = self.topics.hub.take_left_out();
         self.metrics.dropped.add(dropped);
@@ -235,6 +236,7 @@ impl Core {
         for slot in self.topics.hub.take_overflowed().collect::<Vec<_>>() {
             if let Some(client) = self.clients.at(slot) {
                 let key = client.key;
+                self.metrics.overflows.add(1);
                 self.close(key, CloseClass::Lag, true);
             }
         }
