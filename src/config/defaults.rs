@@ -261,6 +261,7 @@ impl Default for Limits {
             tls_handshake_bytes_max: 8192,
             reply_bytes_max: 256 << 10,
             torn_bytes_max: 64 << 20,
+            pattern_rows_max: 16_000_000,
             held_bytes_max: 64 << 20,
             accept_backlog: 4096,
             subscriptions_max: 1024,

@@ -465,6 +465,8 @@ pub struct Limits {
     pub reply_bytes_max: u32,
     /// Rests of frames that rings gave up, over all clients of a shard.
     pub torn_bytes_max: u32,
+    /// Rows that patterns gave to clients that are behind, over all clients of a shard.
+    pub pattern_rows_max: u32,
     /// Input held back while its clients wait for something, over all clients of a shard but publishers.
     pub held_bytes_max: u32,
     /// Clients that wait to be accepted, on each listening socket.

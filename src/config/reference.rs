@@ -413,6 +413,10 @@ pub(super) const KEYS: &[Key] = &[
     limit("torn_bytes_max", 1, u32::MAX as u64, "bytes",
         "Rests of unfinished frames that rings gave up, over all clients of a shard; above it a stalled client is reset \
          at once. 64 MiB are 64 of the largest publications, or some hundred thousand ordinary ones."),
+    limit("pattern_rows_max", 1, 1 << 30, "rows",
+        "Topics that clients are behind in by patterns, each counted once for each client, over all clients of a shard, some 40 bytes \
+         each; above it a client of a pattern whose socket is full is reset at the next publication. 16 million, 0.6 GB, are \
+         160 clients that take nothing of 100,000 topics."),
     limit("held_bytes_max", 4096, 1 << 30, "bytes",
         "Input that came while its client's earlier request waits, over all clients of a shard; beyond, clients that send \
          on without reading answers are closed with 1013. Publishers are held back in place of being closed."),

@@ -101,6 +101,11 @@ impl Newest {
         self.by_offset.range(from..to.max(from)).count() as u64
     }
 
+    /// Whether there was never a key.
+    pub(super) fn is_keyless(&self) -> bool {
+        self.by_key.keys().all(Option::is_none)
+    }
+
     /// All offsets, removals too.
     pub(super) fn offsets(&self) -> impl Iterator<Item = u64> + use<'_> {
         self.by_offset.keys().copied()

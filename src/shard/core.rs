@@ -232,6 +232,7 @@ impl Core {
             let class = &self.metrics.classes[usize::from(class)];
             class.publish_to_submit.record(self.now.unix_us.saturating_sub(unix_us));
         }
+        self.metrics.pattern_rows.set(self.topics.hub.pattern_rows().into());
         self.metrics.torn_copies.add(self.topics.hub.take_torn_copies());
         let LeftOut { dropped, culled, conflations } = self.topics.hub.take_left_out();
         self.metrics.dropped.add(dropped);
@@ -244,6 +245,7 @@ impl Core {
         for slot in self.topics.hub.take_overflowed().collect::<Vec<_>>() {
             if let Some(client) = self.clients.at(slot) {
                 let key = client.key;
+                self.metrics.overflows.add(1);
                 self.close(key, CloseClass::Lag, true);
             }
         }
@@ -270,6 +272,7 @@ impl Core {
     /// Deadlines that came up, and what is looked at once a tick.
     pub(super) fn expire(&mut self) {
         self.topics.flush_until(self.now.monotonic_us);
+        self.topics.close_unheard();
         self.beat();
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(self.now.monotonic_us, &mut self.clients, &mut due);
@@ -397,7 +400,7 @@ impl Core {
         for held in self.topics.hub.subscribed_to(key.slot) {
             match held {
                 Held::Topic(topic, _) => topics.push(topic),
-                Held::Pattern(pattern, _) => patterns.push(pattern.clone()),
+                Held::Pattern(pattern, ..) => patterns.push(pattern.clone()),
             }
         }
         self.metrics.subscriptions.add(-((topics.len() + patterns.len()) as i64));
