@@ -212,7 +212,9 @@ impl Hub {
             return self.topics.get_mut(id).drop_unread();
         }
         let (snapshots, named) = (self.snapshots_to_come(id), self.slots_at_other_rates(id));
-        let (end, epoch) = (self.topics.get(of).log().next() - 1, self.topics.get(of).epochs.present());
+        let end = self.topics.get(of).log().next() - 1;
+        // For snapshots alone, and most topics have one epoch.
+        let epochs = (!snapshots.is_empty()).then(|| self.topics.get(of).epochs.clone());
         let mut heard = self.topics.get_mut(id).heard.take().unwrap_or_default();
         let Hub { topics, patterns, registry, pattern_rows_max, .. } = self;
         let list = if of == id { &heard.patterns } else { &topics.get(of).heard.as_ref().expect("it is listened to").patterns };
@@ -256,6 +258,8 @@ impl Hub {
                 None => registry.add(Kind::Passing, slot, id, base, terms, cursor),
             };
             if snapshot {
+                // It may have had what was before by another subscription.
+                let epoch = epochs.as_ref().expect("there are snapshots").at(begin - 1).epoch;
                 registry.walk_over(row, Mode::Snapshot, Walk::new(end, epoch));
             }
             rows.push(row);

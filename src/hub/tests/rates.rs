@@ -448,3 +448,26 @@ proptest! {
         judge.finish();
     }
 }
+
+/// Client 2 has had the first of `b.0` by a pattern that is gone, and has the others by the snapshot of one that is still on tour.
+#[test]
+fn a_snapshot_tells_of_the_epoch_that_began_since_another_subscription() {
+    let mut judge = Judge::new();
+    let publish = |topic, begins| Step::Publish { topic, key: 0, begins };
+    let pattern = |client, pattern, rate, last| Step::Pattern { client, pattern, rate, last };
+    let steps = [
+        publish(0, false),
+        Step::Switch { client: 2 },
+        pattern(0, 2, 1, true),
+        pattern(2, 2, 0, false),
+        publish(2, false),
+        pattern(2, 0, 1, true),
+        Step::Visit { client: 2, bytes_max: usize::MAX, sent_permille: 44 },
+        Step::Tour,
+        Step::End { client: 2, number: 0 },
+        publish(2, true),
+        publish(2, false),
+    ];
+    steps.iter().for_each(|step| judge.apply(step));
+    judge.finish();
+}
