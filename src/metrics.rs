@@ -376,8 +376,14 @@ pub struct ControlMetrics {
     pub journal_errors: Counter,
     /// Publications refused because their journal could not be written, or had no place.
     pub journal_refused: Counter,
+    /// Times that a topic began a new epoch as its journal could not be written.
+    pub journal_epochs: Counter,
+    /// Publications that were delivered and are in no journal, though their topic has one.
+    pub journal_unwritten: Counter,
     /// Topics whose journal could not be written the last time.
     pub journals_failing: Gauge,
+    /// Those of them that are served all the same.
+    pub journals_left: Gauge,
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tidegate::hub::{
 struct HeaderOnly;
 
 impl Encoder for HeaderOnly {
-    fn encode(&mut self, _: Encoding, _: &str, _: Epoch, publication: &Publication, out: &mut Vec<u8>) {
+    fn encode(&mut self, _: Encoding, _: &str, _: Position, publication: &Publication, out: &mut Vec<u8>) {
         let payload = &publication.payload.bytes;
         out.extend_from_slice(&[0x81, 126]);
         out.extend_from_slice(&(payload.len() as u16).to_be_bytes());

@@ -6,7 +6,7 @@ use tidegate::dialect::ClientError;
 use tidegate::dialect::stream::{
     Command, PublisherMessage, StreamEncoder, Target, payload_kind, publication, reply, request, target,
 };
-use tidegate::hub::{Encoder, Encoding, Epoch, Marks, Payload, PayloadKind, Publication, Subject, TopicName};
+use tidegate::hub::{Encoder, Encoding, Epoch, Marks, Payload, PayloadKind, Position, Publication, Subject, TopicName};
 use tidegate::ws::Role;
 use tidegate::ws::frame::{Opcode, decode};
 
@@ -106,11 +106,11 @@ fn check_target(text: &str) {
             streams.iter().for_each(|stream| check_subject(&stream.subject));
             assert_eq!(path, "/sse");
         }
-        Ok(Target::PublisherOne(topic)) => {
+        Ok(Target::Publisher { topic: Some(topic), .. }) => {
             check_topic(&topic);
             assert!(path.starts_with("/publish/"));
         }
-        Ok(Target::PublisherMany) => assert_eq!(path, "/publish"),
+        Ok(Target::Publisher { topic: None, .. }) => assert_eq!(path, "/publish"),
         Ok(Target::Echo) => assert_eq!(path, "/echo"),
         Ok(Target::Other) => assert!(!["/ws", "/stream", "/sse", "/publish", "/echo"].contains(&path)),
         Err(error) => {
@@ -146,7 +146,13 @@ fn check_round(bytes: &[u8]) {
     let mut frame = Vec::new();
     let payload_whole = Payload { bytes: payload.to_vec().into(), kind };
     let whole = Publication { offset, unix_us: 0, payload: payload_whole, marks: Marks::default() };
-    StreamEncoder::new(0).encode(Encoding::Combined, topic, Epoch::from_number(36), &whole, &mut frame);
+    StreamEncoder::new(0).encode(
+        Encoding::Combined,
+        topic,
+        Position { epoch: Epoch::from_number(36), offset: whole.offset },
+        &whole,
+        &mut frame,
+    );
     let (header, used) = decode(Role::Client, false, &frame).expect("a frame").expect("a whole one");
     assert!(header.fin && used + header.length as usize == frame.len(), "one frame, and nothing else");
     let message = match header.opcode {

@@ -48,7 +48,7 @@ fn operation(choices: &mut Unstructured<'_>) -> Result<Operation> {
             let kind = *choices.choose(&[PayloadKind::Json, PayloadKind::Text, PayloadKind::Binary])?;
             let short: u8 = choices.arbitrary()?;
             let size = if short == 255 { 66_000 } else { short.into() };
-            Operation::Publish { topic: topic(choices)?, kind, size }
+            Operation::Publish { topic: topic(choices)?, kind, size, begins: short % 16 == 9 }
         }
         5 | 6 => Operation::Subscribe { client: client(choices)?, topic: topic(choices)?, start: choices.int_in_range(0..=7)? },
         7 => Operation::Unsubscribe { client: client(choices)?, topic: topic(choices)? },

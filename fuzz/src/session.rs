@@ -6,7 +6,7 @@ use tidegate::dialect::stream::Stream;
 use tidegate::dialect::stream::reply::Subscribed;
 use tidegate::http::{HeadReader, Progress};
 use tidegate::hub::{Epoch, Position, Subject, TopicName};
-use tidegate::session::{Effect, Expiry, Moment, Request, Rules, Session};
+use tidegate::session::{Answer, Effect, Expiry, Moment, Request, Rules, Session};
 use tidegate::ws::deflate::Offer;
 use tidegate::ws::frame::{self, Opcode};
 use tidegate::ws::{Assembler, Connection, Event, Limits, Role};
@@ -14,7 +14,8 @@ use tidegate::ws::{Assembler, Connection, Event, Limits, Role};
 use super::cuts::Cuts;
 
 /// What a run begins with, so that the fuzzer need not find a handshake first.
-const PATHS: [&str; 7] = ["/ws", "/ws/md.a", "/stream", "/stream?streams=md.a/md.b;last", "/publish", "/publish/pub.a", "/echo"];
+const PATHS: [&str; 8] =
+    ["/ws", "/ws/md.a", "/stream", "/stream?streams=md.a/md.b;last", "/publish", "/publish/pub.a", "/echo", "/publish?ack=1"];
 
 /// The same for all inputs, in microseconds.
 const NOW_US: u64 = 5_000_000;
@@ -98,6 +99,7 @@ fn live(rules: &Rules, wire: &[u8], mut cuts: Cuts) -> Life {
                 life.effects.push(format!("{effect:?}"));
                 answer(&mut session, effect, rules);
             }
+            session.acknowledge(NOW_US);
             check_owed(&session, rules);
             // As the socket takes it: in any pieces.
             while !session.owed().is_empty() {
@@ -130,8 +132,9 @@ fn answer(session: &mut Session, effect: Effect, rules: &Rules) {
             session.admit(&entries);
         }
         Effect::Topics => session.answer_topics(b"[]", rules, NOW_US),
-        Effect::Publish { id: None, .. } => {}
-        Effect::Publish { id: Some(id), publication } => session.published(&id, position(&publication.topic).1),
+        Effect::Publish { answer: Answer::None, .. } => {}
+        Effect::Publish { answer: Answer::Count(number), .. } => session.taken(number, NOW_US),
+        Effect::Publish { answer: Answer::Reply(id), publication } => session.published(&id, position(&publication.topic).1),
         Effect::Request { id, request } => match request {
             Request::Subscribe(streams) => {
                 let entries: Vec<_> = streams.iter().map(subscribed).collect();

@@ -349,7 +349,7 @@ mod tests {
         let key = |text| Some(Key::parse(text).expect("a key"));
         let marks = |query, body| whole(query, body).expect(query).marks;
         assert_eq!(marks("x=1&key=BTC%2FUSD", "1"), Marks { key: key("BTC/USD"), ..Marks::default() });
-        assert_eq!(marks("remove=1&key=k", ""), Marks { key: key("k"), removes: true, gap: None });
+        assert_eq!(marks("remove=1&key=k", ""), Marks { key: key("k"), removes: true, ..Marks::default() });
         let long = format!("key={}", "x".repeat(256));
         let wrong = [("key=", "1"), ("key", "1"), (&long, "1"), ("key=a&key=b", "1"), ("key=%zz", "1"), ("remove=1", "")];
         for (query, body) in wrong.into_iter().chain([("key=a&remove=0", ""), ("key=a&remove=1", "1")]) {

@@ -108,11 +108,15 @@ const CONTROL_COUNTERS: &[Row<ControlMetrics, u64>] = &[
     ("journal_syncs", "Times that a journal was to be put on disk", |m| m.journal_syncs.get()),
     ("journal_errors", "Writes and syncs of journals that failed", |m| m.journal_errors.get()),
     ("journal_refused", "Publications refused for want of their journal", |m| m.journal_refused.get()),
+    ("journal_epochs", "Times that a topic began a new epoch as its journal could not be written", |m| m.journal_epochs.get()),
+    ("journal_unwritten", "Publications delivered without their journal", |m| m.journal_unwritten.get()),
 ];
 
 /// Gauges of the control thread.
-const CONTROL_GAUGES: &[Row<ControlMetrics, i64>] =
-    &[("journals_failing", "Topics whose journal could not be written the last time", |m| m.journals_failing.get())];
+const CONTROL_GAUGES: &[Row<ControlMetrics, i64>] = &[
+    ("journals_failing", "Topics whose journal could not be written the last time", |m| m.journals_failing.get()),
+    ("journals_left", "Those of them that are served without it, in a new epoch", |m| m.journals_left.get()),
+];
 
 impl Collector for Gathered {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {

@@ -3,11 +3,12 @@
 //! Each topic has at most one write under way; what comes meanwhile is the next batch (group commit). Without: files' bytes
 //! ([`journal`](crate::journal)), rings and replicas (`Topics`, the same as a shard's).
 //!
-//! Invariants: an offset is given when its batch is made and told when that is written, so what could not be written leaves no hole and
-//! no position behind. A publication whose position is awaited is refused where it cannot be written; others wait, which takes the
-//! credits from whoever publishes. What waits is bounded by the credits given out.
+//! Invariants: an offset is given when its batch is made and told when that is written or gone on without: no hole, and for
+//! what is neither no position. A publication whose position is awaited is refused where it cannot be written; others, and those that a
+//! publisher's connection counts, wait, which takes the credits from whoever publishes. What waits is bounded by the credits given out.
 
 mod log;
+mod writing;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -21,13 +22,13 @@ use tokio::time::Instant;
 use tokio_uring::fs::File;
 
 use self::log::{Log, Unwritten};
-use crate::config::{self, Config, JournalFlush, TopicKind};
+use crate::config::{self, Config, TopicKind};
 use crate::hub::topic::Pattern;
-use crate::hub::{NewPublication, Position, Publication, TopicName};
+use crate::hub::{Epoch, Position, TopicName};
 use crate::journal::JournalError;
 use crate::journal::directory::{Directory, Wanted};
-use crate::journal::format::{self, BootId};
-use crate::journal::writer::{Batch, Writer};
+use crate::journal::format::BootId;
+use crate::journal::writer::Writer;
 use crate::metrics::ControlMetrics;
 use crate::reactor::Now;
 use crate::shard::mail::{Mail, NotPublished, Outbox, Place, TopicsMax};
@@ -67,13 +68,24 @@ pub struct Journaled {
     handed_over: usize,
     metrics: Arc<ControlMetrics>,
     started: Instant,
+    /// When that writes fail was last said, and that they do not any more.
     complained: Option<Instant>,
+    healed: Option<Instant>,
 }
 
 /// Work that was under way.
 pub(super) enum Done {
-    Written { topic: TopicName, writer: Writer, result: io::Result<()> },
+    Written { topic: TopicName, writer: Box<Writer>, outcome: Outcome },
     Synced { topic: TopicName, file: Rc<File>, result: io::Result<()> },
+}
+
+/// What became of a batch.
+pub(super) enum Outcome {
+    Written,
+    /// Nothing of it counts.
+    Failed(io::Error),
+    /// Neither, and its topic goes on without its journal, in this epoch.
+    Left(io::Error, Epoch),
 }
 
 impl Journaled {
@@ -108,6 +120,7 @@ impl Journaled {
             metrics,
             started: Instant::now(),
             complained: None,
+            healed: None,
         };
         for topic in journaled.directory.topics()? {
             journaled.go_on_with(topic)?;
@@ -214,7 +227,7 @@ impl Journaled {
             return self.refuse(&unwritten, NotPublished::TopicsMax, outbox);
         }
         let log = self.logs.get_mut(&topic).expect("it is open");
-        if unwritten.answer && log.retry_at.is_some_and(|at| at > Instant::now()) {
+        if unwritten.is_impatient() && log.refuses(Instant::now()) {
             return self.refuse(&unwritten, NotPublished::Journal, outbox);
         }
         log.waiting.push_back(unwritten);
@@ -280,192 +293,12 @@ impl Journaled {
     fn tell_of_feeds(&mut self, outbox: &mut Outbox) {
         let logs = &self.logs;
         let waits = |topic: &TopicName, behind: u64| {
-            logs.get(topic).is_some_and(|log| log.retry_at.is_none() && log.oldest().is_some_and(|oldest| oldest <= behind))
+            logs.get(topic)
+                .is_some_and(|log| (log.retry_at.is_none() || log.is_left) && log.oldest().is_some_and(|oldest| oldest <= behind))
         };
         let is_next = |(topics, _, behind): &mut (Vec<TopicName>, _, u64)| !topics.iter().any(|topic| waits(topic, *behind));
         while let Some((topics, since_ms, _)) = self.feeds.pop_front_if(is_next) {
             self.topics.feed_changed(&topics, since_ms, outbox);
-        }
-    }
-
-    // --- writing ---
-
-    /// Begins the writes and syncs that are due, and gives credits back.
-    pub(super) fn step(&mut self, outbox: &mut Outbox) {
-        let now = Instant::now();
-        for _ in 0..self.ready.len() {
-            // What is written must be passed on, and there is no room for that.
-            if outbox.is_congested() {
-                break;
-            }
-            let topic = self.ready.pop_front().expect("it was counted");
-            let log = self.logs.get_mut(&topic).expect("only open topics have something to write");
-            if log.retry_at.is_some_and(|at| at > now) {
-                self.ready.push_back(topic);
-            } else {
-                log.is_ready = false;
-                self.write(topic);
-            }
-        }
-        while let Some((at, _)) = self.syncs.first()
-            && *at <= now
-        {
-            let (_, topic) = self.syncs.pop_first().expect("it was looked at above");
-            self.sync(topic);
-        }
-        for (place, taken) in self.taken.iter_mut().enumerate() {
-            let count = std::mem::take(taken);
-            if count > 0 {
-                outbox.send(place as Place, Mail::Taken { home: self.place, count });
-            }
-        }
-    }
-
-    fn write(&mut self, topic: TopicName) {
-        let before = self.topics.position(&topic).expect("a kept topic stays");
-        let log = self.logs.get_mut(&topic).expect("only open topics have something to write");
-        let mut writer = log.writer.take().expect("a topic is ready while its writer is here");
-        if std::mem::take(&mut log.abandon) {
-            writer.abandon();
-        }
-        let (mut records, mut offset, mut unix_us) = (Vec::new(), before.offset, 0);
-        while records.len() < BATCH_BYTES
-            && let Some(unwritten) = log.waiting.pop_front()
-        {
-            offset += 1;
-            unix_us = unwritten.unix_us;
-            let NewPublication { payload, marks, .. } = unwritten.publication.clone();
-            let publication = Publication { offset, unix_us, payload, marks };
-            format::put_publication(&publication, &mut records);
-            log.under_way.push((unwritten, publication));
-        }
-        self.metrics.journal_writes.add(1);
-        self.metrics.journal_bytes.add(records.len() as u64);
-        self.metrics.journal_syncs.add(u64::from(log.journal.flush == JournalFlush::Always));
-        self.work.spawn_local(async move {
-            let result = writer.append(Batch { before, last: offset, records, unix_us }).await;
-            Done::Written { topic, writer, result }
-        });
-    }
-
-    fn sync(&mut self, topic: TopicName) {
-        let Some(file) = self.logs.get_mut(&topic).and_then(|log| log.dirty.take()) else { return };
-        self.metrics.journal_syncs.add(1);
-        self.work.spawn_local(async move {
-            let result = file.sync_data().await;
-            Done::Synced { topic, file, result }
-        });
-    }
-
-    /// The next thing that is done; `None` where it is time for another [`Journaled::step`]. May be dropped before without loss.
-    pub(super) async fn done(&mut self) -> Option<Done> {
-        let far = Instant::now() + Duration::from_secs(3600);
-        let retries = self.ready.iter().filter_map(|topic| self.logs[topic].retry_at);
-        let deadline = self.syncs.first().map(|(at, _)| *at).into_iter().chain(retries).min();
-        tokio::select! {
-            done = self.work.join_next(), if !self.work.is_empty() => {
-                Some(done.expect("it is not empty").expect("a panic ends the process before it gets here"))
-            }
-            () = tokio::time::sleep_until(deadline.unwrap_or(far)) => None,
-        }
-    }
-
-    /// Takes what is done.
-    pub(super) fn finish(&mut self, done: Done, outbox: &mut Outbox) {
-        match done {
-            Done::Written { topic, writer, result } => self.written(topic, writer, result, outbox),
-            Done::Synced { topic, file, result } => {
-                if let Err(error) = result {
-                    self.complain(&topic, &error);
-                    let log = self.logs.get_mut(&topic).expect("a topic that was written stays");
-                    let current =
-                        log.writer.as_ref().is_none_or(|writer| writer.file().is_some_and(|own| Rc::ptr_eq(&own, &file)));
-                    log.abandon |= current;
-                }
-            }
-        }
-    }
-
-    fn written(&mut self, topic: TopicName, writer: Writer, result: io::Result<()>, outbox: &mut Outbox) {
-        let now = self.now();
-        let log = self.logs.get_mut(&topic).expect("a topic that was written stays");
-        let batch = std::mem::take(&mut log.under_way);
-        match result {
-            Ok(()) => {
-                let healed = log.retry_at.take().is_some();
-                if let JournalFlush::EveryMs(every_ms) = log.journal.flush
-                    && log.dirty.replace(writer.file().expect("what was written is in a segment")).is_none()
-                {
-                    self.syncs.insert((Instant::now() + Duration::from_millis(every_ms.into()), topic.clone()));
-                }
-                log.writer = Some(writer);
-                let epoch = self.topics.position(&topic).expect("a kept topic stays").epoch;
-                for (unwritten, publication) in batch {
-                    self.metrics.journal_publications.add(1);
-                    self.give_back(&unwritten);
-                    self.topics.publish_kept(&topic, &publication, now, outbox);
-                    if unwritten.answer {
-                        let position = Position { epoch, offset: publication.offset };
-                        outbox.send(unwritten.from, Mail::Published { ticket: unwritten.ticket, result: Ok(position) });
-                    }
-                }
-                if healed {
-                    self.metrics.journals_failing.add(-1);
-                    tracing::info!(%topic, "the journal can be written again");
-                }
-            }
-            Err(error) => {
-                log.writer = Some(writer);
-                let is_new = log.retry_at.replace(Instant::now() + RETRY).is_none();
-                let waiting = std::mem::take(&mut log.waiting);
-                let all = batch.into_iter().map(|(unwritten, _)| unwritten).chain(waiting);
-                let (awaited, others): (Vec<_>, Vec<_>) = all.partition(|unwritten| unwritten.answer);
-                log.waiting.extend(others);
-                awaited.iter().for_each(|unwritten| self.refuse(unwritten, NotPublished::Journal, outbox));
-                self.metrics.journals_failing.add(i64::from(is_new));
-                self.complain(&topic, &error);
-            }
-        }
-        self.note_ready(&topic);
-        self.pass_barriers(outbox);
-        self.tell_of_feeds(outbox);
-    }
-
-    fn complain(&mut self, topic: &TopicName, error: &io::Error) {
-        self.metrics.journal_errors.add(1);
-        let now = Instant::now();
-        if self.complained.is_none_or(|at| now - at >= COMPLAIN) {
-            self.complained = Some(now);
-            tracing::error!(
-                %topic,
-                "the journal cannot be written: {error}. Publications to its topics are refused or wait until it can be; make room on the disk"
-            );
-        }
-    }
-
-    /// Writes what is left, as far as that can be done, and ends all segments in order.
-    pub(super) async fn close(mut self, outbox: &mut Outbox) {
-        loop {
-            self.ready.retain(|topic| self.logs[topic].retry_at.is_none());
-            for topic in std::mem::take(&mut self.ready) {
-                self.logs.get_mut(&topic).expect("only open topics have something to write").is_ready = false;
-                self.write(topic);
-            }
-            match self.work.join_next().await {
-                Some(done) => self.finish(done.expect("a panic ends the process before it gets here"), outbox),
-                None => break,
-            }
-        }
-        for (topic, log) in self.logs {
-            if !log.waiting.is_empty() {
-                tracing::error!(%topic, count = log.waiting.len(), "publications are lost: they waited for room in the journal");
-            }
-            let newest = self.topics.position(&topic).filter(|_| !log.abandon);
-            if let (Some(writer), Some(newest)) = (log.writer, newest)
-                && let Err(error) = writer.close(newest).await
-            {
-                tracing::error!(%topic, "the journal could not be closed: {error}");
-            }
         }
     }
 }

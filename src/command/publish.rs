@@ -4,17 +4,17 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use clap::Args;
+use serde::Deserialize;
 
 use super::client::{Client, Lost, Sender};
 use super::endpoint::{Endpoint, push_encoded};
 use super::{CommandError, print};
 use crate::config::forms;
-use crate::ws::{CloseCode, Opcode, frame};
+use crate::ws::{CloseCode, Message, Opcode, frame};
 
 /// Frames of lines that came together are sent together, up to this many bytes.
 const BATCH_BYTES: usize = 64 << 10;
@@ -39,7 +39,8 @@ pub(super) struct PublishArgs {
 
 const EXAMPLES: &str = "\
 Each line is one publication, without its line end: text where it is UTF-8, else binary. Empty lines are left out.
-Ends when the gateway has taken all of it, and says how many there were.
+Ends once the gateway has acknowledged all of it (what has a journal is written by then), and says how many there were. If
+the connection ends before, says how many were not acknowledged, and exits with 2.
 
 Examples:
   echo '{\"price\":\"101.5\"}' | tidegate publish demo.mine
@@ -54,6 +55,7 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), CommandError> {
     let input = open(args.file.as_deref())?;
     let mut path = "/publish/".to_owned();
     push_encoded(&mut path, &args.topic);
+    path.push_str("?ack=1");
     let mut endpoint = args.url.clone();
     endpoint.authority.clone_from(&args.ca);
     let client = Client::connect(&endpoint, &path, None).map_err(|error| CommandError::Client(error.to_string()))?;
@@ -75,44 +77,92 @@ fn open(file: Option<&Path>) -> Result<Box<dyn Read + Send>, CommandError> {
     }
 }
 
-/// One thread reads lines and sends them, this one answers pings and waits for the gateway's close: a gateway that holds
-/// publishers back must not keep the other direction from being read, and one that goes away must not leave us waiting for
-/// the next line.
-pub(super) fn publish(mut client: Client, input: Box<dyn Read + Send>) -> Result<u64, CommandError> {
-    let sent = Arc::new(AtomicU64::new(0));
-    let (done, outcome) = mpsc::channel();
-    thread::spawn({
-        let (sender, sent) = (client.sender().clone(), Arc::clone(&sent));
-        move || {
-            let outcome = send_lines(input, &sender, &sent);
-            // Told before the close frame leaves, so that it is known when the answer comes. If the connection is lost, nobody
-            // listens any more, and the loss is what is told.
-            let _ = done.send(outcome);
+/// How far the lines have come, for who sends them and who hears of them.
+#[derive(Default)]
+struct Progress {
+    sent: u64,
+    /// So many of them the gateway has acknowledged.
+    taken: u64,
+    /// The input's end, once it has come.
+    end: Option<io::Result<()>>,
+}
+
+impl Progress {
+    /// Once all is sent and acknowledged there is nothing left to wait for.
+    fn close_if_done(&self, sender: &Sender) {
+        if self.is_done() {
+            // If the connection is lost, the other thread meets it too.
             let _ = sender.close();
         }
+    }
+
+    fn is_done(&self) -> bool {
+        self.end.is_some() && self.taken >= self.sent
+    }
+}
+
+/// What a gateway says to a publisher that asked for it.
+#[derive(Deserialize)]
+struct Ack {
+    ack: u64,
+}
+
+/// One thread reads lines and sends them, this one answers pings and hears what was taken: a gateway that holds publishers
+/// back must not keep the other direction from being read, and one that goes away must not leave us waiting for the next line.
+pub(super) fn publish(mut client: Client, input: Box<dyn Read + Send>) -> Result<u64, CommandError> {
+    let progress = Arc::new(Mutex::new(Progress::default()));
+    thread::spawn({
+        let (sender, progress) = (client.sender().clone(), Arc::clone(&progress));
+        move || {
+            let end = match send_lines(input, &sender, &progress) {
+                Ok(()) => Ok(()),
+                Err(SendError::Input(error)) => Err(error),
+                Err(SendError::Connection) => return,
+            };
+            let mut progress = lock(&progress);
+            progress.end = Some(end);
+            progress.close_if_done(&sender);
+        }
     });
+    let sender = client.sender().clone();
     let lost = loop {
-        match client.receive(|_| ControlFlow::<()>::Continue(())) {
-            Ok(_) => {}
-            Err(lost) => break lost,
+        let hear = |message: Message<'_>| {
+            if let Ok(Ack { ack }) = serde_json::from_slice(&message.bytes) {
+                let mut progress = lock(&progress);
+                progress.taken = ack;
+                progress.close_if_done(&sender);
+            }
+            ControlFlow::<()>::Continue(())
+        };
+        if let Err(lost) = client.receive(hear) {
+            break lost;
         }
     };
-    // RFC 6455 7.1.5: the close that answers ours bears our code. The gateway reads in order, so it has taken what came before.
-    match (outcome.try_recv(), lost) {
-        (Ok(Ok(())), Lost::Closed(CloseCode::NORMAL | CloseCode::NONE_RECEIVED, _)) => Ok(sent.load(Ordering::Acquire)),
-        (Ok(Err(SendError::Input(error))), _) => {
-            let lines = counted(sent.load(Ordering::Acquire), "line");
-            Err(CommandError::Client(format!("the input cannot be read ({error}); what came before it was published: {lines}")))
-        }
-        (_, lost) => {
-            let lines = counted(sent.load(Ordering::Acquire), "line");
-            let advice = match &lost {
-                Lost::Closed(CloseCode::TOO_BIG, _) => "a line is longer than publication_bytes_max allows",
-                _ => "of which the gateway may not have taken the last",
-            };
-            Err(CommandError::Client(format!("{lost}; {lines} sent, {advice}")))
-        }
+    let mut progress = lock(&progress);
+    if progress.is_done() {
+        let lines = counted(progress.sent, "line");
+        return match progress.end.take().expect("it is done") {
+            Ok(()) => Ok(progress.sent),
+            Err(error) => Err(CommandError::Client(format!(
+                "the input cannot be read ({error}); what came before it was published: {lines}"
+            ))),
+        };
     }
+    let Progress { sent, taken, .. } = *progress;
+    let (lines, left) = (counted(sent, "line"), sent.saturating_sub(taken));
+    let advice = match &lost {
+        Lost::Closed(CloseCode::TOO_BIG, _) => "; a line is longer than publication_bytes_max allows",
+        _ => "",
+    };
+    let known = match left {
+        0 => "all acknowledged; the rest of the input is not sent".to_owned(),
+        _ => format!("{taken} acknowledged, {left} not: those may be lost"),
+    };
+    Err(CommandError::Client(format!("{lost}; {lines} sent, {known}{advice}")))
+}
+
+fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
+    progress.lock().expect("nobody panics with it")
 }
 
 enum SendError {
@@ -128,7 +178,7 @@ impl From<io::Error> for SendError {
 }
 
 /// Sends each line as a frame, up to the end or to where the input breaks off.
-fn send_lines(input: Box<dyn Read + Send>, sender: &Sender, sent: &AtomicU64) -> Result<(), SendError> {
+fn send_lines(input: Box<dyn Read + Send>, sender: &Sender, progress: &Mutex<Progress>) -> Result<(), SendError> {
     let mut reader = BufReader::with_capacity(BATCH_BYTES, input);
     let (mut line, mut frames, mut count) = (Vec::new(), Vec::new(), 0);
     let outcome = loop {
@@ -145,14 +195,14 @@ fn send_lines(input: Box<dyn Read + Send>, sender: &Sender, sent: &AtomicU64) ->
             count += 1;
         }
         if frames.len() >= BATCH_BYTES || reader.buffer().is_empty() {
+            lock(progress).sent += count;
             sender.send_frames(&frames)?;
-            sent.fetch_add(count, Ordering::Release);
             frames.clear();
             count = 0;
         }
     };
+    lock(progress).sent += count;
     sender.send_frames(&frames)?;
-    sent.fetch_add(count, Ordering::Release);
     outcome
 }
 

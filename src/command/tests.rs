@@ -109,12 +109,21 @@ impl Peer {
         self.socket.write_all(&out).expect("the client reads");
     }
 
+    fn acknowledge(&mut self, count: u64) {
+        self.send(Opcode::Text, format!("{{\"ack\":{count}}}").as_bytes());
+    }
+
     /// All that the client sends up to its close frame or its end.
     fn read_all(&mut self) -> Vec<Sent> {
+        self.read(usize::MAX)
+    }
+
+    /// As much of it, at least, as there is.
+    fn read(&mut self, count_min: usize) -> Vec<Sent> {
         let limits = Limits { message_bytes_max: 1 << 20, fragments_max: 16, inflate_ratio_max: 200 };
         let (mut connection, mut assembler) = (Connection::new(Role::Server), Assembler::default());
         let (mut sent, mut buffer) = (Vec::new(), vec![0; 1000]);
-        loop {
+        while sent.len() < count_min {
             let count = self.socket.read(&mut buffer).unwrap_or(0);
             if count == 0 {
                 return sent;
@@ -138,6 +147,7 @@ impl Peer {
                 }
             }
         }
+        sent
     }
 }
 
@@ -263,11 +273,13 @@ fn published(endpoint: &Endpoint, input: &'static [u8]) -> Result<u64, String> {
 }
 
 #[test]
-fn publish_sends_each_line_and_waits_for_the_close() {
+fn publish_sends_each_line_and_closes_once_all_are_acknowledged() {
     let (endpoint, script) = gateway(|listener| {
         let mut peer = Peer::accept(listener);
         peer.send(Opcode::Ping, b"p");
-        let mut sent = peer.read_all();
+        let mut sent = peer.read(4);
+        (1..=3).for_each(|count| peer.acknowledge(count));
+        sent.extend(peer.read_all());
         peer.close(1000, "");
         sent.retain(|sent| !matches!(sent, Sent::Pong(_)));
         sent
@@ -276,6 +288,43 @@ fn publish_sends_each_line_and_waits_for_the_close() {
     let text = |text: &str| Sent::Text(text.into());
     let sent = script.join().expect("the script");
     assert_eq!(sent, [text("{\"p\":1}"), Sent::Binary(vec![0xff, 0xfe]), text("last"), Sent::Close(Some(1000))]);
+}
+
+#[test]
+fn publish_tells_how_many_lines_were_not_acknowledged() {
+    let (endpoint, script) = gateway(|listener| {
+        let mut peer = Peer::accept(listener);
+        let sent = peer.read(3);
+        peer.acknowledge(2);
+        peer.close(1001, "the gateway stops");
+        peer.read_all();
+        sent.len()
+    });
+    let said = published(&endpoint, b"a\nb\nc\n").expect_err("one was not taken");
+    let expected =
+        "the gateway closed the connection (1001: the gateway stops); 3 lines sent, 2 acknowledged, 1 not: those may be lost";
+    assert_eq!(said, expected);
+    assert_eq!(script.join().expect("the script"), 3);
+}
+
+#[test]
+fn publish_tells_of_input_that_it_did_not_send() {
+    let (endpoint, script) = gateway(|listener| {
+        let mut peer = Peer::accept(listener);
+        peer.read(1);
+        peer.acknowledge(1);
+        peer.close(1001, "the gateway stops");
+        peer.read_all();
+    });
+    // More of it would come, as from a terminal.
+    let (input, mut end) = io::pipe().expect("a pipe");
+    end.write_all(b"a\n").expect("it is open");
+    let client = Client::connect(&endpoint, "/publish/a", None).expect("a gateway");
+    let said = publish::publish(client, Box::new(input)).expect_err("the gateway goes away").to_string();
+    let expected = "the gateway closed the connection (1001: the gateway stops); 1 line sent, all acknowledged; the rest of the input is not sent";
+    assert_eq!(said, expected);
+    drop(end);
+    script.join().expect("the script");
 }
 
 #[test]
@@ -307,7 +356,9 @@ impl Read for Broken {
 fn publish_tells_of_input_that_breaks_off() {
     let (endpoint, script) = gateway(|listener| {
         let mut peer = Peer::accept(listener);
-        let sent = peer.read_all();
+        let mut sent = peer.read(1);
+        peer.acknowledge(1);
+        sent.extend(peer.read_all());
         peer.close(1000, "");
         sent
     });

@@ -210,7 +210,7 @@ pub enum JournalFlush {
     Always,
 }
 
-/// What is done where a journal's disk is full.
+/// What is done where a journal cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JournalFull {
@@ -218,6 +218,8 @@ pub enum JournalFull {
     Refuse,
     /// The topic's oldest segments are removed to make room.
     Forget,
+    /// The topic goes on without its journal, in a new epoch.
+    Continue,
 }
 
 /// Where journaled topics are kept.

@@ -167,9 +167,12 @@ pub(super) const KEYS: &[Key] = &[
     optional("topic", "journal_keep_s", Form::Whole(1, u32::MAX as u64, "seconds"),
         "Files whose last publication is older are removed, looked at when one is begun, which is at least so often while something is \
          published. A day by default."),
-    optional("topic", "journal_full", Form::OneOf(&["refuse", "forget"]),
-        "What happens where the disk is full. refuse: publications over HTTP and by PUBLISH are refused, other publishers and feeds wait, \
-         until there is room. forget: the topic's oldest files are removed first."),
+    optional("topic", "journal_full", Form::OneOf(&["refuse", "forget", "continue"]),
+        "What happens where the journal cannot be written. refuse: publications over HTTP and by PUBLISH are refused, other publishers \
+         and feeds wait, until it can be (there is room). forget: where the disk is full the topic's oldest files are removed first. \
+         continue: the topic is served without its journal, in a new epoch that its subscribers are told of (the event epoch), and the \
+         journal goes on with that epoch once it can be written; what was published meanwhile is in no file. Not with \
+         journal_flush = \"always\"."),
     optional("journal", "directory", Form::Text("the path of a directory", forms::filled),
         "Made where it is not there; a relative path begins at the working directory. One gateway has it at a time."),
     optional("journal", "topics_max", Form::Whole(1, 1 << 20, "topics"),

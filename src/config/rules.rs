@@ -2,7 +2,7 @@
 
 use super::document::{Document, Place};
 use super::error::ConfigError;
-use super::{Config, JournalFlush, PublishAllow, Slow, Topic, TopicKind};
+use super::{Config, JournalFlush, JournalFull, PublishAllow, Slow, Topic, TopicKind};
 
 /// Holds the settings against each other.
 pub(super) fn check(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> {
@@ -105,6 +105,11 @@ fn journals(document: &Document<'_>, config: &Config) -> Result<(), ConfigError>
         if journal.flush == JournalFlush::Always && document.has(place("journal_every_ms")) {
             let hint = "Remove it, or set `journal_flush = \"every_ms\"`.";
             return Err(document.conflict(place("journal_every_ms"), "beside \"always\"", "this key to be left out", hint));
+        }
+        if journal.flush == JournalFlush::Always && journal.full == JournalFull::Continue {
+            let hint = "What is acknowledged under \"always\" is on disk, so such a topic cannot be served without it: set `journal_flush = \
+                        \"every_ms\"`, or \"refuse\" here.";
+            return Err(document.conflict(place("journal_full"), "(continue) beside \"always\"", "refuse or forget", hint));
         }
         let least = u64::from(journal.segment_bytes) * 2;
         if journal.keep_bytes < least {

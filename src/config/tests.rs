@@ -149,6 +149,12 @@ fn settings_that_do_not_go_together() {
         20,
         &["journal_every_ms is 5 beside", "\"every_ms\""],
     );
+    check_error(
+        &format!("{journaled}journal_flush = \"always\"\njournal_full = \"continue\""),
+        5,
+        16,
+        &["journal_full is \"continue\" (continue) beside", "refuse or forget", "cannot be served without it"],
+    );
     check_whole(
         &format!("{LISTENER}[limits]\npublish_credits = 5000"),
         1,

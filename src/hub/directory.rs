@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::publication::Position;
+use super::epochs::Epochs;
 use super::ring::Ring;
 use super::store::{Topic, TopicId, TopicSettings};
 use super::topic::TopicName;
@@ -24,8 +24,8 @@ impl Topics {
         self.names.get(name).copied()
     }
 
-    pub(super) fn open(&mut self, name: TopicName, settings: Arc<TopicSettings>, position: Position) -> TopicId {
-        let topic = Some(Box::new(Topic::new(name.clone(), settings, position)));
+    pub(super) fn open(&mut self, name: TopicName, settings: Arc<TopicSettings>, epochs: Epochs, newest: u64) -> TopicId {
+        let topic = Some(Box::new(Topic::new(name.clone(), settings, epochs, newest)));
         let id = self.put(topic);
         let before = self.names.insert(name, id);
         assert_eq!(before, None, "a topic is open once");
@@ -50,8 +50,7 @@ impl Topics {
         let of = self.get_mut(parent);
         of.varied = true;
         let (ring, next) = (of.settings.ring, of.log().next());
-        let position = Position { epoch: of.epoch, offset: next - 1 };
-        let mut variant = Topic::new(of.name.clone(), of.settings.clone(), position);
+        let mut variant = Topic::new(of.name.clone(), of.settings.clone(), of.epochs.clone(), next - 1);
         variant.parent = Some(parent);
         variant.log.ring = Ring::sparse(next, ring);
         self.put(Some(Box::new(variant)))

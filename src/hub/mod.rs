@@ -14,6 +14,7 @@
 
 mod directory;
 pub mod due;
+mod epochs;
 mod newest;
 mod passing;
 mod patterns;
@@ -35,6 +36,7 @@ mod walk;
 mod tests;
 
 pub use due::DueSet;
+pub use epochs::Epochs;
 pub use passing::Held;
 pub use publication::{Epoch, Key, KeyError, Marks, NewPublication, Payload, PayloadKind, Position, Publication, SourceGap};
 pub use ring::RingLimits;
@@ -101,8 +103,8 @@ impl Encoding {
 
 /// Makes whole WebSocket frames (unmasked, FIN) of publications, or whole server-sent events: "frames" here and in rings.
 pub trait Encoder {
-    /// Appends the one frame of the publication in `encoding` to `out`.
-    fn encode(&mut self, encoding: Encoding, topic: &str, epoch: Epoch, publication: &Publication, out: &mut Vec<u8>);
+    /// Appends the one frame of the publication in `encoding` to `out`. What clients are told of its place is `position`.
+    fn encode(&mut self, encoding: Encoding, topic: &str, position: Position, publication: &Publication, out: &mut Vec<u8>);
 }
 
 /// A shard's topics and subscriptions.
@@ -152,9 +154,15 @@ impl Hub {
         self.topics.find(name)
     }
 
-    /// Opens a topic whose newest publication so far is at `position` (offset 0: none yet). The name must not be open.
+    /// Opens a topic in its first epoch, whose newest publication so far is at `position` (offset 0: none yet). The name must not
+    /// be open.
     pub fn open(&mut self, name: TopicName, settings: Arc<TopicSettings>, position: Position) -> TopicId {
-        let id = self.topics.open(name, settings, position);
+        self.open_in(name, settings, Epochs::new(position.epoch), position.offset)
+    }
+
+    /// Opens a topic as another hub has it: with its epochs, and the number of its newest publication.
+    pub fn open_in(&mut self, name: TopicName, settings: Arc<TopicSettings>, epochs: Epochs, newest: u64) -> TopicId {
+        let id = self.topics.open(name, settings, epochs, newest);
         self.topics.get_mut(id).look_up(&self.patterns);
         self.count_topic(id, true);
         id
@@ -183,8 +191,19 @@ impl Hub {
     /// Epoch and newest offset.
     #[must_use]
     pub fn position(&self, topic: TopicId) -> Position {
-        let topic = self.topics.get(topic);
-        Position { epoch: topic.epoch, offset: topic.log().next() - 1 }
+        self.topics.get(topic).epochs.at(self.newest(topic))
+    }
+
+    /// The number of the newest publication, which every [`Publication`] here counts from; 0: none yet.
+    #[must_use]
+    pub fn newest(&self, topic: TopicId) -> u64 {
+        self.topics.get(topic).log().next() - 1
+    }
+
+    /// The topic's epochs, as [`Hub::open_in`] takes them.
+    #[must_use]
+    pub fn epochs(&self, topic: TopicId) -> &Epochs {
+        &self.topics.get(topic).epochs
     }
 
     /// The topic's name.
@@ -259,14 +278,14 @@ impl Hub {
     #[must_use]
     pub fn lacks_after(&self, topic: TopicId, since: Position) -> bool {
         let topic = self.topics.get(topic);
-        since.epoch == topic.epoch && since.offset + 1 < topic.log().head()
+        topic.epochs.number(since).is_some_and(|number| number + 1 < topic.log().head())
     }
 
     /// Whether this position, if it is one of the topic's own, lies ahead of what came here so far.
     #[must_use]
     pub fn is_ahead(&self, topic: TopicId, since: Position) -> bool {
         let topic = self.topics.get(topic);
-        since.epoch == topic.epoch && since.offset >= topic.log().next()
+        topic.epochs.number(since).is_some_and(|number| number >= topic.log().next())
     }
 
     /// All that the log holds, in order.
@@ -321,11 +340,15 @@ impl Hub {
             topic.look_up(&self.patterns);
             topic.expect_readers(&self.patterns);
         }
+        if let Some(epoch) = publication.marks.begins.as_deref().filter(|epoch| **epoch != topic.epochs.present()) {
+            topic.epochs.begin(*epoch, publication.offset - 1);
+        }
+        let position = topic.epochs.at(publication.offset);
         let young = topic.young(publication.unix_us);
         for number in 0..topic.encodings() {
             let encoding = topic.encoding(number);
             self.frame.clear();
-            encoder.encode(encoding, topic.name.as_str(), topic.epoch, publication, &mut self.frame);
+            encoder.encode(encoding, topic.name.as_str(), position, publication, &mut self.frame);
             let encoded = topic.encoded_mut(encoding).expect("it is there");
             self.rests.make_room(&mut self.registry, encoded, self.frame.len(), young);
             topic.append(encoding, publication, young, &self.frame);

@@ -130,7 +130,7 @@ mod tests {
     use crate::hub::{Marks, Payload, PayloadKind};
 
     fn publication(offset: u64, key: Option<&str>, removes: bool) -> Publication {
-        let marks = Marks { key: key.map(|key| Key::parse(key).expect("a key")), removes, gap: None };
+        let marks = Marks { key: key.map(|key| Key::parse(key).expect("a key")), removes, ..Marks::default() };
         Publication { offset, unix_us: 0, payload: Payload { bytes: "x".into(), kind: PayloadKind::Text }, marks }
     }
 

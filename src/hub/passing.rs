@@ -11,6 +11,7 @@
 //! *owner*). A passing row that is not idle is behind, or noted and about to be popped.
 
 use super::patterns::PatternId;
+use super::publication::Position;
 use super::registry::Registry;
 use super::row::{Kind, Mode, Walk};
 use super::store::{Topic, TopicId};
@@ -123,20 +124,21 @@ impl Hub {
 
     /// How far the client is in a topic that it has by its name or by a pattern, as [`Hub::positions`] tells it.
     #[must_use]
-    pub fn position_of(&self, slot: u32, id: TopicId) -> Option<u64> {
+    pub fn position_of(&self, slot: u32, id: TopicId) -> Option<Position> {
         let topic = self.topics.get(id);
         let row = self.row_of(slot, topic);
         match row {
-            Some(row) => Some(self.registry.get(row).cursor - u64::from(!self.is_inside(slot, row))),
+            Some(row) => Some(self.position_in(slot, row)),
             None => self.owner(slot, id).map(|owner| {
                 let newest = topic.log().next() - 1;
-                newest - u64::from(!self.has_newest(owner, id) && self.is_to_come(owner, id) && topic.holds_any())
+                let lacks = !self.has_newest(owner, id) && self.is_to_come(owner, id) && topic.holds_any();
+                topic.epochs.at(newest - u64::from(lacks))
             }),
         }
     }
 
     /// How far the client is in each topic that its patterns bring it; none where those are more than `topics_max`.
-    pub fn pattern_positions(&mut self, slot: u32, topics_max: usize) -> Option<Vec<(TopicId, u64)>> {
+    pub fn pattern_positions(&mut self, slot: u32, topics_max: usize) -> Option<Vec<(TopicId, Position)>> {
         let is_pattern = |row: &u32| self.registry.get(*row).kind.is_pattern();
         let rows: Vec<u32> = self.registry.of_client(slot).filter(is_pattern).collect();
         let patterns: Vec<PatternId> = rows.iter().map(|row| PatternId::of_row(self.registry.get(*row).topic)).collect();
@@ -331,7 +333,7 @@ impl Hub {
                 None => registry.add(Kind::Passing, slot, id, base, terms, cursor),
             };
             if snapshot {
-                registry.set_mode(row, Mode::Snapshot, Walk { end: newest, ..Walk::default() });
+                registry.walk_over(row, Mode::Snapshot, Walk::new(newest, topic.epochs.present()));
             }
             rows.push(row);
             topic.encoded_mut(encoding).expect("the rings that members read were made").subscriptions += 1;
@@ -364,7 +366,8 @@ impl Hub {
             }
         };
         if snapshot {
-            self.registry.set_mode(row, Mode::Snapshot, Walk { end: newest, ..Walk::default() });
+            let epoch = self.topics.get(id).epochs.present();
+            self.registry.walk_over(row, Mode::Snapshot, Walk::new(newest, epoch));
             self.end_walk(row);
         }
         let topic = self.topics.get_mut(id);

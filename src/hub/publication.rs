@@ -77,12 +77,15 @@ pub struct Marks {
     pub removes: bool,
     /// What the feed lost before it.
     pub gap: Option<SourceGap>,
+    /// The epoch that begins with it; the home alone says so.
+    pub begins: Option<Box<Epoch>>,
 }
 
 /// A publication in its topic's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
-    /// From 1 up, without holes, below 2^53.
+    /// From 1 up, without holes, below 2^53: its number within the gateway, through all epochs of its topic
+    /// ([`Epochs`](super::Epochs)); in a journal's record, its offset.
     pub offset: u64,
     /// Ingest time, microseconds since 1970.
     pub unix_us: u64,
@@ -114,8 +117,8 @@ impl NewPublication {
 /// Names a run of offsets: `[0-9a-z]{1,16}`, new whenever a topic's count starts anew.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch {
+    /// Zeros behind the last.
     digits: [u8; 16],
-    len: u8,
 }
 
 impl Epoch {
@@ -137,7 +140,7 @@ impl Epoch {
         for (to, from) in digits.iter_mut().zip(reversed[..len].iter().rev()) {
             *to = *from;
         }
-        Epoch { digits, len: len as u8 }
+        Epoch { digits }
     }
 
     /// Reads an epoch; `None` where it is not `[0-9a-z]{1,16}`.
@@ -150,13 +153,14 @@ impl Epoch {
         }
         let mut digits = [0u8; 16];
         digits[..bytes.len()].copy_from_slice(bytes);
-        Some(Epoch { digits, len: bytes.len() as u8 })
+        Some(Epoch { digits })
     }
 
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.digits[..usize::from(self.len)]).expect("an epoch is made of ASCII digits and letters")
+        let len = self.digits.iter().position(|digit| *digit == 0).unwrap_or(self.digits.len());
+        std::str::from_utf8(&self.digits[..len]).expect("an epoch is made of ASCII digits and letters")
     }
 }
 

@@ -152,7 +152,7 @@ impl Registry {
     /// Makes a passing row idle, which is not noted.
     pub(super) fn make_idle(&mut self, id: u32) {
         self.unlink(id);
-        self.set_mode(id, Mode::Log, Walk::default());
+        self.read_ring(id);
         let subscription = &mut self.subscriptions[id];
         debug_assert!(subscription.kind == Kind::Passing && subscription.next_due == NOT_NOTED, "{subscription:?}");
         subscription.next_due = IDLE;
@@ -207,7 +207,7 @@ impl Registry {
     /// Takes a subscription out of its client's chains and frees it; gives whether it was noted.
     pub(super) fn remove(&mut self, id: u32) -> bool {
         let was_noted = self.unlink_due(id);
-        self.set_mode(id, Mode::Log, Walk::default());
+        self.read_ring(id);
         self.unlink(id);
         self.free(id);
         was_noted
@@ -226,14 +226,17 @@ impl Registry {
         &mut self.subscriptions[id]
     }
 
-    /// From now on the subscription reads this.
-    pub(super) fn set_mode(&mut self, id: u32, mode: Mode, walk: Walk) {
-        if mode != Mode::Log {
-            self.walks.insert(id, walk);
-        } else if self.subscriptions[id].mode != Mode::Log {
+    /// From now on the subscription reads this, which is not its ring.
+    pub(super) fn walk_over(&mut self, id: u32, mode: Mode, walk: Walk) {
+        self.walks.insert(id, walk);
+        self.subscriptions[id].mode = mode;
+    }
+
+    /// From now on the subscription reads its ring.
+    pub(super) fn read_ring(&mut self, id: u32) {
+        if std::mem::replace(&mut self.subscriptions[id].mode, Mode::Log) != Mode::Log {
             self.walks.remove(&id);
         }
-        self.subscriptions[id].mode = mode;
     }
 
     /// The frame of this offset is sent, or will be whatever comes: it is behind the subscription.
@@ -250,13 +253,12 @@ impl Registry {
         self.walks.len()
     }
 
-    /// The last offset of a walk.
-    pub(super) fn walk_end(&self, id: u32) -> u64 {
-        self.walks[&id].end
+    /// Where a subscription is that does not read its ring.
+    pub(super) fn walk(&self, id: u32) -> &Walk {
+        &self.walks[&id]
     }
 
-    /// Where a subscription is that does not read its ring.
-    pub(super) fn walk(&mut self, id: u32) -> &mut Walk {
+    pub(super) fn walk_mut(&mut self, id: u32) -> &mut Walk {
         self.walks.get_mut(&id).expect("a subscription that does not read its ring walks")
     }
 

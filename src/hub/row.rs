@@ -3,6 +3,7 @@
 //! Without: the chains that a row stands in.
 
 use super::Encoding;
+use super::publication::Epoch;
 use super::store::TopicId;
 use crate::config::Slow;
 
@@ -137,12 +138,21 @@ pub(super) enum Mode {
 }
 
 /// Where a subscription is that does not read its ring.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Walk {
-    /// Of a snapshot: its last offset.
+    /// Of a snapshot: its last number.
     pub(super) end: u64,
     /// Of what is below, notices have told all that will not be sent ...
     pub(super) told: u64,
     /// ... but for so many, which are still to be sent.
     pub(super) promised: u64,
+    /// The epoch that its client knows what follows to be of.
+    pub(super) epoch: Epoch,
+}
+
+impl Walk {
+    /// Over a snapshot up to this number, or until nothing is lacking.
+    pub(super) fn new(end: u64, epoch: Epoch) -> Walk {
+        Walk { end, told: 0, promised: 0, epoch }
+    }
 }

@@ -82,7 +82,7 @@ impl Topic {
             return frame.len();
         }
         let mut frame = Vec::new();
-        encoder.encode(encoding, self.name.as_str(), self.epoch, &self.publication(offset), &mut frame);
+        encoder.encode(encoding, self.name.as_str(), self.epochs.at(offset), &self.publication(offset), &mut frame);
         let bytes = frame.len();
         let newest = self.newest.as_mut().expect("it was looked at above");
         newest.keep_frame(encoding, offset, frame.into_boxed_slice());

@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::epochs::Epochs;
 use super::newest::Newest;
 use super::patterns::{PatternId, Patterns};
-use super::publication::{Epoch, Marks, Payload, PayloadKind, Position, Publication};
+use super::publication::{Marks, Payload, PayloadKind, Publication};
 use super::ring::{Ring, RingLimits};
 use super::topic::TopicName;
 use super::{Encoder, Encoding};
@@ -121,7 +122,7 @@ pub struct TopicSettings {
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: TopicName,
-    pub(super) epoch: Epoch,
+    pub(super) epochs: Epochs,
     pub(super) settings: Arc<TopicSettings>,
     /// How many members are noted: where it is all of them, publishing walks nobody.
     pub(super) noted: u32,
@@ -150,17 +151,17 @@ pub(super) struct Topic {
 }
 
 impl Topic {
-    pub(super) fn new(name: TopicName, settings: Arc<TopicSettings>, position: Position) -> Topic {
+    pub(super) fn new(name: TopicName, settings: Arc<TopicSettings>, epochs: Epochs, newest_number: u64) -> Topic {
         let newest = settings.keyed.then(|| Box::new(Newest::new(settings.keys_max)));
         Topic {
             name,
-            epoch: position.epoch,
+            epochs,
             noted: 0,
             members: Vec::new(),
             stamp: 0,
             heard: None,
             heard_at: 0,
-            log: Encoded::new(Encoding::Raw, position.offset + 1, settings.ring),
+            log: Encoded::new(Encoding::Raw, newest_number + 1, settings.ring),
             ingests: VecDeque::new(),
             marks: None,
             derived: Vec::new(),
@@ -319,7 +320,7 @@ impl Topic {
         assert_eq!(last.offset + 1, self.log().next(), "a topic is seeded up to its newest publication");
         self.log = Encoded::new(Encoding::Raw, last.offset, self.settings.ring);
         let mut frame = Vec::new();
-        encoder.encode(Encoding::Raw, self.name.as_str(), self.epoch, last, &mut frame);
+        encoder.encode(Encoding::Raw, self.name.as_str(), self.epochs.at(last.offset), last, &mut frame);
         if state.iter().any(|publication| publication.marks.key.is_some()) {
             self.newest.get_or_insert_with(|| Box::new(Newest::new(self.settings.keys_max)));
         }
@@ -344,7 +345,8 @@ impl Topic {
         let mut frame = Vec::new();
         for publication in publications {
             frame.clear();
-            encoder.encode(Encoding::Raw, self.name.as_str(), self.epoch, publication, &mut frame);
+            let position = self.epochs.at(publication.offset);
+            encoder.encode(Encoding::Raw, self.name.as_str(), position, publication, &mut frame);
             self.log.ring.append(&frame, 0);
             self.index(publication);
         }
@@ -426,7 +428,7 @@ impl Topic {
         let mut frame = Vec::new();
         for offset in self.log().offsets_from(from) {
             frame.clear();
-            encoder.encode(encoding, self.name.as_str(), self.epoch, &self.publication(offset), &mut frame);
+            encoder.encode(encoding, self.name.as_str(), self.epochs.at(offset), &self.publication(offset), &mut frame);
             if self.parent.is_some() { ring.append_at(offset, &frame) } else { ring.append(&frame, 0) }
         }
         if self.parent.is_some() {

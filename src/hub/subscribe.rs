@@ -2,6 +2,7 @@
 //!
 //! Without: requests and replies, rights, limits on how many.
 
+use super::publication::Position;
 use super::registry::Rest;
 use super::row::{Kind, Mode, Terms, Walk};
 use super::store::TopicId;
@@ -105,7 +106,8 @@ impl Hub {
         let subscription = self.registry.add(Kind::Name, slot, id, encoding, terms, if snapshot { 1 } else { cursor });
         topic.members.insert(place, subscription);
         if snapshot {
-            self.registry.set_mode(subscription, Mode::Snapshot, Walk { end: next - 1, ..Walk::default() });
+            let epoch = self.topics.get(parent.unwrap_or(id)).epochs.present();
+            self.registry.walk_over(subscription, Mode::Snapshot, Walk::new(next - 1, epoch));
             self.end_walk(subscription);
         }
         if self.registry.get(subscription).cursor < next {
@@ -183,7 +185,7 @@ impl Hub {
         self.registry.due.unblock(slot);
     }
 
-    /// The topics that the client named, in the order subscribed, each with the offset of the first publication not wholly sent.
+    /// The topics that the client named, in the order subscribed, each with the number of the first publication not wholly sent.
     pub fn subscriptions(&self, slot: u32) -> impl Iterator<Item = (TopicId, u64)> {
         self.by_name(slot).map(|id| {
             let subscription = self.registry.get(id);
@@ -191,13 +193,27 @@ impl Hub {
         })
     }
 
-    /// How far the client is in each topic that it named, in the order subscribed: the offset of the last publication that is
+    /// How far the client is in each topic that it named, in the order subscribed: the position of the last publication that is
     /// sent, or whose rest will be the next that is sent.
-    pub fn positions(&self, slot: u32) -> impl Iterator<Item = (TopicId, u64)> {
-        self.by_name(slot).map(move |id| {
-            let subscription = self.registry.get(id);
-            (subscription.topic, subscription.cursor - u64::from(!self.is_inside(slot, id)))
-        })
+    pub fn positions(&self, slot: u32) -> impl Iterator<Item = (TopicId, Position)> {
+        self.by_name(slot).map(move |id| (self.registry.get(id).topic, self.position_in(slot, id)))
+    }
+
+    /// How far a client is that has the topic and is to be told of its present epoch with what follows.
+    #[must_use]
+    pub fn position_before_present(&self, slot: u32, topic: TopicId) -> Option<Position> {
+        let row = self.row_of(slot, self.topics.get(topic))?;
+        Some(self.position_in(slot, row)).filter(|position| position.epoch != self.epochs_of(row).present())
+    }
+
+    /// How far the client is by this row, in the epoch that it was told last.
+    pub(super) fn position_in(&self, slot: u32, id: u32) -> Position {
+        let subscription = self.registry.get(id);
+        let number = subscription.cursor - u64::from(!self.is_inside(slot, id));
+        match subscription.mode {
+            Mode::Log => self.epochs_of(id).at(number),
+            _ => self.epochs_of(id).told(self.registry.walk(id).epoch, number),
+        }
     }
 
     fn by_name(&self, slot: u32) -> impl Iterator<Item = u32> {

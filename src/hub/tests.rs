@@ -1,5 +1,6 @@
 //! The hub as the shard uses it; random operations against its naive twin are in [`random`].
 
+mod epochs;
 mod patterns;
 mod random;
 mod slow;
@@ -168,7 +169,7 @@ fn what_cannot_be_subscribed_says_why() {
     assert_eq!(subscribe(Start::After(10)), Err(HubError::NotHeld { after: 10, oldest: 12 }));
     assert_eq!(subscribe(Start::After(11)), Ok(()));
     assert_eq!(subscribe(Start::Live), Err(HubError::Subscribed));
-    assert_eq!(visit(&mut hub, 0, ALL, ALL), Ok("#a 12 1012 Text y#a 13 1013 Text z".into()));
+    assert_eq!(visit(&mut hub, 0, ALL, ALL), Ok("#a 7:12 1012 Text y#a 7:13 1013 Text z".into()));
 }
 
 #[test]

@@ -46,7 +46,12 @@ impl Hub {
         let parent = self.topics.get(variant).parent.expect("only a variant is refreshed");
         let (mut at, next) = (self.topics.get(variant).log().next(), self.topics.get(parent).log().next());
         while let Some(offset) = self.topics.get(parent).next_newest(at, true) {
-            let publication = self.topics.get(parent).publication(offset);
+            let mut publication = self.topics.get(parent).publication(offset);
+            // An epoch begins with the first of its publications that is not thinned out.
+            let mut epochs = self.topics.get(variant).epochs.clone();
+            let begun = epochs.follow(&self.topics.get(parent).epochs, offset);
+            publication.marks.begins = begun.map(Box::new);
+            self.topics.get_mut(variant).epochs = epochs;
             self.append(variant, &publication, encoder);
             at = offset + 1;
         }

@@ -393,7 +393,7 @@ impl Hub {
                 // What is told stands between the frame that is under way and what follows.
                 _ if visit.inside => return Ok(false),
                 Pressure::Drop { head } => {
-                    notices.push(self.drop_oldest(id, head));
+                    self.drop_oldest(id, head, notices);
                     return Ok(self.take_ring(visit, id, spans));
                 }
                 Pressure::Conflate => self.conflate(id),
@@ -402,7 +402,12 @@ impl Hub {
         if visit.inside {
             return Ok(false);
         }
-        Ok(self.take_newest(visit, id, encoder, spans, notices))
+        let has_all = self.take_newest(visit, id, encoder, spans, notices);
+        // A walk that ended with a notice alone leaves the rest to the ring.
+        if has_all && self.registry.get(id).mode == Mode::Log {
+            return self.take_subscription(visit, id, encoder, spans, notices);
+        }
+        Ok(has_all)
     }
 
     /// Takes what a subscription lacks of its ring.

@@ -11,6 +11,8 @@
 //! once. A notice is told with a visit whose frames may not all be sent; those are promised, and counted when they are
 //! replaced before they went.
 
+use super::epochs::Epochs;
+use super::publication::Epoch;
 use super::registry::Rest;
 use super::row::{Mode, Walk};
 use super::store::TopicId;
@@ -29,6 +31,13 @@ pub enum Notice {
         from: u64,
         /// The last.
         to: u64,
+    },
+    /// What follows is of this epoch.
+    Epoch {
+        /// Of which topic.
+        topic: TopicId,
+        /// Which.
+        epoch: Epoch,
     },
     /// So many of those up to an offset, beyond what was told before.
     Culled {
@@ -86,18 +95,39 @@ impl Hub {
         }
     }
 
-    /// Leaves out what the ring gave up.
-    pub(super) fn drop_oldest(&mut self, id: u32, head: u64) -> Notice {
+    /// Leaves out what the ring gave up: a notice for each epoch of it, which are told between. The epoch whose first publication
+    /// the ring holds is told with that.
+    pub(super) fn drop_oldest(&mut self, id: u32, head: u64, notices: &mut Vec<Notice>) {
         let subscription = self.registry.get_mut(id);
-        let from = std::mem::replace(&mut subscription.cursor, head);
+        let topic = subscription.topic;
+        let mut from = std::mem::replace(&mut subscription.cursor, head);
         self.left_out.dropped += head - from;
-        Notice::Gap { topic: subscription.topic, from, to: head - 1 }
+        let epochs = self.epochs_of(id);
+        let mut told = epochs.at(from - 1).epoch;
+        if from < epochs.oldest() {
+            // Of epochs that nobody remembers there is nothing to tell but that they are over.
+            from = epochs.oldest().min(head);
+            told = epochs.at(from).epoch;
+            notices.push(Notice::Epoch { topic, epoch: told });
+        }
+        while from < head {
+            let first = epochs.at(from);
+            if first.epoch != told {
+                told = first.epoch;
+                notices.push(Notice::Epoch { topic, epoch: told });
+            }
+            let last = epochs.end(told).map_or(head - 1, |(end, _)| end.min(head - 1));
+            notices.push(Notice::Gap { topic, from: first.offset, to: epochs.at(last).offset });
+            from = last + 1;
+        }
     }
 
     /// From now on the subscription gets the newest only, until it lacks nothing.
     pub(super) fn conflate(&mut self, id: u32) {
-        let told = self.registry.get(id).cursor;
-        self.registry.set_mode(id, Mode::Conflated, Walk { end: u64::MAX, told, promised: 0 });
+        let subscription = self.registry.get(id);
+        let told = subscription.cursor;
+        let epoch = self.epochs_of(id).at(told - 1).epoch;
+        self.registry.walk_over(id, Mode::Conflated, Walk { told, ..Walk::new(u64::MAX, epoch) });
         self.left_out.conflations += 1;
     }
 
@@ -110,25 +140,58 @@ impl Hub {
         spans: &mut Vec<Span>,
         notices: &mut Vec<Notice>,
     ) -> bool {
-        let (subscription, end) = (self.registry.get(id), self.registry.walk_end(id));
+        let subscription = self.registry.get(id);
         let (encoding, mut at) = (subscription.encoding(), subscription.cursor);
         let removals = subscription.mode == Mode::Conflated;
-        let topic = self.topics.get_mut(self.view(id));
+        let mut is_first = true;
         let has_all = loop {
-            let Some(offset) = topic.next_newest(at, removals).filter(|offset| *offset <= end) else { break true };
-            let bytes = topic.make_frame(encoding, offset, encoder);
+            let (view, Walk { end, epoch, .. }) = (self.view(id), *self.registry.walk(id));
+            let topic = self.topics.get(view);
+            let next = topic.next_newest(at, removals).filter(|offset| *offset <= end);
+            let reached = next.unwrap_or(end.min(topic.log().next() - 1));
+            if self.epochs_of(id).at(reached).epoch != epoch {
+                // What is told stands before what the visit sends.
+                if !is_first {
+                    break false;
+                }
+                self.begin_epoch(id, reached, notices);
+                at = self.registry.get(id).cursor;
+                continue;
+            }
+            let Some(offset) = next else { break true };
+            let bytes = self.topics.get_mut(view).make_frame(encoding, offset, encoder);
             if bytes > visit.bytes_left && spans.len() > visit.spans_before {
                 break false;
             }
             visit.bytes_left = visit.bytes_left.saturating_sub(bytes);
             spans.push(Span::newest(visit.slot, id, offset, bytes));
-            at = offset + 1;
+            (at, is_first) = (offset + 1, false);
         };
         if removals {
-            let to = if has_all { topic.log().next() } else { at };
+            let to = if has_all { self.topics.get(self.view(id)).log().next() } else { at };
             notices.extend(self.account(id, to));
         }
+        if has_all && is_first {
+            self.end_walk(id);
+        }
         has_all
+    }
+
+    /// A walk comes to another epoch: that of this number. What is behind it in the one before is accounted for first, and so is
+    /// all of an epoch between.
+    fn begin_epoch(&mut self, id: u32, reached: u64, notices: &mut Vec<Notice>) {
+        let (topic, epoch) = (self.registry.get(id).topic, self.epochs_of(id).at(reached).epoch);
+        while self.registry.get(id).mode == Mode::Conflated && self.registry.walk(id).epoch != epoch {
+            let told = self.registry.walk(id).epoch;
+            let (end, next) = self.epochs_of(id).end(told).expect("a slow subscriber is in an epoch that is past");
+            notices.extend(self.account(id, end + 1));
+            let subscription = self.registry.get_mut(id);
+            subscription.cursor = subscription.cursor.max(end + 1);
+            self.registry.walk_mut(id).epoch = next;
+            notices.extend((next != epoch).then_some(Notice::Epoch { topic, epoch: next }));
+        }
+        self.registry.walk_mut(id).epoch = epoch;
+        notices.push(Notice::Epoch { topic, epoch });
     }
 
     /// The topic whose newest a subscription walks over: a snapshot for a rate variant is its parent's.
@@ -138,17 +201,25 @@ impl Hub {
         parent.unwrap_or(subscription.topic)
     }
 
+    /// The epochs of a row's topic: a rate variant's are its parent's, which may be ahead of what it was given.
+    pub(super) fn epochs_of(&self, id: u32) -> &Epochs {
+        let topic = self.topics.get(self.registry.get(id).topic);
+        &topic.parent.map_or(topic, |parent| self.topics.get(parent)).epochs
+    }
+
     /// The newest below `to` are taken: gives how many more of those below will not be sent.
     fn account(&mut self, id: u32, to: u64) -> Option<Notice> {
         let (cursor, topic) = (self.registry.get(id).cursor, self.registry.get(id).topic);
         let newest = self.topics.get(topic);
-        let walk = self.registry.walk(id);
+        let walk = self.registry.walk_mut(id);
         let to = to.max(walk.told);
         let (still, fresh) = (newest.count_newest(cursor, walk.told), newest.count_newest(walk.told, to));
         let count = (walk.promised - still) + (to - walk.told - fresh);
         *walk = Walk { told: to, promised: still + fresh, ..*walk };
         self.left_out.culled += count;
-        (count > 0).then_some(Notice::Culled { topic, offset: to - 1, count })
+        let epoch = walk.epoch;
+        let offset = self.epochs_of(id).told(epoch, to - 1).offset;
+        (count > 0).then_some(Notice::Culled { topic, offset, count })
     }
 
     /// As [`Hub::advance`], of a subscription that does not read its ring.
@@ -210,7 +281,7 @@ impl Hub {
         let end = match subscription.mode {
             Mode::Log => return,
             Mode::Conflated => topic.log().next() - 1,
-            Mode::Snapshot => self.registry.walk_end(id),
+            Mode::Snapshot => self.registry.walk(id).end,
         };
         let is_over = match subscription.mode {
             Mode::Conflated => cursor > end,
@@ -221,9 +292,10 @@ impl Hub {
             self.registry.client(subscription.slot).map(|client| &client.rest),
             Some(Rest::InRing { subscription, .. }) if *subscription == id
         );
-        if is_over && !inside {
+        // What its ring holds is of the epoch that it was told last.
+        if is_over && !inside && self.registry.walk(id).epoch == self.epochs_of(id).at(end).epoch {
             self.registry.get_mut(id).cursor = end + 1;
-            self.registry.set_mode(id, Mode::Log, Walk::default());
+            self.registry.read_ring(id);
         }
     }
 

@@ -133,7 +133,7 @@ impl Directory {
                 }
                 Err(why) => Some(why),
             },
-            None => self.told(topic).map(|told| format!("its files are gone, and {}:{} was told", told.epoch, told.offset)),
+            None => self.told(topic).map(|told| format!("its files are gone, and {}", described(told))),
         };
         if let Some(why) = lost {
             tracing::warn!(
@@ -162,8 +162,7 @@ impl Directory {
         }
         let newest = segment.newest();
         if let Some(told) = self.told(&header.topic).filter(|told| told.epoch != header.epoch || told.offset > newest) {
-            let (epoch, offset) = (told.epoch, told.offset);
-            return Ok(Err(format!("{} ends at offset {newest}, and {epoch}:{offset} was told", path.display())));
+            return Ok(Err(format!("{} ends at offset {newest}, and {}", path.display(), described(told))));
         }
         match segment.ending() {
             Ending::Closed => Ok(Ok(newest)),
@@ -208,6 +207,14 @@ impl Found {
             }
         }
         Ok(())
+    }
+}
+
+fn described(told: Position) -> String {
+    let Position { epoch, offset } = told;
+    match offset {
+        format::UNWRITTEN => format!("epoch {epoch} was served without it"),
+        offset => format!("{epoch}:{offset} was told"),
     }
 }
 

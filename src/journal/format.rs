@@ -195,6 +195,9 @@ pub fn put_closed(newest: Position, out: &mut Vec<u8>) {
 /// Bytes of a topic's newest position, in a file of its own.
 pub const NEWEST_BYTES: usize = 32;
 
+/// In place of a newest offset: publications of this epoch were delivered that no segment holds.
+pub const UNWRITTEN: u64 = u64::MAX;
+
 /// A topic's newest position: offset, epoch, zeros, CRC-32.
 #[must_use]
 pub fn newest(position: Position) -> [u8; NEWEST_BYTES] {
@@ -335,7 +338,7 @@ fn publication(offset: u64, unix_us: u64, about: &[u8], body: &[u8]) -> Option<P
         return None;
     }
     let payload = Payload { bytes: Bytes::copy_from_slice(payload), kind };
-    Some(Publication { offset, unix_us, payload, marks: Marks { key, removes: flags & REMOVES > 0, gap } })
+    Some(Publication { offset, unix_us, payload, marks: Marks { key, removes: flags & REMOVES > 0, gap, begins: None } })
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -68,7 +68,7 @@ prop_compose! {
         gap in prop::option::of(prop::option::of(any::<u64>())),
     ) -> Marks {
         let key = key.map(|key| Key::parse(&key).expect("it is one"));
-        Marks { key, removes, gap: gap.map(|messages| SourceGap { messages }) }
+        Marks { key, removes, gap: gap.map(|messages| SourceGap { messages }), begins: None }
     }
 }
 
@@ -310,11 +310,15 @@ fn writer(place: &Place, settings: TopicJournal, found: Found) -> Writer {
 
 /// Appends so many publications, some at a time.
 async fn append(writer: &mut Writer, offset: &mut u64, count: u64) {
+    append_in(epoch(), writer, offset, count).await;
+}
+
+async fn append_in(epoch: Epoch, writer: &mut Writer, offset: &mut u64, count: u64) {
     let mut left = count;
     while left > 0 {
         let some = left.min(7);
         let mut records = Vec::new();
-        let before = Position { epoch: epoch(), offset: *offset };
+        let before = Position { epoch, offset: *offset };
         let last = *offset + some;
         for _ in 0..some {
             *offset += 1;
@@ -381,4 +385,38 @@ fn a_segment_that_was_begun_too_long_ago_is_ended() {
         }
     });
     place.check(BOOT, Some(4), &[4]);
+}
+
+/// After each step a start is judged as it would find the files.
+#[test]
+fn what_is_left_is_not_gone_on_with_until_there_is_more_and_nothing_is_recovered_across_it() {
+    let place = Place::new();
+    fs::create_dir_all(place.of_topic()).expect("a directory can be made");
+    let (second, third) = (Epoch::from_number(500), Epoch::from_number(501));
+    let position = || place.find(BOOT, ALL).position;
+    tokio_uring::start(async {
+        let found = place.find(BOOT, ALL);
+        let mut first_run = writer(&place, SETTINGS, found);
+        first_run.leave(second).await.expect("there is nothing that a start could go on with");
+        assert!(!place.of_topic().join("newest").exists());
+        append(&mut first_run, &mut 0, 10).await;
+        first_run.close(Position { epoch: epoch(), offset: 10 }).await.expect("it can be closed");
+        assert_eq!(position(), Some(Position { epoch: epoch(), offset: 10 }));
+
+        let found = place.find(BOOT, ALL);
+        let mut writer = writer(&place, SETTINGS, found);
+        writer.leave(second).await.expect("it is written over what is there");
+        assert_eq!(position(), None, "also though the segment was closed");
+        assert_eq!(place.find(OTHER, ALL).position, None);
+        // A batch that was written in vain, however far.
+        append_in(second, &mut writer, &mut 40, 3).await;
+        writer.leave(second).await.expect("it is written over what is there");
+        assert_eq!(position(), None);
+        append_in(second, &mut writer, &mut 60, 8).await;
+        let found = place.find(BOOT, ALL);
+        assert_eq!(found.position, Some(Position { epoch: second, offset: 68 }));
+        assert_eq!(offsets(&found), (61..=68).collect::<Vec<_>>(), "nothing from before the hole");
+        writer.leave(third).await.expect("it is written over what is there");
+        assert_eq!(position(), None);
+    });
 }

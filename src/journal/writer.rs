@@ -16,7 +16,7 @@ use super::directory::NEWEST;
 use super::format::{self, BootId, Header};
 use super::segment;
 use crate::config::{JournalFlush, JournalFull, TopicJournal};
-use crate::hub::{Position, TopicName};
+use crate::hub::{Epoch, Position, TopicName};
 
 /// A topic's journal, as this run writes it.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Writer {
     /// The file that names the newest position; opened with the first segment.
     newest: Option<File>,
     next_number: u64,
+    /// The epoch that was last delivered without.
+    left: Option<Epoch>,
     /// Oldest first.
     finished: VecDeque<Finished>,
 }
@@ -79,7 +81,17 @@ impl Writer {
             let about = std::fs::metadata(&path).ok()?;
             Some(Finished { path, bytes: about.len(), ended: about.modified().ok()? })
         });
-        Writer { topic, directory, boot, settings, segment: None, newest: None, next_number, finished: finished.collect() }
+        Writer {
+            topic,
+            directory,
+            boot,
+            settings,
+            segment: None,
+            newest: None,
+            next_number,
+            left: None,
+            finished: finished.collect(),
+        }
     }
 
     /// Appends a batch.
@@ -161,8 +173,10 @@ impl Writer {
             Err(error) => Err(error),
         };
         if let Err(error) = result {
-            // What begins with half a header, or holds nothing, is passed over at the next start.
-            std::fs::remove_file(&path).ok();
+            // What begins with half a header is passed over at the next start; one that holds nothing is not.
+            if std::fs::remove_file(&path).is_err() {
+                self.finished.push_back(Finished { path, bytes: 0, ended: SystemTime::now() });
+            }
             return Err(error);
         }
         self.next_number += 1;
@@ -191,6 +205,34 @@ impl Writer {
         let Some(open) = &self.segment else { return Ok(()) };
         open.file.clone().sync_data().await?;
         self.abandon();
+        Ok(())
+    }
+
+    /// What comes from now on is delivered and not appended, until a batch is again: names an epoch of which the files do not hold
+    /// all, in the place of the newest position, so that a start before that goes on with none of the positions that they hold. It
+    /// stands over what is there and takes no room on the disk, and is synced: a segment that an earlier run closed is trusted after
+    /// a power failure too. To be called after each batch that failed.
+    ///
+    /// # Errors
+    /// [`io::Error`]: nothing may be delivered that is not written.
+    pub async fn leave(&mut self, epoch: Epoch) -> io::Result<()> {
+        if let Some(open) = self.segment.take_if(|open| open.bytes == open.header_bytes)
+            && std::fs::remove_file(&open.path).is_err()
+        {
+            self.segment = Some(open);
+        }
+        self.abandon();
+        if self.finished.is_empty() {
+            return Ok(());
+        }
+        if self.newest.is_none() {
+            self.newest = Some(OpenOptions::new().write(true).open(self.directory.join(NEWEST)).await?);
+        }
+        self.note_newest(Position { epoch, offset: format::UNWRITTEN }).await?;
+        if self.left != Some(epoch) {
+            self.newest.as_ref().expect("it was just written to").sync_data().await?;
+            self.left = Some(epoch);
+        }
         Ok(())
     }
 

@@ -26,13 +26,19 @@ pub enum Expiry {
 }
 
 impl Session {
-    /// Sends a close frame after what is owed, and ends. Where the handshake is not done, and over HTTP, just ends.
+    /// Sends a close frame after what is owed, and ends. Where the handshake is not done, and over HTTP, just ends. Where a
+    /// close frame waits already, that one is sent.
     pub fn close(&mut self, code: CloseCode, reason: &str, class: CloseClass, now_us: u64) {
-        // A stream of events just ends.
-        if matches!(self.phase, Phase::Open(_) | Phase::Receiving) && !self.is_sse() {
-            frame::write_close(self.owe(), code, reason, None);
+        match self.phase {
+            Phase::Closing(_) => {}
+            // A stream of events just ends.
+            Phase::Open(_) | Phase::Receiving if !self.is_sse() => {
+                let mut close = Vec::new();
+                frame::write_close(&mut close, code, reason, None);
+                self.end_with(close, class, now_us);
+            }
+            _ => self.end(class, now_us),
         }
-        self.end(class, now_us);
     }
 
     /// Ends without a close frame: nothing more is owed than what stands there.
@@ -42,7 +48,7 @@ impl Session {
         }
         self.phase = Phase::Ending;
         if let Some(owed) = &mut self.owed {
-            owed.pong = None;
+            (owed.pong, owed.acks) = (None, None);
         }
         self.began_us = now_us;
         self.close_class = Some(class);
@@ -50,6 +56,10 @@ impl Session {
 
     /// The peer sends no more. Between two requests that is how a connection ends; elsewhere it broke.
     pub fn ended_by_peer(&mut self, now_us: u64) {
+        // It said so by a close frame; what it is owed is not all known.
+        if self.is_closing() {
+            return;
+        }
         let class = if matches!(self.phase, Phase::Head { served: true, .. }) { CloseClass::Normal } else { CloseClass::Reset };
         self.end(class, now_us);
     }
@@ -75,7 +85,7 @@ impl Session {
             Phase::Receiving => unreachable!("deadlines are looked at between receives"),
             Phase::Head { .. } | Phase::Entering(_) => after(self.began_us, limits.handshake_timeout_ms),
             Phase::Ending if self.close_class == Some(CloseClass::Lag) => after(self.began_us, limits.close_deadline_ms),
-            Phase::Ending => after(self.began_us, limits.close_timeout_ms),
+            Phase::Closing(_) | Phase::Ending => after(self.began_us, limits.close_timeout_ms),
             Phase::Open(_) if self.pinged => after(self.began_us, limits.pong_timeout_ms),
             Phase::Open(Open { role: Role::Sse { .. }, .. }) => after(self.began_us, COMMENT_MS),
             Phase::Open(open) => {
@@ -86,7 +96,7 @@ impl Session {
                 }
             }
         };
-        self.pong_due_us().map_or(due_us, |pong_due_us| due_us.min(pong_due_us))
+        [self.pong_due_us(), self.count_due_us()].into_iter().flatten().fold(due_us, u64::min)
     }
 
     /// A deadline came up; perhaps an old one.
@@ -99,12 +109,18 @@ impl Session {
             self.owe_late_pong(rules, moment.now_us);
             return Expiry::Owes { due_us: self.deadline_us(rules) };
         }
+        if self.count_due_us().is_some_and(|count_due_us| count_due_us <= moment.now_us) {
+            self.acknowledge(moment.now_us);
+            return Expiry::Owes { due_us: self.deadline_us(rules) };
+        }
         match &self.phase {
             Phase::Receiving => unreachable!("deadlines are looked at between receives"),
             Phase::Head { served: true, .. } => self.end(CloseClass::Normal, moment.now_us),
             Phase::Head { .. } | Phase::Entering(_) => {
                 self.refuse(408, RefusalReason::Timeout, "the handshake took longer than handshake_timeout_ms", moment.now_us);
             }
+            // What became of the rest is not known in time.
+            Phase::Closing(_) => self.conclude(moment.now_us),
             Phase::Ending => return Expiry::Reset,
             Phase::Open(_) if self.pinged => {
                 self.close_class = Some(CloseClass::Timeout);

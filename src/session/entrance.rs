@@ -43,6 +43,8 @@ struct Upgraded {
     /// A stream of the URL had an option, so a combined connection begins with the reply.
     reply: bool,
     deflate: Option<Agreement>,
+    /// A publisher that is told how many of its messages were taken.
+    ack: bool,
 }
 
 impl Entering {
@@ -170,6 +172,9 @@ impl Session {
         let (deflate, reply) = match entering.opening.expect("an admission is of a connection that stays") {
             Opening::Upgrade(upgraded) => {
                 upgraded.write_head(self.owe());
+                if upgraded.ack {
+                    self.begin_acks();
+                }
                 (upgraded.deflate, upgraded.reply)
             }
             Opening::Sse(accepted) => {
@@ -295,12 +300,14 @@ impl Door<'_> {
             code: error.error.code,
             ..Refusal::new(error.status, RefusalReason::BadRequest, error.error.message)
         })?;
-        let (role, streams) = match wanted {
+        let (role, streams, ack) = match wanted {
             Target::Sse { streams } => return self.events(streams),
-            Target::Subscriber { combined, streams } => (Role::Subscriber { combined, events: false, heartbeat: false }, streams),
-            Target::PublisherOne(topic) => (Role::PublisherOne(Box::new(topic)), Vec::new()),
-            Target::PublisherMany => (Role::PublisherMany, Vec::new()),
-            Target::Echo if self.rules.echo => (Role::Echo, Vec::new()),
+            Target::Subscriber { combined, streams } => {
+                (Role::Subscriber { combined, events: false, heartbeat: false }, streams, false)
+            }
+            Target::Publisher { topic: Some(topic), ack } => (Role::PublisherOne(Box::new(topic)), Vec::new(), ack),
+            Target::Publisher { topic: None, ack } => (Role::PublisherMany, Vec::new(), ack),
+            Target::Echo if self.rules.echo => (Role::Echo, Vec::new(), false),
             Target::Echo | Target::Other => {
                 let message = format!("there is nothing at {path}; streams are at /stream, /ws and /sse");
                 return Err(Refusal::new(404, RefusalReason::NotFound, message));
@@ -320,6 +327,7 @@ impl Door<'_> {
             accept: upgrade.accept,
             subprotocol: subprotocol(&upgrade)?,
             reply: streams.iter().any(|stream| stream.options.given),
+            ack,
         };
         Ok(Outcome::Open { role, opening: Opening::Upgrade(upgraded), streams })
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Effect, Moment, Open, Phase, Request, Role, Rules, Session, Unfinished};
+use super::{Answer, Effect, Moment, Open, Phase, Request, Role, Rules, Session, Unfinished};
 use crate::config::Limits;
 use crate::dialect::stream::{self, Command, Property, Published, PublisherMessage, payload_kind, reply};
 use crate::dialect::{ClientError, ErrorCode};
@@ -79,11 +79,12 @@ impl Session {
                 // RFC 6455 5.5.1: "If an endpoint receives a Close frame and did not previously send a Close frame, the
                 // endpoint MUST send a Close frame in response. [...] the endpoint typically echos the status code it
                 // received."
+                let mut reply = Vec::new();
                 match body {
-                    Some((code, _)) => frame::write_close(self.owe(), code, "", None),
-                    None => frame::write(self.owe(), frame::Opcode::Close, &[], None),
+                    Some((code, _)) => frame::write_close(&mut reply, code, "", None),
+                    None => frame::write(&mut reply, frame::Opcode::Close, &[], None),
                 }
-                self.end(CloseClass::Normal, moment.now_us);
+                self.end_with(reply, CloseClass::Normal, moment.now_us);
             }
         }
     }
@@ -111,7 +112,7 @@ impl Session {
             }
             Role::PublisherOne(topic) => {
                 let payload = payload_of(message);
-                Some(Effect::Publish { id: None, publication: NewPublication::new((**topic).clone(), payload) })
+                Some(self.publish(NewPublication::new((**topic).clone(), payload)))
             }
             Role::PublisherMany => self.handle_combined(message, rules, now_us),
             Role::Sse { .. } => unreachable!("a client of events sends no frames"),
@@ -166,7 +167,7 @@ impl Session {
                 let payload = Payload { bytes: Bytes::copy_from_slice(data), kind: PayloadKind::Json };
                 let marks = Marks { key, ..Marks::default() };
                 let publication = NewPublication { marks, ..NewPublication::new(topic, payload) };
-                return Some(Effect::Publish { id: Some(id), publication });
+                return Some(Effect::Publish { answer: Answer::Reply(id), publication });
             }
             Command::Publish { topic, .. } => {
                 let message = format!("{}: publishing is not allowed here", topic.as_str());
@@ -213,7 +214,7 @@ impl Session {
             Ok(published) if self.may_publish(&published.topic, rules) => {
                 let Published { topic, kind, payload } = published;
                 let payload = Payload { bytes: Bytes::copy_from_slice(payload), kind };
-                Some(Effect::Publish { id: None, publication: NewPublication::new(topic, payload) })
+                Some(self.publish(NewPublication::new(topic, payload)))
             }
             Ok(published) => {
                 let reason = format!("publishing to {} is not allowed here", published.topic.as_str());
@@ -225,6 +226,12 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// A publisher's message goes on its way.
+    fn publish(&mut self, publication: NewPublication) -> Effect {
+        let answer = self.number_message().map_or(Answer::None, Answer::Count);
+        Effect::Publish { answer, publication }
     }
 
     /// Takes a token for an echoed message; closes with 1008 where there is none.

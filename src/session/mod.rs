@@ -9,8 +9,9 @@
 //!   order they came;
 //! - owed bytes are whole frames (or events), or a whole HTTP answer, but for the front one, which may be partly sent;
 //! - once it is [`Session::is_ending`], input is thrown away and nothing more is owed than what stands there;
-//! - an idle open session holds no heap memory, but a publisher's topic and contexts that are taken over.
+//! - an idle open session holds no heap memory, but a publisher's topic and count, and contexts that are taken over.
 
+mod acks;
 mod ending;
 mod entrance;
 mod messages;
@@ -49,14 +50,25 @@ pub enum Effect {
         /// What is asked.
         request: Request,
     },
-    /// A publication. With an id it came as a request, which is answered with its position ([`Session::published`]); without, it
-    /// came from a publisher's connection, which hears nothing of it.
+    /// A publication.
     Publish {
-        /// The request.
-        id: Option<RequestId>,
+        /// How it is told what became of it.
+        answer: Answer,
         /// What is published.
         publication: NewPublication,
     },
+}
+
+/// How a client hears what became of its publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It came as a request: [`Session::published`] or [`Session::failed`].
+    Reply(RequestId),
+    /// It came from a publisher whose messages are counted, as the message of this number: [`Session::taken`], or
+    /// [`Session::refused`] and [`Session::close`].
+    Count(u64),
+    /// It came from any other publisher: only if it is refused, by [`Session::close`].
+    None,
 }
 
 /// What a subscriber asks of the shard.
@@ -82,7 +94,7 @@ pub enum Request {
 #[derive(Debug)]
 pub struct Session {
     phase: Phase,
-    /// None where nothing is owed.
+    /// None where nothing is owed, nor will be for what came.
     owed: Option<Box<Owed>>,
     listener: u16,
     from_loopback: bool,
@@ -116,6 +128,8 @@ struct Owed {
     sent: u32,
     /// The newest pong that could not be owed at once.
     pong: Option<Box<pongs::LatePong>>,
+    /// Of a publisher that is to be told: what it still has to hear of its messages.
+    acks: Option<Box<acks::Acks>>,
 }
 
 #[derive(Debug)]
@@ -128,6 +142,8 @@ enum Phase {
     Open(Open),
     /// As the phase before, while its parts are lent to who moves it on.
     Receiving,
+    /// A publisher's last messages are on their way, and its close frame comes behind their count. What comes is thrown away.
+    Closing(Box<acks::Closing>),
     /// Ours is said; what comes is thrown away until the peer ends too.
     Ending,
 }
@@ -211,7 +227,7 @@ impl Session {
                 }
                 Phase::Open(_) => self.receive_frames(input, rules, moment),
                 Phase::Entering(_) | Phase::Receiving => unreachable!("the shard holds input back until it has answered"),
-                Phase::Ending => {
+                Phase::Closing(_) | Phase::Ending => {
                     *input = &mut [];
                     None
                 }
@@ -230,7 +246,7 @@ impl Session {
         let (role, deflate) = match &self.phase {
             Phase::Open(open) => (&open.role, open.deflate.is_some()),
             Phase::Entering(entering) => (&entering.role, entering.deflate().is_some()),
-            Phase::Head { .. } | Phase::Receiving | Phase::Ending => return Encoding::Raw,
+            Phase::Head { .. } | Phase::Receiving | Phase::Closing(_) | Phase::Ending => return Encoding::Raw,
         };
         match (role, deflate) {
             (Role::Sse { one: true }, _) => Encoding::Sse,
@@ -364,7 +380,10 @@ impl Session {
         owed.sent += u32::try_from(bytes).expect("owed bytes are bounded by reply_bytes_max");
         if owed.sent as usize == owed.bytes.len() {
             // An idle client holds no buffer.
-            self.owed = owed.pong.take().map(|pong| Box::new(Owed { pong: Some(pong), ..Owed::default() }));
+            (owed.bytes, owed.sent) = (Vec::new(), 0);
+            if owed.pong.is_none() && owed.acks.is_none() {
+                self.owed = None;
+            }
             self.owe_pong_into_room();
         }
     }

@@ -6,7 +6,7 @@ use super::timer::{Filed, Place};
 use crate::dialect::stream::RequestId;
 use crate::hub::NewPublication;
 use crate::reactor::ClientKey;
-use crate::session::{Effect, Rules, Session};
+use crate::session::{Answer, Effect, Rules, Session};
 use crate::slots::Slots;
 use crate::tls::Tls;
 
@@ -133,7 +133,7 @@ pub(super) enum Wait {
     /// the client's earlier ones, which topics that came to nothing may still be told of.
     Replicas { effect: Effect, number: u64, missing: u32 },
     /// A credit or room in a mailbox for a publication; then it is tried again.
-    Credit { id: Option<RequestId>, publication: NewPublication },
+    Credit { answer: Answer, publication: NewPublication },
     /// The position of its publication.
     Position { id: RequestId },
     /// The list of topics.

@@ -358,6 +358,10 @@ impl Core {
     /// After anything that moved a session: marks it due, shuts or closes what is over, files its deadline.
     pub(super) fn settle(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
+        if client.session.is_closing() {
+            self.give_up_waiting(key);
+        }
+        let Some(client) = self.clients.get(key) else { return };
         // What is held back was sent before the end, and is answered before the end counts.
         if client.eof && client.pending.is_none() {
             client.session.ended_by_peer(self.now.monotonic_us);
@@ -368,6 +372,7 @@ impl Core {
         }
         let Some(client) = self.clients.get(key) else { return };
         let session = &mut client.session;
+        session.acknowledge(self.now.monotonic_us);
         if session.is_open() && std::mem::take(&mut client.half_open) {
             self.half_open.leave(key.slot);
         }

@@ -12,7 +12,7 @@ use crate::dialect::{ClientError, ErrorCode};
 use crate::hub::{NewPublication, Position};
 use crate::metrics::CloseClass;
 use crate::reactor::{ClientKey, Op};
-use crate::session::{Effect, Request};
+use crate::session::{Answer, Effect, Request};
 use crate::ws::CloseCode;
 
 impl Core {
@@ -25,7 +25,7 @@ impl Core {
                 let control = self.outbox.post().control();
                 self.outbox.send(control, Mail::TopicsWanted { from: self.exchange.place(), client: key });
             }
-            Effect::Publish { id, publication } => self.publish(key, id, publication),
+            Effect::Publish { answer, publication } => self.publish(key, answer, publication),
             Effect::Request { id, request } => match request {
                 Request::Subscribe(streams) => self.subscribe(key, Some(id), streams, false),
                 Request::Unsubscribe(topics) => self.unsubscribe(key, &id, &topics),
@@ -74,18 +74,18 @@ impl Core {
     }
 
     /// Publishes on the topic's home: here, or by mail for a credit.
-    fn publish(&mut self, key: ClientKey, id: Option<RequestId>, publication: NewPublication) {
+    fn publish(&mut self, key: ClientKey, answer: Answer, publication: NewPublication) {
         if self.stop != Stop::Running {
-            // A publisher's connection has no replies: that it is closed tells it what was not taken.
             let now_us = self.now.monotonic_us;
-            match &id {
-                Some(id) => self.fail(key, Some(id), &ClientError::new(ErrorCode::Internal, "the gateway is stopping")),
-                None => {
-                    let session = self.session_mut(key);
-                    session.close(CloseCode::GOING_AWAY, "the gateway stops", CloseClass::GoingAway, now_us);
-                }
+            if let Answer::Reply(id) = &answer {
+                return self.fail(key, Some(id), &ClientError::new(ErrorCode::Internal, "the gateway is stopping"));
             }
-            return;
+            // A publisher's connection has no replies: that it is closed tells it what was not taken.
+            let session = self.session_mut(key);
+            if let Answer::Count(number) = answer {
+                session.refused(number, now_us);
+            }
+            return session.close(CloseCode::GOING_AWAY, "the gateway stops", CloseClass::GoingAway, now_us);
         }
         let home = self.outbox.post().home(&publication.topic);
         let here = home == self.exchange.place();
@@ -93,26 +93,38 @@ impl Core {
         if !may {
             self.metrics.publisher_pauses.add(1);
             self.exchange.wait_for_credit(key);
-            return self.suspend(key, Wait::Credit { id, publication });
+            return self.suspend(key, Wait::Credit { answer, publication });
         }
         if here {
             let result = self.publish_here(publication);
-            return self.published(key, id, result);
+            return self.published(key, answer, result);
         }
-        let (from, answer) = (self.exchange.place(), id.is_some());
-        self.outbox.send(home, Mail::Publish { from, ticket: Ticket::Client(key), answer, publication });
-        if let Some(id) = id {
+        let (from, is_awaited) = (self.exchange.place(), answer != Answer::None);
+        let ticket = if let Answer::Count(number) = answer { Ticket::Message(key, number) } else { Ticket::Client(key) };
+        self.outbox.send(home, Mail::Publish { from, ticket, answer: is_awaited, publication });
+        if let Answer::Reply(id) = answer {
             self.suspend(key, Wait::Position { id });
         }
     }
 
+    /// A publisher's connection is to be closed: what waits for a credit is not published, and its input is given up.
+    pub(super) fn give_up_waiting(&mut self, key: ClientKey) {
+        let now_us = self.now.monotonic_us;
+        let Some(client) = self.clients.get(key) else { return };
+        let Some(pending) = client.pending.take() else { return };
+        self.held_bytes -= pending.held.len();
+        if let Wait::Credit { answer: Answer::Count(number), .. } = pending.wait {
+            client.session.refused(number, now_us);
+        }
+    }
+
     /// A publication has its position, or cannot have one.
-    pub(super) fn published(&mut self, key: ClientKey, id: Option<RequestId>, result: Result<Position, NotPublished>) {
+    pub(super) fn published(&mut self, key: ClientKey, answer: Answer, result: Result<Position, NotPublished>) {
         let now_us = self.now.monotonic_us;
         let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
-        match (id, result) {
-            (Some(id), Ok(position)) => client.session.published(&id, position),
-            (Some(id), Err(refusal)) => {
+        match (answer, result) {
+            (Answer::Reply(id), Ok(position)) => client.session.published(&id, position),
+            (Answer::Reply(id), Err(refusal)) => {
                 let code = match refusal {
                     NotPublished::TopicsMax => ErrorCode::Limit,
                     NotPublished::Journal => ErrorCode::Internal,
@@ -120,9 +132,13 @@ impl Core {
                 };
                 client.session.failed(&id, &ClientError::new(code, refusal.to_string()), &self.rules, now_us);
             }
-            (None, Ok(_)) => {}
+            (Answer::Count(number), Ok(_)) => client.session.taken(number, now_us),
+            (Answer::None, Ok(_)) => {}
             // A publisher's connection has no replies: what cannot be taken can only end it.
-            (None, Err(refusal)) => {
+            (answer, Err(refusal)) => {
+                if let Answer::Count(number) = answer {
+                    client.session.refused(number, now_us);
+                }
                 let code = match refusal {
                     NotPublished::Key(_) => CloseCode::POLICY,
                     NotPublished::TopicsMax | NotPublished::Journal => CloseCode::TRY_AGAIN_LATER,
@@ -147,7 +163,7 @@ impl Core {
                         self.subscribe(key, Some(id), streams, true);
                     }
                     Wait::Replicas { .. } => unreachable!("only subscriptions wait for replicas"),
-                    Wait::Credit { id, publication } => self.publish(key, id, publication),
+                    Wait::Credit { answer, publication } => self.publish(key, answer, publication),
                     Wait::Owed => {}
                     Wait::Position { .. } | Wait::Topics => unreachable!("these are answered, not tried again"),
                 }

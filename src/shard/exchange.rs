@@ -11,6 +11,7 @@ use super::topics::Waiter;
 use crate::hub::{NewPublication, Position, TopicName};
 use crate::metrics::RefusalReason;
 use crate::reactor::ClientKey;
+use crate::session::Answer;
 
 /// Topics told in one turn of a report.
 const TOPICS_A_TURN: usize = 1024;
@@ -129,8 +130,8 @@ impl Core {
                 self.exchange.moved = true;
             }
             Mail::Attach { from, topic } => self.topics.attach_asked(from, &topic, self.now, &mut self.outbox),
-            Mail::Attached { home, number, topic, position, state, stale_since_ms } => {
-                let waiters = self.topics.attached((home, number), &topic, position, &state, self.now);
+            Mail::Attached { home, number, topic, epochs, newest, state, stale_since_ms } => {
+                let waiters = self.topics.attached((home, number), &topic, (epochs, newest), &state, self.now);
                 self.replica_feed(home, number, stale_since_ms);
                 self.replicas_came(waiters);
             }
@@ -236,18 +237,25 @@ impl Core {
     }
 
     fn position_came(&mut self, ticket: Ticket, result: Result<Position, NotPublished>) {
-        let Ticket::Client(key) = ticket else { unreachable!("the control thread's tickets come back to it") };
+        let key = match ticket {
+            Ticket::Client(key) => key,
+            Ticket::Message(key, number) => {
+                self.published(key, Answer::Count(number), result);
+                return self.settle(key);
+            }
+            Ticket::Control(_) => unreachable!("the control thread's tickets come back to it"),
+        };
         match self.take_pending(key, |wait| matches!(wait, Wait::Position { .. })) {
             Some((_, pending)) => {
                 let Wait::Position { id } = pending.wait else { unreachable!("it was looked at above") };
-                self.published(key, Some(id), result);
+                self.published(key, Answer::Reply(id), result);
                 let mut held = pending.held;
                 self.go_on(key, &mut held);
             }
             None => {
                 // A publisher without replies hears only of a refusal.
                 if result.is_err() {
-                    self.published(key, None, result);
+                    self.published(key, Answer::None, result);
                     self.settle(key);
                 }
             }

@@ -42,8 +42,8 @@ pub(super) struct Heartbeats {
 
 /// A topic in one beat.
 struct Beat {
-    /// Its newest offset.
-    offset: u64,
+    /// The number of its newest publication.
+    newest: u64,
     /// The frame; none: it was not quiet, or nobody knows.
     frame: Option<Box<[u8]>>,
 }
@@ -102,7 +102,7 @@ impl Core {
         let now_us = self.now.monotonic_us;
         let heartbeats = &mut self.topics.heartbeats;
         if heartbeats.walking.is_none() && heartbeats.next_us().is_some_and(|due_us| due_us <= now_us) {
-            heartbeats.before = heartbeats.topics.drain().map(|(topic, beat)| (topic, beat.offset)).collect();
+            heartbeats.before = heartbeats.topics.drain().map(|(topic, beat)| (topic, beat.newest)).collect();
             // A shard that was late does not beat twice at once.
             heartbeats.due_us = (heartbeats.due_us + BEAT_US).max(now_us + BEAT_US / 2);
             heartbeats.walking = Some(0);
@@ -124,9 +124,9 @@ impl Core {
         let (key, hub, beats) = (client.key, &self.topics.hub, &self.topics.heartbeats.topics);
         let mut told = 0;
         for (topic, cursor) in subscriptions {
-            let Beat { offset, frame } = &beats[&topic];
+            let Beat { newest, frame } = &beats[&topic];
             // A beat may take several turns. The cursor is the first that was not wholly sent.
-            let still = hub.position(topic).offset == *offset && cursor > *offset;
+            let still = hub.newest(topic) == *newest && cursor > *newest;
             if let Some(frame) = frame.as_ref().filter(|_| still) {
                 client.session.notify_frame(frame);
                 told += 1;
@@ -144,15 +144,15 @@ impl Core {
         if heartbeats.topics.contains_key(&topic) {
             return;
         }
-        let position = self.topics.hub.position(topic);
-        let quiet = heartbeats.before.get(&topic) == Some(&position.offset);
+        let (position, newest) = (self.topics.hub.position(topic), self.topics.hub.newest(topic));
+        let quiet = heartbeats.before.get(&topic) == Some(&newest);
         let frame = quiet.then(|| {
             let (mut json, mut bytes) = (Vec::new(), Vec::new());
             event::heartbeat(&mut json, self.topics.hub.name(topic), self.now.unix_us / 1000, position);
             frame::write(&mut bytes, frame::Opcode::Text, &json, None);
             bytes.into()
         });
-        heartbeats.topics.insert(topic, Beat { offset: position.offset, frame });
+        heartbeats.topics.insert(topic, Beat { newest, frame });
     }
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::mailbox::Mailbox;
 use crate::config;
-use crate::hub::{KeyError, NewPublication, Pattern, Position, Publication, TopicName};
+use crate::hub::{Epochs, KeyError, NewPublication, Pattern, Position, Publication, TopicName};
 use crate::reactor::ClientKey;
 use crate::tls::Acceptors;
 
@@ -65,8 +65,10 @@ pub enum Mail {
         number: u32,
         /// Which topic.
         topic: TopicName,
-        /// The newest position.
-        position: Position,
+        /// Its epochs.
+        epochs: Epochs,
+        /// The number of the newest publication.
+        newest: u64,
         /// The newest publication of each key, in offset order, for `last`; of a topic without keys its newest, if any.
         state: Vec<Publication>,
         /// Since when its feed is gone, if it is: milliseconds since 1970.
@@ -233,6 +235,8 @@ pub enum Mail {
 pub enum Ticket {
     /// A client of the asking shard.
     Client(ClientKey),
+    /// The same, for its message of this number; its publication waits where it cannot be taken at once.
+    Message(ClientKey, u64),
     /// The control thread, by its own count.
     Control(u64),
 }

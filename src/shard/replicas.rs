@@ -7,7 +7,7 @@
 
 use super::mail::{Mail, Outbox, Place};
 use super::topics::{Topics, Waiter};
-use crate::hub::{Position, Publication, TopicId, TopicName};
+use crate::hub::{Epochs, Publication, TopicId, TopicName};
 use crate::reactor::Now;
 
 /// Replicas given up in one tick.
@@ -61,18 +61,18 @@ impl Topics {
         &mut self,
         (home, number): (Place, u32),
         name: &TopicName,
-        position: Position,
+        (epochs, newest): (Epochs, u64),
         state: &[Publication],
         now: Now,
     ) -> Vec<Waiter> {
         let own = self.replica_of.get(name).copied().unwrap_or_else(|| self.add_replica(name));
-        let topic = self.open(name.clone(), position);
+        let topic = self.open(name.clone(), epochs, newest);
         self.hub.seed(topic, state, &mut self.encoder);
         let replica = replica_mut(&mut self.replicas, own);
         assert!(replica.state == ReplicaState::Attaching, "a topic is attached once");
         (replica.state, replica.number) = (ReplicaState::Attached(topic), number);
-        // Of a topic without publications, or with one, there is no more.
-        if position.offset <= 1 {
+        // Of an epoch without publications, or with one, there is no more.
+        if self.hub.position(topic).offset <= 1 {
             replica.past = Past::Whole;
         }
         let waiters = std::mem::take(&mut replica.waiters);

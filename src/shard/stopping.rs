@@ -53,6 +53,7 @@ impl Core {
                     if let Some(client) = self.clients.at(slot).filter(|client| !client.closing) {
                         let key = client.key;
                         let now_us = self.now.monotonic_us;
+                        client.session.conclude(now_us);
                         client.session.close(CloseCode::GOING_AWAY, "the gateway stops", CloseClass::GoingAway, now_us);
                         self.settle(key);
                     }

@@ -75,12 +75,14 @@ impl Core {
         let slow = options.slow.unwrap_or_else(|| self.topics.setting(name).topic.slow_default);
         let terms = Terms { timed: options.timed, slow, slow_asked: options.slow.is_some() };
         let hub = &mut self.topics.hub;
-        let position = hub.position(topic);
+        // Who has it already hears of the epoch before what is of it.
+        let position = hub.position_before_present(key.slot, topic).unwrap_or_else(|| hub.position(topic));
         let mut recovered = false;
         if hub.held(key.slot, topic).is_none() {
+            let since = options.since.and_then(|since| hub.epochs(topic).number(since));
             let topic = options.rate_ms.map_or(topic, |rate_ms| hub.variant(topic, rate_ms));
-            if let Some(since) = options.since.filter(|since| since.epoch == position.epoch) {
-                let start = Start::After(since.offset);
+            if let Some(number) = since {
+                let start = Start::After(number);
                 recovered = hub.subscribe(key.slot, topic, encoding, terms, start, &mut self.topics.encoder).is_ok();
             }
             if !recovered {
@@ -259,7 +261,7 @@ impl Core {
     /// patterns bring.
     pub(super) fn positions(&mut self, key: ClientKey, id: &RequestId, names: Option<&[TopicName]>) {
         let hub = &mut self.topics.hub;
-        let found: Result<Vec<(TopicId, u64)>, ClientError> = match names {
+        let found: Result<Vec<(TopicId, Position)>, ClientError> = match names {
             Some(names) if names.len() > POSITIONS_MAX => Err(too_many_positions()),
             None => {
                 let mut all: Vec<_> = hub.positions(key.slot).collect();
@@ -283,7 +285,7 @@ impl Core {
         };
         match found {
             Ok(found) => {
-                let told = |(topic, offset)| (hub.name(topic).clone(), Position { epoch: hub.position(topic).epoch, offset });
+                let told = |(topic, position)| (hub.name(topic).clone(), position);
                 let positions: Vec<_> = found.into_iter().map(told).collect();
                 self.session_mut(key).positions(id, &positions);
             }

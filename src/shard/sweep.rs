@@ -257,6 +257,7 @@ impl Sweep {
         for notice in self.notices.drain(..).filter(|_| visiting.tells) {
             client.session.notify(|out| match notice {
                 Notice::Gap { topic, from, to } => event::gap(out, hub.name(topic), from, to),
+                Notice::Epoch { topic, epoch } => event::epoch(out, hub.name(topic).as_str(), epoch),
                 Notice::Culled { topic, offset, count } => event::culled(out, hub.name(topic), offset, count),
             });
         }

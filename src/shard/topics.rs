@@ -15,7 +15,7 @@ use super::sweep::Told;
 use super::watches::{Watchers, Watching};
 use crate::config;
 use crate::dialect::stream::StreamEncoder;
-use crate::hub::{Epoch, Hub, Key, Marks, NewPublication, Pattern, Position, Publication, TopicId, TopicName};
+use crate::hub::{Epoch, Epochs, Hub, Key, Marks, NewPublication, Pattern, Position, Publication, TopicId, TopicName};
 use crate::reactor::{ClientKey, Now};
 
 /// Topics, homes and replicas. The control thread has one too, as the home of journaled topics.
@@ -119,9 +119,9 @@ impl Topics {
         }
     }
 
-    pub(super) fn open(&mut self, name: TopicName, position: Position) -> TopicId {
+    pub(super) fn open(&mut self, name: TopicName, epochs: Epochs, newest: u64) -> TopicId {
         let class = self.class(&name);
-        let topic = self.hub.open(name, self.settings[class].hub(), position);
+        let topic = self.hub.open_in(name, self.settings[class].hub(), epochs, newest);
         if self.classes.len() <= topic.index() {
             self.classes.resize(topic.index() + 1, 0);
         }
@@ -209,11 +209,10 @@ impl Topics {
     pub(super) fn publish(&mut self, new: NewPublication, now: Now, outbox: &mut Outbox) -> Result<Position, NotPublished> {
         let key = self.key(&new)?;
         let topic = self.home_topic(&new.topic, now)?;
-        let Position { epoch, offset } = self.hub.position(topic);
-        let publication =
-            Publication { offset: offset + 1, unix_us: now.unix_us, payload: new.payload, marks: Marks { key, ..new.marks } };
+        let offset = self.hub.newest(topic) + 1;
+        let publication = Publication { offset, unix_us: now.unix_us, payload: new.payload, marks: Marks { key, ..new.marks } };
         self.deliver(topic, &publication, now, outbox);
-        Ok(Position { epoch, offset: publication.offset })
+        Ok(self.hub.position(topic))
     }
 
     /// The key of a publication on a topic whose home this is.
@@ -223,7 +222,7 @@ impl Topics {
 
     /// Appends the next publication of a topic whose home this is, and tells the replicas.
     fn deliver(&mut self, topic: TopicId, publication: &Publication, now: Now, outbox: &mut Outbox) {
-        if self.hub.position(topic).offset == 0 {
+        if self.hub.newest(topic) == 0 {
             self.attach_watchers(topic, outbox);
         }
         self.append_to(topic, publication, now);
@@ -243,19 +242,24 @@ impl Topics {
         if self.homes.len() >= self.topics_max {
             return Err(TopicsMax);
         }
-        self.epoch_last = now.unix_us.max(self.epoch_last + 1);
-        let position = Position { epoch: Epoch::from_number(self.epoch_last), offset: 0 };
-        let topic = self.open(name.clone(), position);
+        let epochs = Epochs::new(self.new_epoch(now));
+        let topic = self.open(name.clone(), epochs, 0);
         let rate = Rate { window_us: now.monotonic_us, ..Rate::default() };
         self.homes.insert(topic, Home { rate, ..Home::default() });
         Ok(topic)
+    }
+
+    /// One that no topic had.
+    pub(crate) fn new_epoch(&mut self, now: Now) -> Epoch {
+        self.epoch_last = now.unix_us.max(self.epoch_last + 1);
+        Epoch::from_number(self.epoch_last)
     }
 
     // --- a home that keeps journals ---
 
     /// Opens a topic as a journal holds it: empty behind `before`, to be filled by [`Topics::restore`].
     pub(crate) fn reopen(&mut self, name: TopicName, before: Position, now: Now) {
-        let topic = self.open(name, before);
+        let topic = self.open(name, Epochs::new(before.epoch), before.offset);
         let rate = Rate { window_us: now.monotonic_us, window_offset: before.offset, ..Rate::default() };
         self.homes.insert(topic, Home { rate, kept: true, ..Home::default() });
     }
@@ -273,10 +277,12 @@ impl Topics {
         Ok(self.hub.position(topic))
     }
 
-    /// Publishes what is written: it has the offset after the newest.
-    pub(crate) fn publish_kept(&mut self, name: &TopicName, publication: &Publication, now: Now, outbox: &mut Outbox) {
+    /// Publishes what is written, or what is served without: it is the one after the newest. Gives its position.
+    pub(crate) fn publish_kept(&mut self, name: &TopicName, new: Publication, now: Now, outbox: &mut Outbox) -> Position {
         let topic = self.hub.find(name.as_str()).expect("a kept topic stays");
-        self.deliver(topic, publication, now, outbox);
+        let publication = Publication { offset: self.hub.newest(topic) + 1, ..new };
+        self.deliver(topic, &publication, now, outbox);
+        self.hub.position(topic)
     }
 
     /// The newest position of a topic that is open here.
@@ -350,10 +356,10 @@ impl Topics {
             return;
         }
         home.replicas.push(place);
-        let (position, state) = (self.hub.position(topic), self.hub.state(topic));
+        let (epochs, newest, state) = (self.hub.epochs(topic).clone(), self.hub.newest(topic), self.hub.state(topic));
         let (home, number, name) = (self.place, topic.index() as u32, self.hub.name(topic).clone());
         let stale_since_ms = self.staleness.since_ms(topic);
-        outbox.send(place, Mail::Attached { home, number, topic: name, position, state, stale_since_ms });
+        outbox.send(place, Mail::Attached { home, number, topic: name, epochs, newest, state, stale_since_ms });
     }
 
     /// At the home: who is told of each of its publications.
@@ -420,9 +426,9 @@ impl Topics {
         let mut seen = 0;
         for topic in self.hub.topics().skip(next).take(count_max) {
             seen += 1;
-            let position = self.hub.position(topic);
+            let (position, newest) = (self.hub.position(topic), self.hub.newest(topic));
             let rate = self.homes.get_mut(&topic).map(|home| {
-                home.rate.tick(now.monotonic_us, position.offset);
+                home.rate.tick(now.monotonic_us, newest);
                 home.rate.per_second
             });
             let subscribers = self.hub.members(topic) as u32;

@@ -1,5 +1,7 @@
-//! What was acknowledged or delivered is there under its position, whenever the gateway is killed.
+//! What was acknowledged or delivered is there under its position, whenever the gateway is killed; with `always` also where the
+//! machine loses its power.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
@@ -9,11 +11,15 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 
-use crate::common::Client;
-use crate::{ALWAYS, Journal, kill, publication_in};
+use crate::common::{Client, Gateway};
+use crate::disk::Disk;
+use crate::{ALWAYS, Journal, configuration, dump, kill, publication_in};
 
 /// An offset and what was published there.
 type Acknowledged = (u64, String);
+
+/// A topic and what was published on it.
+type Counted = (&'static str, String);
 
 /// Publishes one by one over one connection until that ends; notes what is acknowledged.
 fn publish_over_http(admin: SocketAddr, name: usize, acknowledged: &Mutex<Vec<Acknowledged>>) -> std::io::Result<()> {
@@ -49,6 +55,27 @@ fn publish_over_websocket(mut client: Client, name: usize, acknowledged: &Mutex<
     }
 }
 
+/// The same by a publisher's connection, on several topics and up to fifty messages ahead of what is acknowledged; which those
+/// are is known, and not where they stand.
+fn publish_counted(mut client: Client, name: usize, acknowledged: &Mutex<Vec<Counted>>) {
+    let (mut sent, mut taken) = (Vec::new(), 0);
+    loop {
+        while sent.len() < taken + 50 {
+            let (topic, data) = (["j.a", "j.b", "other"][sent.len() % 3], format!("{{\"by\":{name},\"n\":{}}}", sent.len()));
+            let message = format!("{{\"stream\":\"{topic}\",\"data\":{data}}}");
+            if client.socket.send(tungstenite::Message::text(message)).is_err() {
+                break;
+            }
+            sent.push((topic, data));
+        }
+        let Ok(tungstenite::Message::Text(text)) = client.socket.read() else { break };
+        let count: Value = serde_json::from_str(text.as_str()).expect("a count is JSON");
+        let before = std::mem::replace(&mut taken, count["ack"].as_u64().expect("a count is a number") as usize);
+        let new = sent[before..taken].iter().filter(|(topic, _)| *topic != "other").cloned();
+        acknowledged.lock().expect("no publisher panics with it").extend(new);
+    }
+}
+
 /// Notes what a subscriber hears until the connection ends.
 fn subscribe(mut client: Client, heard: &Mutex<Vec<Acknowledged>>) {
     while let Ok(message) = client.socket.read() {
@@ -60,7 +87,7 @@ fn subscribe(mut client: Client, heard: &Mutex<Vec<Acknowledged>>) {
 #[track_caller]
 fn check(flush: &str, seed: u64) {
     let journal = Journal::new();
-    let told = Mutex::new(Vec::new());
+    let (told, counted) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let mut dice = StdRng::seed_from_u64(seed);
     // As many requests as a test has, in place of a client's.
     let keys =
@@ -79,6 +106,8 @@ fn check(flush: &str, seed: u64) {
                 scope.spawn(move || publish_over_websocket(client, round * 10 + 5 + name, told));
                 let client = Client::connect(&gateway, "/stream?streams=j.a");
                 scope.spawn(move || subscribe(client, told));
+                let (client, counted) = (Client::connect(&gateway, "/publish?ack=1"), &counted);
+                scope.spawn(move || publish_counted(client, 100 + round * 10 + name, counted));
             }
             std::thread::sleep(Duration::from_millis(dice.random_range(30..200)));
             killed.store(true, Relaxed);
@@ -95,10 +124,59 @@ fn check(flush: &str, seed: u64) {
     for (offset, data) in told {
         assert_eq!(held[offset as usize - 1].1, data, "offset {offset}");
     }
+    let of_topic = |topic: &'static str| move |(_, data): (u64, String)| (topic, data);
+    let held: HashSet<Counted> =
+        held.into_iter().map(of_topic("j.a")).chain(journal.dump("j.b").into_iter().map(of_topic("j.b"))).collect();
+    let counted = counted.into_inner().expect("no publisher panicked with it");
+    assert!(counted.len() > 50, "only {} were counted", counted.len());
+    for publication in counted {
+        assert!(held.contains(&publication), "{publication:?} was acknowledged");
+    }
 }
 
 #[test]
 fn nothing_acknowledged_or_delivered_is_lost_to_a_kill() {
     check(ALWAYS, 5);
     check("", 6);
+}
+
+/// Publishes in each of the three ways and waits for the acknowledgement, one behind the other.
+fn publish_in_all_ways(gateway: &Gateway, topic: &str, round: u64) -> Vec<(u64, String)> {
+    let mut expected = Vec::new();
+    let mut next = |way: &str, padding: usize| {
+        let data = format!("\"{way} {round} {} {}\"", expected.len(), "x".repeat(padding));
+        expected.push((round * 60 + expected.len() as u64 + 1, data.clone()));
+        data
+    };
+    for _ in 0..10 {
+        gateway.publish(topic, &next("HTTP", 1000));
+    }
+    let mut client = Client::connect(gateway, "/stream");
+    for _ in 0..10 {
+        client.publish(topic, &next("PUBLISH", 10));
+    }
+    let mut publisher = Client::connect(gateway, &format!("/publish/{topic}?ack=1"));
+    for _ in 0..40 {
+        publisher.send(&next("counted", 100));
+    }
+    while publisher.text() != "{\"ack\":40}" {}
+    expected
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_with_the_power_of_the_machine() {
+    let Some(disk) = Disk::mount() else { return };
+    // Old segments end, and new ones begin, in between.
+    let keys = format!("{ALWAYS}\njournal_segment_bytes = 8192");
+    let gateway = Gateway::configured(&configuration(&disk.path().join("journal"), &keys));
+    let mut expected = Vec::new();
+    for round in 0..4 {
+        expected.extend(publish_in_all_ways(&gateway, "j.a", round));
+        // A topic's first publications: its directory and its file are new.
+        let of_new = publish_in_all_ways(&gateway, &format!("j.new{round}"), 0);
+        let after = disk.without_power(&format!("after {round}"));
+        assert_eq!(dump(&after.path().join("journal"), "j.a"), expected, "round {round}");
+        assert_eq!(dump(&after.path().join("journal"), &format!("j.new{round}")), of_new, "round {round}");
+    }
+    gateway.stop();
 }

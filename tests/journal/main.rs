@@ -5,6 +5,8 @@
 mod common;
 
 mod acknowledged;
+mod continuing;
+mod disk;
 mod files;
 mod full;
 mod restarts;
@@ -61,17 +63,22 @@ impl Journal {
 
     /// Offset and payload of all that is in a topic's files.
     pub(crate) fn dump(&self, topic: &str) -> Vec<(u64, String)> {
-        let output = tidegate(&["journal", "dump", &self.path().join("topics").join(topic).to_string_lossy()]);
-        assert!(output.status.success(), "{output:?}");
-        let text = String::from_utf8(output.stdout).expect("it is text");
-        let entry = |line: &str| {
-            let (_, message) = line.split_once(' ').expect("the time stands in front");
-            let message: Value = serde_json::from_str(message).expect("the rest is JSON");
-            assert_eq!(message["stream"], topic);
-            (message["o"].as_u64().expect("an offset"), message["data"].to_string())
-        };
-        text.lines().map(entry).collect()
+        dump(self.path(), topic)
     }
+}
+
+/// The same of the journal in this directory.
+pub(crate) fn dump(journal: &Path, topic: &str) -> Vec<(u64, String)> {
+    let output = tidegate(&["journal", "dump", &journal.join("topics").join(topic).to_string_lossy()]);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("it is text");
+    let entry = |line: &str| {
+        let (_, message) = line.split_once(' ').expect("the time stands in front");
+        let message: Value = serde_json::from_str(message).expect("the rest is JSON");
+        assert_eq!(message["stream"], topic);
+        (message["o"].as_u64().expect("an offset"), message["data"].to_string())
+    };
+    text.lines().map(entry).collect()
 }
 
 pub(crate) fn configuration(directory: &Path, keys: &str) -> String {

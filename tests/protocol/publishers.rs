@@ -1,4 +1,6 @@
-//! "Publishers": connections on which every message is a publication.
+//! "Publishers": connections on which every message is a publication, and what they are told of it.
+
+use tungstenite::Message;
 
 use crate::common::{Client, Gateway, PUBLISHING, Raw, frame};
 
@@ -165,4 +167,129 @@ fn a_publishers_messages_are_not_counted_against_the_request_rate() {
     for number in 0..1000 {
         assert_eq!(subscriber.text(), number.to_string());
     }
+}
+
+/// The counts that a publisher is told, up to its close frame; none after that.
+fn counts(publisher: &mut Client) -> (Vec<u64>, Option<u16>) {
+    let mut counts = Vec::new();
+    loop {
+        match publisher.socket.read().expect("a message comes in time") {
+            Message::Text(text) => counts.push(count_in(text.as_str())),
+            Message::Close(frame) => return (counts, frame.map(|frame| frame.code.into())),
+            Message::Ping(_) | Message::Pong(_) => {}
+            other => panic!("not a count: {other:?}"),
+        }
+    }
+}
+
+fn count_in(text: &str) -> u64 {
+    let count = text.strip_prefix("{\"ack\":").and_then(|rest| rest.strip_suffix('}'));
+    count.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("not a count: {text}"))
+}
+
+#[test]
+fn a_publisher_that_asks_is_told_how_many_of_its_messages_were_taken() {
+    let gateway = Gateway::publishing();
+    const MESSAGES: u64 = 3000;
+    for round in 1..=4 {
+        let mut publisher = Client::connect(&gateway, "/publish?ack=1");
+        for number in 0..MESSAGES {
+            let topic = format!("md.{}", number % 30);
+            if number % 3 == 0 {
+                publisher.send_binary(&[&[1, 0, 0, topic.len() as u8][..], topic.as_bytes(), &[0; 8], b"\xff"].concat());
+            } else {
+                publisher.send(&format!("{{\"stream\":\"{topic}\",\"data\":{number}}}"));
+            }
+        }
+        let (mut told, mut before) = (0, 0);
+        while told < MESSAGES {
+            told = count_in(&publisher.text());
+            assert!(before < told && told <= MESSAGES, "{told} behind {before}");
+            before = told;
+        }
+        // What was acknowledged has its position, whatever the shard that is asked.
+        for topic in 0..30 {
+            let (_, offset) = gateway.publish(&format!("md.{topic}"), "0");
+            assert_eq!(offset, round * (MESSAGES / 30 + 1), "md.{topic}");
+        }
+        // One by one: nobody waits for the second to be over.
+        for number in 1..100 {
+            assert_eq!(publisher.say("{\"stream\":\"one\",\"data\":1}"), format!("{{\"ack\":{}}}", MESSAGES + number));
+        }
+    }
+}
+
+#[test]
+fn the_last_count_comes_before_the_reply_to_a_close_frame() {
+    let gateway = Gateway::publishing();
+    // Of eight connections some are not on the topic's home.
+    for _ in 0..8 {
+        let mut publisher = Client::connect(&gateway, "/publish/md.a?ack=1");
+        (0..500).for_each(|number| publisher.send(&number.to_string()));
+        publisher.socket.close(None).expect("the connection is open");
+        let (counts, _) = counts(&mut publisher);
+        assert!(counts.is_sorted() && counts.last() == Some(&500), "{counts:?}");
+    }
+    assert_eq!(gateway.publish("md.a", "1").1, 4001);
+}
+
+#[test]
+fn what_is_refused_closes_behind_the_count_of_what_was_taken_before() {
+    let publishing = "[publish]\nallow = \"loopback\"\ntopics = [\"own.*\", \"keyed.*\"]\n";
+    let gateway = Gateway::configured(&format!("{publishing}[[topic]]\npattern = \"keyed.*\"\nkey = \"/s\"\n"));
+    for refused in [
+        "{\"stream\":\"md.a\",\"data\":1}".to_owned(),
+        "nonsense".to_owned(),
+        format!("{{\"stream\":\"keyed.a\",\"data\":{{\"s\":\"{}\"}}}}", "k".repeat(300)),
+    ] {
+        // Of eight connections some are not on the topic's home.
+        for _ in 0..8 {
+            let mut publisher = Client::connect(&gateway, "/publish?ack=1");
+            (0..20).for_each(|number| publisher.send(&format!("{{\"stream\":\"own.{number}\",\"data\":1}}")));
+            publisher.send(&refused);
+            // Whatever comes behind it is not counted; the connection may be gone by then.
+            publisher.socket.send(Message::text("{\"stream\":\"own.a\",\"data\":1}")).ok();
+            let (counts, code) = counts(&mut publisher);
+            assert_eq!((counts.last(), code), (Some(&20), Some(1008)), "{refused}");
+        }
+    }
+}
+
+/// Publishes until the gateway stops, at most fifty messages ahead of what is acknowledged; how many of them were taken.
+fn publish_until_stopped(mut publisher: Client) -> u64 {
+    let (mut sent, mut taken) = (0, 0);
+    loop {
+        while sent < taken + 50 && publisher.socket.send(Message::text("1")).is_ok() {
+            sent += 1;
+        }
+        match publisher.socket.read().expect("a message comes in time") {
+            Message::Text(text) => taken = count_in(text.as_str()),
+            Message::Close(frame) => {
+                assert_eq!(frame.map(|frame| u16::from(frame.code)), Some(1001));
+                drop(publisher.socket.flush());
+                return taken;
+            }
+            other => panic!("not a count: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_gateway_that_stops_tells_what_it_took_and_delivers_that() {
+    let mut gateway = Gateway::publishing();
+    let mut subscriber = Client::connect(&gateway, "/ws/md.a");
+    let publishers: Vec<_> = (0..6).map(|_| Client::connect(&gateway, "/publish/md.a?ack=1")).collect();
+    let (taken, heard) = std::thread::scope(|scope| {
+        let threads: Vec<_> = publishers.into_iter().map(|client| scope.spawn(|| publish_until_stopped(client))).collect();
+        (0..1000).for_each(|_| assert_eq!(subscriber.text(), "1"));
+        gateway.terminate();
+        let mut heard = 1000;
+        while let Message::Text(_) = subscriber.socket.read().expect("a message comes in time") {
+            heard += 1;
+        }
+        drop(subscriber.socket.flush());
+        (threads.into_iter().map(|thread| thread.join().expect("a publisher ends in order")).sum::<u64>(), heard)
+    });
+    assert_eq!(taken, heard);
+    gateway.stop();
 }

@@ -20,7 +20,7 @@ pub(super) struct Log {
     /// The batch under way.
     pub(super) under_way: Vec<(Unwritten, Publication)>,
     /// Away while a write is under way.
-    pub(super) writer: Option<Writer>,
+    pub(super) writer: Option<Box<Writer>>,
     /// Something was published in this run.
     pub(super) is_open: bool,
     pub(super) is_ready: bool,
@@ -30,6 +30,8 @@ pub(super) struct Log {
     pub(super) abandon: bool,
     /// The newest write failed, and when the next may be tried.
     pub(super) retry_at: Option<Instant>,
+    /// What is published is delivered all the same.
+    pub(super) is_left: bool,
 }
 
 /// A publication that is not written yet.
@@ -42,19 +44,32 @@ pub(super) struct Unwritten {
     pub(super) publication: NewPublication,
 }
 
+impl Unwritten {
+    /// Whether it is refused rather than waits for its journal: its position is awaited, and not by a publisher's connection.
+    pub(super) fn is_impatient(&self) -> bool {
+        self.answer && !matches!(self.ticket, Ticket::Message(..))
+    }
+}
+
 impl Log {
     pub(super) fn new(journal: TopicJournal, writer: Writer) -> Log {
         Log {
             journal,
             waiting: VecDeque::new(),
             under_way: Vec::new(),
-            writer: Some(writer),
+            writer: Some(Box::new(writer)),
             is_open: false,
             is_ready: false,
             dirty: None,
             abandon: false,
             retry_at: None,
+            is_left: false,
         }
+    }
+
+    /// What awaits its position waits in vain.
+    pub(super) fn refuses(&self, now: Instant) -> bool {
+        !self.is_left && self.retry_at.is_some_and(|at| at > now)
     }
 
     /// The oldest publication that is not passed on.

@@ -4,7 +4,7 @@
 
 use super::{event, sse};
 use crate::dialect::json::{self, Decimal};
-use crate::hub::{Encoder, Encoding, Epoch, Payload, PayloadKind, Publication, SourceGap};
+use crate::hub::{Encoder, Encoding, Payload, PayloadKind, Position, Publication};
 use crate::ws::deflate::Compressor;
 use crate::ws::frame::{self, Opcode};
 
@@ -76,12 +76,17 @@ impl StreamEncoder {
 const WINDOW_BITS: u8 = 15;
 
 impl Encoder for StreamEncoder {
-    fn encode(&mut self, encoding: Encoding, topic: &str, epoch: Epoch, publication: &Publication, out: &mut Vec<u8>) {
-        let head = Head { topic, offset: publication.offset, unix_us: None };
+    fn encode(&mut self, encoding: Encoding, topic: &str, position: Position, publication: &Publication, out: &mut Vec<u8>) {
+        let Position { epoch, offset } = position;
+        let head = Head { topic, offset, unix_us: None };
         let timed = Head { unix_us: Some(publication.unix_us), ..head };
         let payload = &publication.payload;
-        if let Some(gap) = publication.marks.gap.filter(|_| bears_events(encoding)) {
-            push_gap(out, encoding, topic, gap);
+        let marks = &publication.marks;
+        if let Some(begun) = marks.begins.as_deref().filter(|_| bears_events(encoding)) {
+            push_event(out, encoding, |json| event::epoch(json, topic, *begun));
+        }
+        if let Some(gap) = marks.gap.filter(|_| bears_events(encoding)) {
+            push_event(out, encoding, |json| event::source_gap(json, topic, gap));
         }
         let start = out.len();
         let plain = match encoding {
@@ -112,9 +117,9 @@ fn bears_events(encoding: Encoding) -> bool {
 }
 
 /// In front of the publication and one with it, so that it stands at its place for everybody, however far behind.
-fn push_gap(out: &mut Vec<u8>, encoding: Encoding, topic: &str, gap: SourceGap) {
+fn push_event(out: &mut Vec<u8>, encoding: Encoding, event: impl FnOnce(&mut Vec<u8>)) {
     let mut json = Vec::with_capacity(64);
-    event::source_gap(&mut json, topic, gap);
+    event(&mut json);
     match encoding {
         Encoding::Sse | Encoding::SseTimed | Encoding::SseMany | Encoding::SseManyTimed => sse::message(out, &json),
         _ => frame::write(out, Opcode::Text, &json, None),
@@ -218,7 +223,11 @@ fn push_header(out: &mut Vec<u8>, opcode: Opcode, payload_bytes: usize) -> Plain
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Marks;
+    use crate::hub::{Epoch, Marks, SourceGap};
+
+    fn at(offset: u64) -> Position {
+        Position { epoch: Epoch::from_number(36), offset }
+    }
 
     fn publication(offset: u64, kind: PayloadKind, payload: &[u8]) -> Publication {
         let payload = Payload { bytes: payload.to_vec().into(), kind };
@@ -228,13 +237,7 @@ mod tests {
     /// The one frame of a publication, as its first byte and its payload; its length is judged by a naive reader.
     fn frame(encoding: Encoding, offset: u64, kind: PayloadKind, payload: &[u8]) -> (u8, Vec<u8>) {
         let mut out = b"before".to_vec();
-        StreamEncoder::new(0).encode(
-            encoding,
-            "md.BTC-USD",
-            Epoch::from_number(36),
-            &publication(offset, kind, payload),
-            &mut out,
-        );
+        StreamEncoder::new(0).encode(encoding, "md.BTC-USD", at(offset), &publication(offset, kind, payload), &mut out);
         let frame = out.strip_prefix(b"before").expect("a frame is appended");
         let (len, start) = match frame[1] {
             126 => (u64::from(u16::from_be_bytes([frame[2], frame[3]])), 4),
@@ -284,7 +287,7 @@ mod tests {
         let mut encoder = StreamEncoder::new(150);
         let mut encode = |encoding, payload: &[u8]| {
             let mut out = b"before".to_vec();
-            encoder.encode(encoding, "md.a", Epoch::from_number(36), &publication(7, PayloadKind::Json, payload), &mut out);
+            encoder.encode(encoding, "md.a", at(7), &publication(7, PayloadKind::Json, payload), &mut out);
             (out.split_off(6), encoder.take_compressions())
         };
         let long = format!("[{}]", vec!["\"61234.10\""; 20].join(","));
@@ -321,7 +324,7 @@ mod tests {
         let told_frame = [&[0x81, told.len() as u8], &told[..]].concat();
         let encode = |encoding, publication: &Publication| {
             let mut out = Vec::new();
-            StreamEncoder::new(0).encode(encoding, "a", Epoch::from_number(36), publication, &mut out);
+            StreamEncoder::new(0).encode(encoding, "a", at(publication.offset), publication, &mut out);
             out
         };
         use Encoding::{Combined, CombinedDeflate, Raw, RawDeflate, RawEvents, RawEventsDeflate, Sse, SseMany, Timed};
@@ -336,6 +339,22 @@ mod tests {
             let expected = [b"data: ", &told[..], b"\n\n", &encode(encoding, &publication(7, PayloadKind::Json, b"1"))].concat();
             assert_eq!(encode(encoding, &lossy), expected, "{encoding:?}");
         }
+    }
+
+    #[test]
+    fn an_epoch_is_told_before_its_first_publication_and_counts_from_one() {
+        let begins = Some(Box::new(Epoch::from_number(36)));
+        let first = Publication { marks: Marks { begins, ..Marks::default() }, ..publication(1000, PayloadKind::Json, b"5") };
+        let encode = |encoding| {
+            let mut out = Vec::new();
+            StreamEncoder::new(0).encode(encoding, "a", at(1), &first, &mut out);
+            String::from_utf8_lossy(&out).into_owned()
+        };
+        let (told, combined) = (r#"{"e":"epoch","s":"a","epoch":"10"}"#, r#"{"stream":"a","o":1,"data":5}"#);
+        assert_eq!(encode(Encoding::Combined), format!("\u{fffd}{}{told}\u{fffd}{}{combined}", '\u{22}', '\u{1d}'));
+        assert_eq!(encode(Encoding::RawEvents), format!("\u{fffd}{}{told}\u{fffd}\u{1}5", '\u{22}'));
+        assert_eq!(encode(Encoding::Raw), "\u{fffd}\u{1}5");
+        assert_eq!(encode(Encoding::Sse), format!("data: {told}\n\nid: 10:1\ndata: {combined}\n\n"));
     }
 
     #[test]

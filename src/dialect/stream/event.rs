@@ -3,7 +3,7 @@
 //! Without: who hears them.
 
 use crate::dialect::json;
-use crate::hub::{Position, SourceGap, TopicName};
+use crate::hub::{Epoch, Position, SourceGap, TopicName};
 
 /// This connection will be closed within `in_ms`.
 pub fn server_shutdown(out: &mut Vec<u8>, unix_ms: u64, in_ms: u64) {
@@ -23,6 +23,14 @@ pub fn source_gap(out: &mut Vec<u8>, topic: &str, gap: SourceGap) {
         None => out.extend_from_slice(b"null"),
     }
     out.push(b'}');
+}
+
+/// The count starts anew: what follows is of this epoch.
+pub fn epoch(out: &mut Vec<u8>, topic: &str, epoch: Epoch) {
+    begin(out, "epoch", topic);
+    for piece in [",\"epoch\":\"", epoch.as_str(), "\"}"] {
+        out.extend_from_slice(piece.as_bytes());
+    }
 }
 
 /// The publications of these offsets are not sent.
@@ -84,7 +92,6 @@ fn push_key(out: &mut Vec<u8>, name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Epoch;
 
     #[test]
     fn an_event_names_itself_first() {
@@ -97,6 +104,7 @@ mod tests {
         check(&|out| server_shutdown(out, 5, 6), r#"{"e":"serverShutdown","E":5,"in":6}"#);
         check(&|out| source_gap(out, "md.a@b", SourceGap { messages: Some(3) }), r#"{"e":"sourceGap","s":"md.a@b","n":3}"#);
         check(&|out| source_gap(out, "md.a@b", SourceGap { messages: None }), r#"{"e":"sourceGap","s":"md.a@b","n":null}"#);
+        check(&|out| epoch(out, "md.a@b", Epoch::from_number(37)), r#"{"e":"epoch","s":"md.a@b","epoch":"11"}"#);
         check(&|out| gap(out, &topic, 7, 8), r#"{"e":"gap","s":"md.a@b","from":7,"to":8}"#);
         check(&|out| stale(out, &topic, 11), r#"{"e":"stale","s":"md.a@b","since":11}"#);
         check(&|out| fresh(out, &topic, 12), r#"{"e":"fresh","s":"md.a@b","E":12}"#);

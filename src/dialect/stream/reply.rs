@@ -1,4 +1,4 @@
-//! Replies to requests: JSON text without a frame, `{"result":R,"id":I}` or `{"error":{...},"id":I}`.
+//! Replies to requests: JSON text without a frame, `{"result":R,"id":I}` or `{"error":{...},"id":I}`; and `{"ack":N}`.
 //!
 //! Without: which reply a request gets.
 
@@ -106,6 +106,13 @@ pub fn time(out: &mut Vec<u8>, id: &RequestId, unix_ms: u64) {
         json::push_number(out, unix_ms);
         out.push(b'}');
     });
+}
+
+/// To a publisher that asked for it: so many of its messages were taken.
+pub fn taken(out: &mut Vec<u8>, count: u64) {
+    out.extend_from_slice(b"{\"ack\":");
+    json::push_number(out, count);
+    out.push(b'}');
 }
 
 /// The request failed.

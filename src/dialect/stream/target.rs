@@ -3,7 +3,7 @@
 //! Without: the rest of the HTTP request, rights, and limits.
 
 use super::options::{Stream, publishable};
-use super::request::{bad_request, not_yet};
+use super::request::bad_request;
 use crate::dialect::{ClientError, percent, quoted};
 use crate::hub::TopicName;
 
@@ -22,10 +22,13 @@ pub enum Target {
         /// Subscribed from the start.
         streams: Vec<Stream>,
     },
-    /// Each message is a publication on this topic.
-    PublisherOne(TopicName),
-    /// Each message names its topic.
-    PublisherMany,
+    /// Each message is a publication.
+    Publisher {
+        /// On this topic; none: each message names its topic.
+        topic: Option<TopicName>,
+        /// It is told how many were taken.
+        ack: bool,
+    },
     /// Each message comes back.
     Echo,
     /// Not a path of this dialect.
@@ -69,17 +72,11 @@ pub fn target(target_path: &str, query: Option<&str>) -> Result<Target, TargetEr
         "/ws" => Ok(Target::Subscriber { combined: false, streams: Vec::new() }),
         "/stream" => Ok(Target::Subscriber { combined: true, streams: streams(query)? }),
         "/sse" => Ok(Target::Sse { streams: streams(query)? }),
-        "/publish" => {
-            refuse_ack(query)?;
-            Ok(Target::PublisherMany)
-        }
+        "/publish" => Ok(Target::Publisher { topic: None, ack: ack(query)? }),
         "/echo" => Ok(Target::Echo),
         _ => match (target_path.strip_prefix("/ws/"), target_path.strip_prefix("/publish/")) {
             (Some(stream), _) => Ok(Target::Subscriber { combined: false, streams: vec![one_stream(stream)?] }),
-            (None, Some(topic)) => {
-                refuse_ack(query)?;
-                Ok(Target::PublisherOne(publishable(&decoded(topic)?)?))
-            }
+            (None, Some(topic)) => Ok(Target::Publisher { topic: Some(publishable(&decoded(topic)?)?), ack: ack(query)? }),
             (None, None) => Ok(Target::Other),
         },
     }
@@ -105,10 +102,10 @@ fn one_stream(part: &str) -> Result<Stream, ClientError> {
     Ok(stream)
 }
 
-fn refuse_ack(query: &str) -> Result<(), ClientError> {
+fn ack(query: &str) -> Result<bool, ClientError> {
     match member(query, "ack")? {
-        None => Ok(()),
-        Some("1") => Err(not_yet("`?ack=1` does not exist yet; publish without it")),
+        None => Ok(false),
+        Some("1") => Ok(true),
         Some(value) => Err(bad_request(format!("`ack` takes 1, not {}", quoted(value)))),
     }
 }
@@ -135,7 +132,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dialect::ErrorCode::{self, BadRequest, BadTopic, NotAllowed};
+    use crate::dialect::ErrorCode::{self, BadRequest, BadTopic};
     use crate::dialect::stream::StreamOptions;
     use crate::hub::Subject;
 
@@ -153,6 +150,10 @@ mod tests {
             options: StreamOptions { last, given: last, ..StreamOptions::default() },
         };
         Target::Subscriber { combined, streams: streams.iter().map(stream).collect() }
+    }
+
+    fn publisher(topic: Option<&str>, ack: bool) -> Target {
+        Target::Publisher { topic: topic.map(|topic| TopicName::parse(topic).expect("the test's topic is one")), ack }
     }
 
     #[track_caller]
@@ -272,26 +273,28 @@ mod tests {
         check("/stream?", subscriber(true, &[]));
         check("/stream?token=%zz&&x&streams=a&y==", subscriber(true, &[("a", false)]));
         check("/stream?Streams=b&xstreams=c", subscriber(true, &[]));
-        check("/publish?token=x", Target::PublisherMany);
-        check("/publish/a?streams=b", Target::PublisherOne(TopicName::parse("a").expect("a topic")));
+        check("/publish?token=x", publisher(None, false));
+        check("/publish/a?streams=b", publisher(Some("a"), false));
         check_refused("/stream?streams=a&streams=b", BadRequest, "`streams` stands in the query twice");
     }
 
     #[test]
     fn publish_takes_one_topic_or_none() {
-        check("/publish", Target::PublisherMany);
-        check("/publish/a.b", Target::PublisherOne(TopicName::parse("a.b").expect("a topic")));
-        check("/publish/%61%40b+", Target::PublisherOne(TopicName::parse("a@b+").expect("a topic")));
+        check("/publish", publisher(None, false));
+        check("/publish/a.b", publisher(Some("a.b"), false));
+        check("/publish/%61%40b+", publisher(Some("a@b+"), false));
         for (url, topic) in [("/publish/a/b", "a/b"), ("/publish/a%2Fb", "a/b"), ("/publish/a;last", "a;last")] {
             check_refused(url, BadTopic, &format!("topic `{topic}`: "));
         }
     }
 
     #[test]
-    fn ack_does_not_exist_yet() {
+    fn publishers_may_ask_to_be_told_what_was_taken() {
+        check("/publish/a?token=x&ack=1", publisher(Some("a"), true));
+        check("/publish?ack=1", publisher(None, true));
         for path in ["/publish", "/publish/a"] {
-            check_refused(&format!("{path}?ack=1"), NotAllowed, "`?ack=1` does not exist yet");
             check_refused(&format!("{path}?ack=yes"), BadRequest, "`ack` takes 1, not `yes`");
+            check_refused(&format!("{path}?ack"), BadRequest, "`ack` takes 1, not ``");
             check_refused(&format!("{path}?ack=1&ack=1"), BadRequest, "twice");
         }
         check("/ws?ack=1", subscriber(false, &[]));

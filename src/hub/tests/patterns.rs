@@ -81,13 +81,14 @@ fn a_name_goes_on_where_the_pattern_is_and_the_pattern_where_the_name_is() {
 fn last_of_a_pattern_is_the_newest_of_each_topic_a_few_at_a_time() {
     let mut hub = Hub::new(0);
     let topics: Vec<_> = ["a", "b", "c", "d", "e"].into_iter().map(|name| open(&mut hub, name, ROOMY, 0)).collect();
+    let at = |topic: usize, offset| (topics[topic], Position { epoch: Epoch::from_number(7), offset });
     for topic in &topics[..4] {
         let payload = format!("{}1", hub.name(*topic));
         publish(&mut hub, *topic, &payload);
     }
     hub.subscribe(0, topics[1], Encoding::Raw, Terms::default(), Start::Live, &mut TestEncoder).expect("a first subscription");
     hub.subscribe_pattern(0, &pattern("*"), Encoding::Raw, Terms::default(), true);
-    assert_eq!(hub.pattern_positions(0, 9), Some(vec![(topics[0], 0), (topics[2], 0), (topics[3], 0), (topics[4], 0)]));
+    assert_eq!(hub.pattern_positions(0, 9), Some(vec![at(0, 0), at(2, 0), at(3, 0), at(4, 0)]));
     publish(&mut hub, topics[2], "c2");
     assert!(!hub.is_touring(), "its client lacks something");
     assert_eq!(visit(&mut hub, 0, ALL, ALL), Ok("#c2".into()));
@@ -97,5 +98,5 @@ fn last_of_a_pattern_is_the_newest_of_each_topic_a_few_at_a_time() {
         came.push(visit(&mut hub, 0, ALL, ALL).expect("nothing fell"));
     }
     assert_eq!(came, ["#a1", "#d1", ""], "without what it named, and what it was given since");
-    assert_eq!(hub.pattern_positions(0, 9), Some(vec![(topics[0], 1), (topics[2], 2), (topics[3], 1), (topics[4], 0)]));
+    assert_eq!(hub.pattern_positions(0, 9), Some(vec![at(0, 1), at(2, 2), at(3, 1), at(4, 0)]));
 }

@@ -20,7 +20,8 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         sent_permille,
     });
     let operation = prop_oneof![
-        12 => (topic.clone(), kind, size).prop_map(|(topic, kind, size)| Operation::Publish { topic, kind, size }),
+        12 => (topic.clone(), kind, size, prop::bool::weighted(0.15))
+            .prop_map(|(topic, kind, size, begins)| Operation::Publish { topic, kind, size, begins }),
         6 => (client.clone(), topic.clone(), 0..8u64)
             .prop_map(|(client, topic, start)| Operation::Subscribe { client, topic, start }),
         2 => (client.clone(), topic.clone()).prop_map(|(client, topic)| Operation::Unsubscribe { client, topic }),

@@ -19,6 +19,7 @@ enum Step {
         key: usize,
         size: usize,
         removes: bool,
+        begins: bool,
     },
     Visit {
         client: usize,
@@ -38,7 +39,8 @@ fn step() -> impl Strategy<Value = Step> {
     let bytes = prop_oneof![Just(usize::MAX), 0..200_usize];
     let permille = prop_oneof![Just(1000_usize), 0..1000_usize, Just(0)];
     prop_oneof![
-        8 => (0..5_usize, 0..40_usize, 0..8_u8).prop_map(|(key, size, dice)| Step::Publish { key, size, removes: dice == 0 && key > 0 }),
+        8 => (0..5_usize, 0..40_usize, 0..8_u8, prop::bool::weighted(0.2))
+            .prop_map(|(key, size, dice, begins)| Step::Publish { key, size, removes: dice == 0 && key > 0, begins }),
         4 => (0..SLOWS.len(), bytes, permille).prop_map(|(client, bytes_max, sent_permille)| Step::Visit { client, bytes_max, sent_permille }),
         1 => (0..SLOWS.len()).prop_map(|client| Step::Switch { client }),
         1 => (0..SLOWS.len(), any::<bool>()).prop_map(|(client, last)| Step::Come { client, last }),
@@ -60,6 +62,8 @@ struct Seen {
     told: u64,
     /// Bytes of the frame that is under way.
     begun: Vec<u8>,
+    /// The epoch that it was told last.
+    epoch: Option<Epoch>,
 }
 
 struct Judge {
@@ -93,6 +97,23 @@ impl Judge {
         self.published.len() as u64
     }
 
+    /// The number before an epoch, and its last: those that its publications begin.
+    fn numbers(&self, epoch: Epoch) -> (u64, u64) {
+        let begins = |new: &&Publication| new.marks.begins.is_some();
+        let first = self.published.iter().filter(begins).find(|new| new.marks.begins.as_deref() == Some(&epoch));
+        let first = first.map_or(1, |first| first.offset);
+        let next = self.published[first as usize..].iter().find(begins);
+        (first - 1, next.map_or(self.newest(), |next| next.offset - 1))
+    }
+
+    /// The number that an offset stands for in the epoch that the client was told last.
+    fn number(&self, client: usize, offset: u64) -> u64 {
+        let (before, last) = self.numbers(self.clients[client].epoch.expect("it is subscribed"));
+        let number = before + offset;
+        assert!(number > before && number <= last, "client {client}: {offset} is none of the epoch's");
+        number
+    }
+
     fn is_newest_of_its_key(&self, offset: u64) -> bool {
         let key = &self.published[offset as usize - 1].marks.key;
         self.published[offset as usize..].iter().all(|later| later.marks.key != *key)
@@ -100,10 +121,12 @@ impl Judge {
 
     fn apply(&mut self, step: &Step) {
         match *step {
-            Step::Publish { key: number, size, removes } => {
+            Step::Publish { key: number, size, removes, begins } => {
                 let offset = self.newest() + 1;
                 let mut new = publication(offset, PayloadKind::Text, format!("{offset}:{}", "x".repeat(size)).as_bytes());
-                new.marks = Marks { key: key(number), removes, gap: None };
+                new.marks = Marks { key: key(number), removes, ..Marks::default() };
+                let count = self.published.iter().filter(|new| new.marks.begins.is_some()).count();
+                new.marks.begins = begins.then(|| Box::new(Epoch::from_number(1000 + count as u64)));
                 self.hub.publish(self.topic, &new, &mut TestEncoder);
                 self.published.push(new);
             }
@@ -128,13 +151,22 @@ impl Judge {
         let subscribed = self.hub.subscribe(client as u32, self.topic, Encoding::Raw, terms, start, &mut TestEncoder);
         subscribed.expect("a first subscription");
         self.clients[client] = Seen { subscribed: true, encoding: Some(Encoding::Raw), begin, told: begin, ..Seen::default() };
+        self.clients[client].epoch = Some(self.hub.position(self.topic).epoch);
     }
 
     fn visit(&mut self, client: usize, bytes_max: usize, sent_permille: usize) {
         let (mut spans, mut notices) = (Vec::new(), Vec::new());
         let visiting = Visiting { bytes_max, unix_us: 0, tells: true };
         self.hub.take_due(client as u32, visiting, &mut TestEncoder, &mut spans, &mut notices).expect("nobody is closed");
+        assert!(notices.is_empty() || self.clients[client].begun.is_empty(), "no notice stands inside a frame");
         for notice in notices {
+            let notice = match notice {
+                Notice::Gap { topic, from, to } => {
+                    Notice::Gap { topic, from: self.number(client, from), to: self.number(client, to) }
+                }
+                Notice::Culled { topic, offset, count } => Notice::Culled { topic, offset: self.number(client, offset), count },
+                Notice::Epoch { .. } => notice,
+            };
             let seen = &mut self.clients[client];
             match notice {
                 Notice::Gap { from, to, .. } => {
@@ -146,6 +178,10 @@ impl Judge {
                     assert_eq!(SLOWS[client], Slow::Conflate);
                     assert!(offset >= seen.told && count > 0);
                     (seen.told, seen.culled) = (offset, seen.culled + count);
+                }
+                Notice::Epoch { epoch, .. } => {
+                    assert_ne!(seen.epoch, Some(epoch), "an epoch is told once");
+                    seen.epoch = Some(epoch);
                 }
             }
         }
@@ -171,15 +207,31 @@ impl Judge {
             self.hub.advance(client as u32, span, part);
         }
         let whole = self.frames(client, &bytes[..sent]);
-        let seen = &mut self.clients[client];
-        seen.begun.extend_from_slice(&bytes[..sent]);
+        self.clients[client].begun.extend_from_slice(&bytes[..sent]);
         // Whole frames are taken off the front.
         for offset in whole {
-            let frame = frame_bytes(&seen.begun);
-            seen.begun.drain(..frame.expect("a whole frame is there"));
+            let begun = &mut self.clients[client].begun;
+            let frame = frame_bytes(begun).expect("a whole frame is there");
+            let frame: Vec<u8> = begun.drain(..frame).collect();
+            self.judge_epoch(client, offset, &frame[2..]);
+            let seen = &mut self.clients[client];
             assert!(seen.offsets.last().is_none_or(|last| *last < offset), "offsets rise");
             seen.offsets.push(offset);
         }
+    }
+
+    /// A publication is of the epoch that its client was told last; a raw one says so to nobody.
+    fn judge_epoch(&mut self, client: usize, number: u64, body: &[u8]) {
+        let begins = self.published[number as usize - 1].marks.begins.as_deref().copied();
+        if begins.is_some() {
+            self.clients[client].epoch = begins;
+        }
+        let text = String::from_utf8_lossy(body);
+        let Some(place) = text.rsplit(' ').nth(3) else { return };
+        let (epoch, offset) = place.split_once(':').expect("a position");
+        assert_eq!(self.clients[client].epoch.map(|told| told.as_str().to_owned()).as_deref(), Some(epoch), "client {client}");
+        assert_eq!(self.number(client, offset.parse().expect("an offset")), number);
+        assert_eq!(text.starts_with("begins "), begins.is_some());
     }
 
     /// The offsets of the whole frames in what is under way and what comes behind it.
@@ -200,7 +252,9 @@ impl Judge {
 
     /// Everybody takes all; then what came and what was told is all that was published.
     fn finish(&mut self) {
-        for _ in 0..3 {
+        // A visit ends where an epoch does.
+        let visits = 3 + self.published.iter().filter(|new| new.marks.begins.is_some()).count();
+        for _ in 0..visits {
             (0..SLOWS.len()).for_each(|client| self.visit(client, usize::MAX, 1000));
         }
         let mut state: BTreeMap<Option<Key>, u64> = BTreeMap::new();
@@ -256,12 +310,12 @@ proptest! {
 fn a_snapshot_is_each_keys_newest_in_order_also_of_what_the_ring_gave_up_and_without_what_was_removed() {
     let mut judge = Judge::new(RingLimits { publications: 2, bytes: 1000, age_ms: 0 });
     for (number, removes) in [(1, false), (2, false), (3, false), (1, false), (2, true), (4, false), (4, false)] {
-        judge.apply(&Step::Publish { key: number, size: 1, removes });
+        judge.apply(&Step::Publish { key: number, size: 1, removes, begins: false });
     }
     judge.come(0, true);
     judge.visit(0, 10, 1000);
     judge.visit(0, usize::MAX, 500);
-    judge.apply(&Step::Publish { key: 3, size: 1, removes: false });
+    judge.apply(&Step::Publish { key: 3, size: 1, removes: false, begins: false });
     judge.visit(0, usize::MAX, 1000);
     judge.visit(0, usize::MAX, 1000);
     assert_eq!(judge.clients[0].offsets, [3, 4, 7, 8]);

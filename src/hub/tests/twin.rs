@@ -6,7 +6,7 @@
 #[path = "twin/comparing.rs"]
 mod comparing;
 #[path = "twin/given.rs"]
-mod given;
+pub(super) mod given;
 #[path = "twin/patterns.rs"]
 mod patterns;
 #[path = "twin/topic.rs"]
@@ -30,7 +30,7 @@ pub(super) const CLIENTS: usize = 4;
 
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
-    Publish { topic: usize, kind: PayloadKind, size: usize },
+    Publish { topic: usize, kind: PayloadKind, size: usize, begins: bool },
     Subscribe { client: usize, topic: usize, start: u64 },
     Unsubscribe { client: usize, topic: usize },
     SubscribePattern { client: usize, pattern: usize, last: bool },
@@ -142,7 +142,7 @@ impl Pair {
 
     pub(super) fn apply(&mut self, operation: Operation) {
         match operation {
-            Operation::Publish { topic, kind, size } => self.publish(topic, kind, size),
+            Operation::Publish { topic, kind, size, begins } => self.publish(topic, kind, size, begins),
             Operation::Subscribe { client, topic, start } => self.subscribe(client, topic, start),
             Operation::Unsubscribe { client, topic } => {
                 let was = self.clients[client].named.contains(&topic);
@@ -190,12 +190,14 @@ impl Pair {
         assert_eq!(self.hub.torn_bytes(), 0);
     }
 
-    fn publish(&mut self, number: usize, kind: PayloadKind, size: usize) {
+    fn publish(&mut self, number: usize, kind: PayloadKind, size: usize, begins: bool) {
         let topic = &mut self.topics[number];
         let offset = topic.newest() + 1;
         let mut payload = format!("{number}:{offset}:").into_bytes();
         payload.extend((0..size).map(|at| b'a' + (at % 26) as u8));
-        topic.published.push(publication(offset, kind, &payload));
+        let mut new = publication(offset, kind, &payload);
+        new.marks.begins = if begins { topic.next_epoch() } else { None };
+        topic.published.push(new);
         topic.hold_newest();
         self.clock += 1;
         topic.published_at = self.clock;
@@ -295,9 +297,11 @@ impl Pair {
         if self.hub.members(self.ids[number]) > 0 {
             return;
         }
+        let epochs = self.hub.epochs(self.ids[number]).clone();
         self.hub.close(self.ids[number]);
         assert_eq!(self.hub.find(&topic.name), None);
-        self.ids[number] = open(&mut self.hub, &topic.name, topic.limits, topic.newest());
+        let name = self::given::name(&topic.name);
+        self.ids[number] = self.hub.open_in(name, self::given::settings(topic.limits), epochs, topic.newest());
         topic.held = Default::default();
         if let Some(newest) = topic.published.last() {
             self.hub.seed(self.ids[number], std::slice::from_ref(newest), &mut TestEncoder);

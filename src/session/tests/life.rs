@@ -3,16 +3,16 @@
 use super::{Client, UNIX_MS, client_frame, rules};
 use crate::hub::{Epoch, Position};
 use crate::metrics::CloseClass;
-use crate::session::{Effect, Expiry};
+use crate::session::{Answer, Effect, Expiry};
 use crate::ws::CloseCode;
 use crate::ws::frame::Opcode;
 
-const SECOND_US: u64 = 1_000_000;
+pub(super) const SECOND_US: u64 = 1_000_000;
 
 impl Client {
     /// The clock runs to the session's deadline and a little short of it.
     #[track_caller]
-    fn expire(&mut self) -> Expiry {
+    pub(super) fn expire(&mut self) -> Expiry {
         let due_us = self.session.deadline_us(&self.rules);
         assert!(due_us > self.now_us, "a deadline lies ahead");
         self.now_us = due_us - 1;
@@ -139,7 +139,7 @@ fn a_close_is_echoed_with_its_code() {
 fn nothing_is_owed_behind_a_close_frame() {
     let mut client = Client::open(rules(), "/ws");
     let effect = client.text(r#"{"method":"PUBLISH","params":["pub.a",1],"id":7}"#);
-    let Some(Effect::Publish { id: Some(id), .. }) = effect else { panic!("{effect:?}") };
+    let Some(Effect::Publish { answer: Answer::Reply(id), .. }) = effect else { panic!("{effect:?}") };
     client.session.close(CloseCode::TRY_AGAIN_LATER, "", CloseClass::Lag, 0);
     client.session.published(&id, Position { epoch: Epoch::from_number(1), offset: 1 });
     client.session.announce_shutdown(0, 0);
@@ -295,7 +295,7 @@ fn whoever_does_not_take_its_replies_is_congested_until_it_does() {
 fn publishers_are_closed_for_what_they_may_not_publish() {
     let mut client = Client::open(rules(), "/publish/pub.a");
     let effect = client.frame(Opcode::Binary, b"\x00");
-    assert!(matches!(effect, Some(Effect::Publish { id: None, .. })), "{effect:?}");
+    assert!(matches!(effect, Some(Effect::Publish { answer: Answer::None, .. })), "{effect:?}");
     for message in [r#"{"stream":"other","o":1,"data":1}"#, "nonsense"] {
         let mut client = Client::open(rules(), "/publish");
         assert!(client.text(message).is_none());

@@ -1,5 +1,6 @@
 //! Sessions on byte slices: a client's bytes in, what it is owed out; moments are arguments.
 
+mod acks;
 mod door;
 mod life;
 

@@ -89,6 +89,8 @@ pub(super) struct Peer {
     pings: VecDeque<Vec<u8>>,
     /// Its payloads in the order sent.
     published: Vec<(String, Vec<u8>)>,
+    /// How many of them it was told are taken, where it asked for that.
+    acknowledged: Option<usize>,
     pub(super) said_close: bool,
     pub(super) finished: bool,
     pub(super) reset: bool,
@@ -114,9 +116,10 @@ impl Peer {
     pub(super) fn connect(number: usize, place: usize, net: SimNet, role: Role, dice: &mut Dice) -> Peer {
         let combined = !dice.once_in(2);
         let mut by_url: Vec<(String, bool)> = Vec::new();
+        let ack = if role != Role::Subscriber && dice.once_in(2) { "?ack=1" } else { "" };
         let path = match role {
-            Role::PublisherOne(number) => format!("/publish/{}", topic(number)),
-            Role::PublisherMany => "/publish".into(),
+            Role::PublisherOne(number) => format!("/publish/{}{ack}", topic(number)),
+            Role::PublisherMany => format!("/publish{ack}"),
             Role::Subscriber => {
                 let streams = if combined { dice.below(4) } else { dice.below(2) };
                 by_url.extend((0..streams).map(|_| (subject(dice), dice.once_in(3))));
@@ -174,6 +177,7 @@ impl Peer {
             order: Vec::new(),
             pings: VecDeque::new(),
             published: Vec::new(),
+            acknowledged: path.ends_with("?ack=1").then_some(0),
             said_close: false,
             finished: false,
             reset: false,
@@ -302,6 +306,7 @@ impl Peer {
             TEXT if text.starts_with("{\"result\":") || text.starts_with("{\"error\":") => {
                 self.judge_reply(text, truth, expecting)
             }
+            TEXT if text.starts_with("{\"ack\":") => self.judge_ack(text, truth),
             TEXT if text.starts_with("{\"e\":\"serverShutdown\",") => {
                 self.shutdowns_told += 1;
                 assert!(expecting.stop && self.combined && self.shutdowns_told == 1, "{}: {text}", self.who());

@@ -120,7 +120,13 @@ fn combined(topic: &str, offset: u64, kind: PayloadKind, payload: &[u8]) -> Vec<
     let mut out = Vec::new();
     let payload = Payload { bytes: payload.to_vec().into(), kind };
     let publication = Publication { offset, unix_us: 0, payload, marks: Marks::default() };
-    StreamEncoder::new(0).encode(Encoding::Combined, topic, Epoch::from_number(36), &publication, &mut out);
+    StreamEncoder::new(0).encode(
+        Encoding::Combined,
+        topic,
+        crate::hub::Position { epoch: Epoch::from_number(36), offset: publication.offset },
+        &publication,
+        &mut out,
+    );
     let header_bytes = match out[1] {
         126 => 4,
         127 => 10,

@@ -27,7 +27,7 @@ impl Pair {
             let heard = self.clients.iter().flat_map(|client| &client.patterns).filter(matches).count();
             assert_eq!((self.hub.members_by_name(*id), self.hub.members(*id)), (named, named + heard));
             assert_eq!(self.hub.find(&topic.name), Some(*id));
-            assert_eq!(self.hub.position(*id).offset, topic.newest());
+            assert_eq!((self.hub.newest(*id), self.hub.position(*id)), (topic.newest(), topic.at(topic.newest())));
             assert_eq!(self.hub.state(*id).first(), topic.published.last());
         }
         for (number, client) in self.clients.iter().enumerate() {
@@ -37,9 +37,13 @@ impl Pair {
                 let (_, queue) = client.queues.iter().find(|(of, _)| of == topic).expect("who named a topic has a queue");
                 let next = queue.front().map_or(self.topics[*topic].newest() + 1, |(offset, _)| *offset);
                 let torn = in_ring.filter(|(of, _)| of == topic).map(|(_, offset)| offset);
-                (self.ids[*topic], torn.unwrap_or(next))
+                (*topic, torn.unwrap_or(next), torn.unwrap_or(next - 1))
             });
-            assert!(self.hub.subscriptions(slot).eq(expected), "client {number}'s cursors");
+            let expected: Vec<(usize, u64, u64)> = expected.collect();
+            let cursors = expected.iter().map(|(topic, next, _)| (self.ids[*topic], *next));
+            assert!(self.hub.subscriptions(slot).eq(cursors), "client {number}'s cursors");
+            let positions = expected.iter().map(|(topic, _, sent)| (self.ids[*topic], self.topics[*topic].at(*sent)));
+            assert!(self.hub.positions(slot).eq(positions), "client {number}'s positions");
             let place = |rest: &TwinRest| if rest.in_ring.is_some() { TornPlace::Ring } else { TornPlace::Copied };
             let torn = client.rest.as_ref().map(|rest| TornRest { bytes: rest.bytes.len(), place: place(rest) });
             assert_eq!(self.hub.torn(slot), torn, "client {number}'s rest");

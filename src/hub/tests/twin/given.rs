@@ -6,16 +6,18 @@ use bytes::Bytes;
 
 use super::super::*;
 
-/// Raw: header and payload. Combined: header and an envelope with the payload as it stands. What is "compressed" has a mark,
+/// Raw: header and payload. Combined: header and an envelope with the position, and the payload as it stands. What is "compressed" has a mark,
 /// and is shorter than that where it is long.
 pub(in super::super) struct TestEncoder;
 
 impl Encoder for TestEncoder {
-    fn encode(&mut self, encoding: Encoding, topic: &str, _epoch: Epoch, publication: &Publication, out: &mut Vec<u8>) {
-        let Publication { offset, unix_us, payload: Payload { bytes: payload, kind }, .. } = publication;
+    fn encode(&mut self, encoding: Encoding, topic: &str, position: Position, publication: &Publication, out: &mut Vec<u8>) {
+        let Publication { unix_us, payload: Payload { bytes: payload, kind }, marks, .. } = publication;
+        let Position { epoch, offset } = position;
         let mut body = payload.to_vec();
         if !matches!(encoding, Encoding::Raw | Encoding::RawDeflate) {
-            body = format!("{topic} {offset} {unix_us} {kind:?} ").into_bytes();
+            let begins = if marks.begins.is_some() { "begins " } else { "" };
+            body = format!("{begins}{topic} {epoch}:{offset} {unix_us} {kind:?} ").into_bytes();
             body.extend_from_slice(payload);
         }
         if matches!(encoding, Encoding::Timed | Encoding::TimedDeflate) {
@@ -54,9 +56,12 @@ pub(in super::super) fn settings(ring: RingLimits) -> Arc<TopicSettings> {
     Arc::new(TopicSettings { ring, slow_lag_bytes: 1, slow_lag_ms: 1, slow_default: Slow::Close, keyed: false, keys_max: 1 })
 }
 
-pub(in super::super) fn open(hub: &mut Hub, name: &str, limits: RingLimits, offset: u64) -> TopicId {
-    let name = TopicName::parse(name).expect("a valid name");
-    hub.open(name, settings(limits), Position { epoch: Epoch::from_number(7), offset })
+pub(in super::super) fn name(text: &str) -> TopicName {
+    TopicName::parse(text).expect("a valid name")
+}
+
+pub(in super::super) fn open(hub: &mut Hub, text: &str, limits: RingLimits, offset: u64) -> TopicId {
+    hub.open(name(text), settings(limits), Position { epoch: Epoch::from_number(7), offset })
 }
 
 pub(in super::super) fn visiting(bytes_max: usize) -> Visiting {

@@ -176,17 +176,15 @@ impl Pair {
                 let is_behind = in_ring.is_some() || front.is_some();
                 assert!(is_passing || !is_behind, "client {number}: who is behind has a row");
                 let newest = self.topics[topic].newest();
-                expected.push((
-                    *id,
-                    match (in_ring, front) {
-                        (Some((_, torn)), _) => torn,
-                        (None, Some((offset, _))) => offset - 1,
-                        (None, None) if is_passing || self.has_newest(owner, topic) => newest,
-                        (None, None) => newest - u64::from(owner.tour.is_some() && newest > 0),
-                    },
-                ));
+                let sent = match (in_ring, front) {
+                    (Some((_, torn)), _) => torn,
+                    (None, Some((offset, _))) => offset - 1,
+                    (None, None) if is_passing || self.has_newest(owner, topic) => newest,
+                    (None, None) => newest - u64::from(owner.tour.is_some() && newest > 0),
+                };
+                expected.push((*id, self.topics[topic].at(sent)));
             }
-            expected.sort_unstable();
+            expected.sort_unstable_by_key(|(id, _)| *id);
             if !expected.is_empty() {
                 assert_eq!(self.hub.pattern_positions(slot(number), expected.len() - 1), None);
             }

@@ -19,8 +19,21 @@ pub(super) struct TwinTopic {
 impl TwinTopic {
     pub(super) fn frame(&self, encoding: Encoding, offset: u64) -> Vec<u8> {
         let mut frame = Vec::new();
-        TestEncoder.encode(encoding, &self.name, Epoch::from_number(7), &self.published[offset as usize - 1], &mut frame);
+        TestEncoder.encode(encoding, &self.name, self.at(offset), &self.published[offset as usize - 1], &mut frame);
         frame
+    }
+
+    /// Epochs are those that its publications begin, from the first one on.
+    pub(super) fn at(&self, number: u64) -> Position {
+        let begun = self.published[..number as usize].iter().rev().find(|publication| publication.marks.begins.is_some());
+        let epoch = begun.and_then(|begun| begun.marks.begins.as_deref().copied()).unwrap_or(Epoch::from_number(7));
+        Position { epoch, offset: number - begun.map_or(0, |begun| begun.offset - 1) }
+    }
+
+    /// For a publication that begins one; none where the hub would forget some.
+    pub(super) fn next_epoch(&self) -> Option<Box<Epoch>> {
+        let count = self.published.iter().filter(|publication| publication.marks.begins.is_some()).count();
+        (count < 60).then(|| Box::new(Epoch::from_number(1000 + count as u64)))
     }
 
     pub(super) fn newest(&self) -> u64 {

@@ -17,6 +17,9 @@ impl Peer {
         if truth.is_complete() && self.published.iter().any(|(_, payload)| truth.place_of(payload).is_none()) {
             return Some("the taking of its publications".into());
         }
+        if self.acknowledged.is_some_and(|count| count < self.published.len()) {
+            return Some("the count of its publications".into());
+        }
         self.lacks_publications(truth)
     }
 
@@ -41,6 +44,17 @@ impl Peer {
         held.is_none_or(|held| held.next > offset || held.old >= offset)
     }
 
+    /// It is told that more of its publications were taken: they were.
+    pub(super) fn judge_ack(&mut self, text: &str, truth: &Truth) {
+        let count: serde_json::Value = serde_json::from_str(text).unwrap_or_else(|_| panic!("{}: {text}", self.who()));
+        let count = count["ack"].as_u64().unwrap_or_else(|| panic!("{}: {text}", self.who())) as usize;
+        let before = self.acknowledged.unwrap_or_else(|| panic!("{}: not asked for: {text}", self.who()));
+        assert!(before < count && count <= self.published.len(), "{}: {text} behind {before}", self.who());
+        let taken = |(_, payload): &(_, Vec<u8>)| truth.place_of(payload).is_some();
+        assert!(!truth.is_complete() || self.published[..count].iter().all(taken), "{}: {text}", self.who());
+        self.acknowledged = Some(count);
+    }
+
     /// Nothing that it published is lost, repeated or reordered: what was taken is all up to some message, and all of it
     /// where the connection ended in order.
     pub(in crate::shard::tests) fn judge_published(&self, truth: &Truth, all: bool) {
@@ -49,6 +63,9 @@ impl Peer {
             let taken = places.iter().take_while(|place| place.is_some()).count();
             assert!(places[taken..].iter().all(Option::is_none), "{}: a publication between others is lost", self.who());
             assert!(!all || taken == places.len(), "{}: only {taken} of {} publications came", self.who(), places.len());
+        }
+        if all && let Some(count) = self.acknowledged {
+            assert_eq!(count, self.published.len(), "{}: it was told how many were taken before the end", self.who());
         }
         let mut before = std::collections::HashMap::new();
         for ((topic, _), place) in self.published.iter().zip(places) {
