@@ -159,7 +159,8 @@ impl Hub {
                 continue;
             }
             let Some(offset) = next else { break true };
-            let bytes = self.topics.get_mut(view).make_frame(encoding, offset, encoder);
+            let is_own = view == self.registry.get(id).topic;
+            let bytes = self.topics.get_mut(view).make_frame(encoding, offset, is_own, encoder);
             if bytes > visit.bytes_left && spans.len() > visit.spans_before {
                 break false;
             }
