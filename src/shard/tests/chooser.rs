@@ -310,9 +310,14 @@ impl Held {
             met.lost += 1;
         }
         met.snapshots += u64::from(self.last && self.kind.keyed && newest > 0);
-        // Of a `log` topic `last` is one publication, which counts as if it were live.
-        let old = self.last && !self.kind.state;
+        // Without keys `last` is one publication, which counts as if it were live.
+        let old = self.last && !self.is_snapshot();
         self.joined = Some(newest.saturating_sub(old.into()));
+    }
+
+    /// Whether `last` brings what may be passed over where it is replaced first.
+    fn is_snapshot(&self) -> bool {
+        self.kind.keyed || self.choice == Choice::Rate
     }
 
     fn take(&mut self, offset: u64, published: &Published, who: &str) {
@@ -321,7 +326,7 @@ impl Held {
         assert!(offset > self.position, "behind {}: {who}", self.position);
         self.values.insert(published.of(self.kind.name)[offset as usize - 1].0, offset);
         if offset <= joined {
-            assert!(self.last && self.kind.state, "old, and not asked for: {who}");
+            assert!(self.last && self.is_snapshot(), "old, and not asked for: {who}");
             let newest = published.newest_of_key(self.kind, offset, joined);
             assert_eq!(newest, offset, "of a snapshot at {joined}: {who}");
             self.position = offset;
@@ -344,9 +349,7 @@ impl Held {
     fn take_gap(&mut self, from: u64, to: u64, who: &str) {
         let joined = self.joined.expect("it has begun");
         let live = self.position.max(joined);
-        // What `last` owes may be lost, too, and is told.
-        let begins = from == live + 1 || self.last && from == joined && self.position < joined;
-        assert!(self.choice == Choice::Drop && begins && to >= from, "a gap begins behind {live}: {who}");
+        assert!(self.choice == Choice::Drop && from == live + 1 && to >= from, "a gap begins behind {live}: {who}");
         self.position = to;
     }
 
@@ -361,8 +364,6 @@ impl Held {
         let Some(joined) = self.joined else { return Some(format!("{name}: the reply")) };
         let accounted = match self.choice {
             Choice::Close | Choice::Drop => self.position.max(joined),
-            // What `last` owes is told, too, where it was replaced before it was sent.
-            Choice::Conflate if self.last => (joined + self.given + self.left_out).min(end),
             Choice::Conflate => joined + self.given + self.left_out,
             Choice::Rate => end,
         };
@@ -371,7 +372,7 @@ impl Held {
             return Some(format!("{name}: {accounted} of {end} accounted for, {:?}", self.choice));
         }
         // Of all keys where the snapshot was asked for, else of those that were published on since.
-        let from = if self.last && self.kind.state { 0 } else { joined };
+        let from = if self.last && self.is_snapshot() { 0 } else { joined };
         let newest = |offset: u64| published.newest_of_key(self.kind, offset, end) == offset;
         let lacking = (from + 1..=end).filter(|offset| self.choice != Choice::Drop && newest(*offset));
         let mut lacking = lacking.filter(|offset| !self.values.values().any(|value| value == offset));
