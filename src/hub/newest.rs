@@ -19,6 +19,8 @@ use super::publication::{Key, Publication};
 #[derive(Debug)]
 pub(super) struct Newest {
     keys_max: usize,
+    /// There was never a key, and nothing but the newest of all.
+    keyless: bool,
     by_key: HashMap<Option<Key>, u64>,
     by_offset: BTreeMap<u64, Kept>,
     /// Offsets of removals.
@@ -41,6 +43,7 @@ impl Newest {
     pub(super) fn new(keys_max: u32) -> Newest {
         Newest {
             keys_max: keys_max as usize,
+            keyless: true,
             by_key: HashMap::new(),
             by_offset: BTreeMap::new(),
             removals: BTreeSet::new(),
@@ -51,6 +54,7 @@ impl Newest {
     /// A publication came: it replaces the one of its key. One that the log does not hold is given to be kept.
     pub(super) fn replace(&mut self, publication: &Publication, keep: bool) {
         let key = publication.marks.key.clone();
+        self.keyless &= key.is_none() && !keep;
         if let Some(before) = self.by_key.insert(key.clone(), publication.offset) {
             self.by_offset.remove(&before);
             self.removals.remove(&before);
@@ -99,6 +103,11 @@ impl Newest {
     /// How many of `from..to` are the newest of their key.
     pub(super) fn count(&self, from: u64, to: u64) -> u64 {
         self.by_offset.range(from..to.max(from)).count() as u64
+    }
+
+    /// Whether there was never a key: then this is what the log has, too.
+    pub(super) fn is_keyless(&self) -> bool {
+        self.keyless
     }
 
     /// All offsets, removals too.

@@ -33,9 +33,14 @@ impl Topic {
         }
     }
 
-    /// Whether `last` gives more than the log's newest.
+    /// Whether `last` gives anything.
+    pub(super) fn holds_any(&self) -> bool {
+        self.next_newest(0, false).is_some()
+    }
+
+    /// Whether `last` gives more than the log's newest. For readers of variants the newest is kept without keys, too.
     pub(super) fn is_keyed(&self) -> bool {
-        self.newest.is_some()
+        self.settings.keyed || self.newest.as_ref().is_some_and(|newest| !newest.is_keyless())
     }
 
     /// Keys that had to make room since this was last asked.

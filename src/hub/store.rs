@@ -191,11 +191,6 @@ impl Topic {
         }
     }
 
-    /// Whether its log holds a publication.
-    pub(super) fn holds_any(&self) -> bool {
-        self.log().head() < self.log().next()
-    }
-
     /// How many encodings there are frames of.
     pub(super) fn encodings(&self) -> usize {
         1 + self.derived.len()

@@ -185,6 +185,24 @@ fn a_replica_is_seeded_also_where_the_newest_was_a_removal_that_made_room() {
 }
 
 #[test]
+fn the_newest_that_last_owes_is_told_as_left_out_also_where_a_variant_needs_it() {
+    for varied in [false, true] {
+        let mut hub = Hub::new(0);
+        let a = open(&mut hub, "a", RingLimits { publications: 1, bytes: 100, age_ms: 0 }, 0);
+        if varied {
+            hub.variant(a, 100);
+        }
+        publish(&mut hub, a, "1");
+        let terms = Terms { slow: Slow::Drop, ..Terms::default() };
+        hub.subscribe(0, a, Encoding::Raw, terms, Start::Newest, &mut TestEncoder).expect("a first subscription");
+        publish(&mut hub, a, "2");
+        let (mut spans, mut notices) = (Vec::new(), Vec::new());
+        hub.take_due(0, twin::visiting(ALL), &mut TestEncoder, &mut spans, &mut notices).expect("nobody is closed");
+        assert_eq!((notices, spans.len()), (vec![Notice::Gap { topic: a, from: 1, to: 1 }], 1), "with a variant: {varied}");
+    }
+}
+
+#[test]
 fn a_variants_snapshot_does_not_need_its_parents_readers() {
     let mut hub = Hub::new(100);
     let a = open(&mut hub, "a", ROOMY, 0);
