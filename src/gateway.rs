@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -34,6 +35,9 @@ pub(crate) mod certificates;
 mod greeting;
 
 pub use certificates::CertificateError;
+
+/// How often a drain is looked at.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// Why the gateway could not start, with what to try.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +126,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
             post: post.clone(),
             metrics: metrics[place].clone(),
             ready: ready.clone(),
+            nonce: rand::random(),
             acceptors: acceptors.clone(),
         };
         threads.push(start_shard(context, listeners, capabilities)?);
@@ -294,14 +299,22 @@ impl Control {
         greeting::print(&self.config, &self.addresses, admin_address);
 
         let serving = tokio_uring::spawn(memory.run());
-        loop {
+        let drains = loop {
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break true,
+                _ = interrupt.recv() => break false,
                 _ = hangup.recv() => self.reload(&broker).await,
             }
-        }
+        };
+        // Balancers look elsewhere first.
         self.ready.store(false, Ordering::Relaxed);
+        if drains {
+            tokio::select! {
+                () = self.drain(&broker) => {}
+                _ = terminate.recv() => tracing::info!("the drain is cut short"),
+                _ = interrupt.recv() => tracing::info!("the drain is cut short"),
+            }
+        }
         stop.send_replace(true);
         tracing::info!("stopping: clients are told and closed; once more to stop at once");
         tokio::select! {
@@ -310,6 +323,28 @@ impl Control {
             _ = interrupt.recv() => std::process::exit(1),
         }
         serving.await.expect("a panic ends the process before it gets here").map_err(refused("the broker"))
+    }
+
+    /// Has the clients leave, as configured; over when the last one has left or the window has passed.
+    async fn drain(&self, broker: &Handle) {
+        let config::Drain { delay_ms, window_ms } = self.config.drain;
+        let clients = || self.shards.iter().map(|shard| shard.connections.get()).sum::<i64>();
+        if delay_ms > 0 {
+            tracing::info!(delay_ms, "draining: /health/ready says 503, clients are still taken");
+            tokio::time::sleep(Duration::from_millis(delay_ms.into())).await;
+        }
+        if window_ms == 0 || broker.drain(window_ms).await.is_err() {
+            return;
+        }
+        tracing::info!(
+            window_ms,
+            clients = clients(),
+            "draining: no more clients are taken, those who are there are closed one by one"
+        );
+        let end = Instant::now() + Duration::from_millis(window_ms.into());
+        while clients() > 0 && Instant::now() < end {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
     }
 
     /// Reads the files of TLS listeners again. No client is touched; new ones are accepted with what the files hold now, or

@@ -10,7 +10,8 @@
 //! completions out.
 //!
 //! # Pure cores
-//! [`ws`] RFC 6455 without I/O. [`tls`] rustls as bytes in, bytes out. [`hub`] topics and who hears them. None knows a
+//! [`ws`] RFC 6455 without I/O. [`tls`] rustls as bytes in, bytes out. [`hub`] topics and who hears them. [`admission`] who may
+//! enter: addresses that proxies tell, and how many clients come from one. None knows a
 //! socket, a clock, a thread or a runtime; time and randomness are arguments.
 //!
 //! # Meaning
@@ -33,6 +34,7 @@ pub mod page;
 pub mod reactor;
 pub mod slots;
 
+pub mod admission;
 pub mod hub;
 pub mod tls;
 pub mod ws;

@@ -151,6 +151,8 @@ label! {
         Full = "full",
         /// The handshake did not end in time.
         Timeout = "timeout",
+        /// A PROXY header that is missing, wrong or not allowed.
+        Proxy = "proxy",
         /// A TLS handshake that failed, or plain HTTP on a TLS port.
         Tls = "tls",
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Bottom to top. A module imports from floors below its own, and on its own floor only from what stands left of it.
 const FLOORS: &[&[&str]] = &[
     &["config", "metrics", "http", "page", "slots", "reactor"],
-    &["ws", "hub", "tls"],
+    &["ws", "hub", "tls", "admission"],
     &["dialect", "session"],
     &["shard"],
     &["journal", "broker", "source", "admin"],
@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// No socket, clock, thread, runtime or source of randomness: time and randomness are arguments here.
-const PURE: &[&str] = &["config", "http", "page", "slots", "ws", "hub", "tls", "dialect", "session"];
+const PURE: &[&str] = &["config", "http", "page", "slots", "ws", "hub", "tls", "admission", "dialect", "session"];
 
 /// Whatever brings one of those in. Addresses (`std::net::SocketAddr` and its kin) are values and welcome.
 const IMPURE_NAMES: &[&str] = &[

@@ -1,12 +1,14 @@
 //! One client's life: bytes from the wire to effects and owed bytes. Whatever comes, nothing panics; what is owed is whole
 //! answers and then whole frames that a client can read; and however the bytes are torn, effects and answers are the same.
 
-use tidegate::config::{Config, Echo, Page, Publish, PublishAllow};
+use std::net::Ipv4Addr;
+
+use tidegate::config::{Config, Echo, Page, ProxyProtocol, Publish, PublishAllow};
 use tidegate::dialect::stream::Stream;
 use tidegate::dialect::stream::reply::Subscribed;
 use tidegate::http::{HeadReader, Progress};
 use tidegate::hub::{Epoch, Position, Subject, TopicName};
-use tidegate::session::{Answer, Effect, Expiry, Moment, Request, Rules, Session};
+use tidegate::session::{Answer, Arrival, Effect, Expiry, Introduction, Moment, Request, Rules, Session};
 use tidegate::ws::deflate::Offer;
 use tidegate::ws::frame::{self, Opcode};
 use tidegate::ws::{Assembler, Connection, Event, Limits, Role};
@@ -24,6 +26,8 @@ const NOW_US: u64 = 5_000_000;
 pub fn check(data: &[u8]) {
     let Some(([begin, high, low], bytes)) = data.split_first_chunk() else { return };
     let mut wire = Vec::new();
+    // 0x80: a proxy speaks first, if with what the fuzzer found, or the client does.
+    let is_proxied = begin & 0x80 != 0;
     // Without a path of ours the bytes are the head, too.
     if let Some(path) = PATHS.get(usize::from(begin & 0x0f)) {
         wire.extend_from_slice(head(path, begin & 0x40 != 0).as_bytes());
@@ -37,7 +41,7 @@ pub fn check(data: &[u8]) {
         }
     }
     // 0x40: the client offers compression; 0x20: all limits are tight.
-    let rules = rules(begin & 0x20 != 0);
+    let rules = rules(begin & 0x20 != 0, is_proxied);
     let cuts = Cuts::new(u16::from_be_bytes([*high, *low]).into());
     let whole = live(&rules, &wire, Cuts::new(0));
     let torn = live(&rules, &wire, cuts);
@@ -52,7 +56,7 @@ fn head(path: &str, deflate: bool) -> String {
     )
 }
 
-fn rules(tight: bool) -> Rules {
+fn rules(tight: bool, is_proxied: bool) -> Rules {
     let mut config = Config {
         echo: Echo { enabled: true },
         page: Page { enabled: true },
@@ -60,6 +64,10 @@ fn rules(tight: bool) -> Rules {
         ..Config::default()
     };
     config.listeners[0].permessage_deflate = true;
+    if is_proxied {
+        config.listeners[0].trusted_proxies = vec!["127.0.0.1/32".parse().expect("a network")];
+        config.listeners[0].proxy_protocol = ProxyProtocol::Optional;
+    }
     if tight {
         let limits = &mut config.limits;
         (limits.head_bytes_max, limits.headers_max) = (300, 8);
@@ -81,14 +89,23 @@ struct Life {
 }
 
 fn live(rules: &Rules, wire: &[u8], mut cuts: Cuts) -> Life {
-    let mut session = Session::new(rules, 0, true, NOW_US);
+    let arrival = Arrival { listener: 0, address: Ipv4Addr::LOCALHOST.into(), number: 0 };
+    let mut session = Session::new(rules, arrival, NOW_US);
     let moment = Moment { now_us: NOW_US, unix_us: 1_700_000_000_000_000, ready: true };
     let (mut life, mut owed) = (Life::default(), Vec::new());
     let mut wire = wire.to_vec();
     let mut rest = &mut wire[..];
     while !rest.is_empty() {
-        let (mut piece, behind) = rest.split_at_mut(cuts.next(rest.len()));
+        let (piece, behind) = rest.split_at_mut(cuts.next(rest.len()));
         rest = behind;
+        let mut introduced;
+        let mut piece = match introduce(&mut session, piece, rules, moment) {
+            Some((kept, consumed)) => {
+                introduced = [&kept, &piece[consumed..]].concat();
+                &mut introduced[..]
+            }
+            None => piece,
+        };
         while !piece.is_empty() {
             let (before, ended) = (piece.len(), session.is_ending());
             let effect = session.receive(&mut piece, rules, moment);
@@ -97,7 +114,13 @@ fn live(rules: &Rules, wire: &[u8], mut cuts: Cuts) -> Life {
             assert!(effect.is_some() || piece.is_empty() || session.is_congested(rules), "it stops for a reason");
             if let Some(effect) = effect {
                 life.effects.push(format!("{effect:?}"));
-                answer(&mut session, effect, rules);
+                let effect = match effect {
+                    Effect::Asked => session.proceed(rules, moment).inspect(|effect| life.effects.push(format!("{effect:?}"))),
+                    effect => Some(effect),
+                };
+                if let Some(effect) = effect {
+                    answer(&mut session, effect, rules);
+                }
             }
             session.acknowledge(NOW_US);
             check_owed(&session, rules);
@@ -116,6 +139,18 @@ fn live(rules: &Rules, wire: &[u8], mut cuts: Cuts) -> Life {
     life
 }
 
+/// What a proxy says first; none where nobody is between. Gives what is the client's: bytes that came before, and where it begins in
+/// these.
+fn introduce(session: &mut Session, piece: &[u8], rules: &Rules, moment: Moment) -> Option<(Vec<u8>, usize)> {
+    if !session.awaits_proxy() {
+        return None;
+    }
+    match session.receive_proxy(piece, Ipv4Addr::LOCALHOST.into(), rules, moment) {
+        Introduction::Taken => Some((Vec::new(), piece.len())),
+        Introduction::Over { kept, consumed, .. } => Some((kept, consumed)),
+    }
+}
+
 /// The shard's part, the same for the same effect.
 fn answer(session: &mut Session, effect: Effect, rules: &Rules) {
     let position = |topic: &TopicName| (topic.clone(), Position { epoch: Epoch::from_number(7), offset: 41 });
@@ -127,6 +162,7 @@ fn answer(session: &mut Session, effect: Effect, rules: &Rules) {
         Subject::Pattern(pattern) => Subscribed::Pattern { pattern: pattern.clone(), topics: 3 },
     };
     match effect {
+        Effect::Asked => unreachable!("it was answered already"),
         Effect::Admit { streams } => {
             let entries: Vec<_> = streams.iter().map(subscribed).collect();
             session.admit(&entries);

@@ -201,6 +201,7 @@ impl Journaled {
             | Mail::TopicsWanted { .. }
             | Mail::TopicsAnswer { .. }
             | Mail::Acceptors(_)
+            | Mail::Drain { .. }
             | Mail::Pause
             | Mail::Finish
             | Mail::Finished => unreachable!("this mail is not for a home: {mail:?}"),

@@ -243,6 +243,10 @@ impl Memory {
                 let shards = 0..self.outbox.post().shards();
                 shards.for_each(|shard| self.outbox.send(shard, Mail::Acceptors(acceptors.clone())));
             }
+            Request::Drain { window_ms } => {
+                let shards = 0..self.outbox.post().shards();
+                shards.for_each(|shard| self.outbox.send(shard, Mail::Drain { window_ms }));
+            }
             Request::Stop(answer) => self.begin_stop(Some(answer)),
         }
     }

@@ -75,6 +75,7 @@ enum Request {
     Drained(oneshot::Sender<()>),
     Topics(oneshot::Sender<Arc<[TopicReport]>>),
     Acceptors(Acceptors),
+    Drain { window_ms: u32 },
     Stop(oneshot::Sender<()>),
 }
 
@@ -148,6 +149,14 @@ impl Handle {
     /// [`PublishError::Stopping`].
     pub async fn renew(&self, acceptors: Acceptors) -> Result<(), PublishError> {
         self.requests.send(Request::Acceptors(acceptors)).await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// Has the shards take no more clients, and close those who are there one after the other within this time.
+    ///
+    /// # Errors
+    /// [`PublishError::Stopping`]: they are closed already.
+    pub async fn drain(&self, window_ms: u32) -> Result<(), PublishError> {
+        self.requests.send(Request::Drain { window_ms }).await.map_err(|_| PublishError::Stopping)
     }
 
     /// Stops the shards: nothing more is taken, what was taken is delivered, clients are told and closed. Returns when all

@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
+use ipnet::IpNet;
+
 use super::forms::covers;
 use super::{
-    ClientCertificates, Config, JournalFlush, Limits, ListenerTls, PublishAllow, Replay, Shards, Source, Speed, Topic,
-    TopicJournal, Upstream, WebSocketUrl,
+    ClientCertificates, Config, ForwardedHeader, JournalFlush, Limits, ListenerTls, ProxyProtocol, PublishAllow, Replay, Shards,
+    Source, Speed, Topic, TopicJournal, Upstream, WebSocketUrl,
 };
 
 /// What is in force, one line for each part.
@@ -193,6 +195,32 @@ fn reachable(config: &Config, found: &mut Vec<String>) {
             found.push(format!("hosts of {address} are not looked at, since the address is not loopback; remove them."));
         }
     }
+    for listener in config.listeners.iter().filter(|listener| !listener.trusted_proxies.is_empty()) {
+        if listener.proxy_protocol == ProxyProtocol::Off {
+            found.push(format!(
+                "{} has trusted_proxies with proxy_protocol off: whoever they let through is taken to be who their {} says; see \
+                that each of them writes it.",
+                listener.address,
+                match listener.forwarded_header {
+                    ForwardedHeader::XForwardedFor => "X-Forwarded-For",
+                    ForwardedHeader::Forwarded => "Forwarded",
+                }
+            ));
+        }
+        if is_everyone(&listener.trusted_proxies) {
+            found.push(format!(
+                "trusted_proxies of {} hold every address: any client can say that it is another; name the balancers only.",
+                listener.address
+            ));
+        }
+    }
+    if config.drain.window_ms == 0 && !public.is_empty() {
+        found.push(
+            "drain.window_ms is 0: at a stop all clients are closed at once, and come back at once to whoever is left; 20000 spreads \
+            them over 20 s."
+                .into(),
+        );
+    }
     if config.echo.enabled && !public.is_empty() {
         found.push(
             "/echo is open to other machines: whoever connects can make the gateway send as much as they \
@@ -217,6 +245,10 @@ fn reachable(config: &Config, found: &mut Vec<String>) {
             "Nothing can publish: there is no [[source]], no [admin] and no [publish], so subscribers will wait for ever.".into(),
         );
     }
+}
+
+fn is_everyone(networks: &[IpNet]) -> bool {
+    networks.iter().any(|network| network.prefix_len() == 0)
 }
 
 fn feeds(config: &Config, found: &mut Vec<String>) {

@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{
-    Admin, Config, Echo, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind, Log, LogFormat, LogLevel, Page,
-    Publish, PublishAllow, Replay, Sequence, SequenceRule, Shards, Slow, Source, Speed, Synthetic, Topic, TopicJournal,
-    TopicKind, Upstream,
+    Admin, Arrivals, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind,
+    Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, Replay, Sequence, SequenceRule, Shards, Slow, Source,
+    Speed, Synthetic, Topic, TopicJournal, TopicKind, Upstream,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -35,6 +35,8 @@ impl Default for Config {
             topics: Vec::new(),
             sources: Vec::new(),
             journal: Journal::default(),
+            arrivals: Arrivals::default(),
+            drain: Drain::default(),
             limits: Limits::default(),
             shards: Shards::default(),
             publish: Publish::default(),
@@ -53,6 +55,10 @@ impl Default for Listener {
             hosts: Vec::new(),
             origins: Vec::new(),
             permessage_deflate: false,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: ProxyProtocol::Off,
+            forwarded_header: ForwardedHeader::XForwardedFor,
+            path_prefix: String::new(),
             tls: None,
         }
     }
@@ -211,6 +217,20 @@ impl Default for Shards {
     }
 }
 
+impl Default for Arrivals {
+    fn default() -> Arrivals {
+        let loopback = ["127.0.0.0/8", "::1/128"].map(|network| network.parse().expect("these are networks"));
+        Arrivals {
+            per_second: 10_000,
+            burst: 20_000,
+            per_address_per_second: 100,
+            per_address_burst: 1000,
+            per_address_max: 4096,
+            exempt: loopback.to_vec(),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -224,6 +244,8 @@ impl Default for Limits {
             head_bytes_max: 8192,
             headers_max: 64,
             handshake_timeout_ms: 5000,
+            proxy_header_bytes_max: 2048,
+            proxy_timeout_ms: 3000,
             message_timeout_ms: 30_000,
             idle_ping_ms: 25_000,
             pong_timeout_ms: 8000,

@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::document::Document;
 use super::error::ConfigError;
 use super::source_shape::SourceShape;
 use super::{
-    Admin, CertificateFiles, ClientCertificates, Config, Echo, Journal, JournalFlush, JournalFull, Limits, Listener,
-    ListenerKind, ListenerTls, Log, LogFormat, LogLevel, Page, Publish, PublishAllow, Shards, Slow, Topic, TopicJournal,
-    TopicKind, rules,
+    Admin, Arrivals, CertificateFiles, ClientCertificates, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush,
+    JournalFull, Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish,
+    PublishAllow, Shards, Slow, Topic, TopicJournal, TopicKind, arrival, rules,
 };
 
 /// Reads the text of a configuration file; `file` is only named in errors.
@@ -32,6 +33,8 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
         topics: shape.topic.into_iter().map(TopicShape::into_topic).collect(),
         sources: sources.collect::<Result<_, _>>()?,
         journal: shape.journal,
+        arrivals: shape.arrivals,
+        drain: shape.drain,
         limits: shape.limits,
         shards: shape.shards,
         publish: shape.publish.into_publish(),
@@ -56,6 +59,10 @@ struct FileShape {
     #[serde(default)]
     journal: Journal,
     #[serde(default)]
+    arrivals: Arrivals,
+    #[serde(default)]
+    drain: Drain,
+    #[serde(default)]
     limits: Limits,
     #[serde(default)]
     shards: Shards,
@@ -77,19 +84,29 @@ struct ListenerShape {
     #[serde(default)]
     origins: Vec<String>,
     permessage_deflate: Option<bool>,
+    #[serde(default, deserialize_with = "arrival::networks")]
+    trusted_proxies: Vec<IpNet>,
+    proxy_protocol: Option<ProxyProtocol>,
+    forwarded_header: Option<ForwardedHeader>,
+    #[serde(default)]
+    path_prefix: String,
     tls: Option<TlsShape>,
 }
 
 impl ListenerShape {
     fn into_listener(self) -> Listener {
         let default = Listener::default();
-        let ListenerShape { address, kind, hosts, origins, permessage_deflate, tls } = self;
+        let ListenerShape { address, kind, hosts, origins, permessage_deflate, tls, .. } = self;
         Listener {
             address,
             kind: kind.unwrap_or(default.kind),
             hosts,
             origins,
             permessage_deflate: permessage_deflate.unwrap_or(default.permessage_deflate),
+            trusted_proxies: self.trusted_proxies,
+            proxy_protocol: self.proxy_protocol.unwrap_or(default.proxy_protocol),
+            forwarded_header: self.forwarded_header.unwrap_or(default.forwarded_header),
+            path_prefix: self.path_prefix,
             tls: tls.map(TlsShape::into_tls),
         }
     }

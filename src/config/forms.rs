@@ -56,6 +56,24 @@ pub(super) fn host(text: &str) -> Outcome {
     Ok(())
 }
 
+/// A network of addresses.
+pub(super) fn network(text: &str) -> Outcome {
+    super::arrival::network(text).map(drop)
+}
+
+/// What stands before every path.
+pub(super) fn path_prefix(text: &str) -> Outcome {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let levels = text.strip_prefix('/').ok_or("it does not begin with `/`")?;
+    let is_plain = |level: &str| !level.is_empty() && level.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
+    if levels.split('/').all(is_plain) {
+        return Ok(());
+    }
+    Err("between its slashes stand letters, digits and `-._~` only, and it does not end with a slash".into())
+}
+
 /// An origin as browsers send it (RFC 6454 6.2): `scheme://host[:port]`, lower case, nothing after it.
 pub(super) fn origin(text: &str) -> Outcome {
     if text == "*" || text == "null" {

@@ -8,6 +8,7 @@
 //! a port or a door for publishers. Every default stands in `defaults.rs`; every key with what it takes and why stands in
 //! `reference.rs`, from which the printed default and docs/configuration.md are made.
 
+mod arrival;
 mod check;
 mod defaults;
 mod document;
@@ -27,8 +28,10 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use arrival::{Arrivals, Drain, ForwardedHeader, ProxyProtocol};
 pub use check::{in_force, warnings};
 pub use defaults::demo;
 pub use error::{ConfigError, Fault};
@@ -51,6 +54,10 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// Where journaled topics are kept.
     pub journal: Journal,
+    /// How many clients may come how fast.
+    pub arrivals: Arrivals,
+    /// How SIGTERM drains.
+    pub drain: Drain,
     /// All limits.
     pub limits: Limits,
     /// Threads and turns.
@@ -78,6 +85,14 @@ pub struct Listener {
     pub origins: Vec<String>,
     /// Grants permessage-deflate to clients that offer it.
     pub permessage_deflate: bool,
+    /// Proxies whose word on whom they speak for is taken.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether they say it before the client's own bytes.
+    pub proxy_protocol: ProxyProtocol,
+    /// Where they say it in a request.
+    pub forwarded_header: ForwardedHeader,
+    /// What stands before every path, as `/md`; empty: nothing.
+    pub path_prefix: String,
     /// TLS over it; none: plain.
     pub tls: Option<ListenerTls>,
 }
@@ -404,6 +419,10 @@ pub struct Limits {
     pub headers_max: u16,
     /// The whole handshake.
     pub handshake_timeout_ms: u32,
+    /// A PROXY header of version 2.
+    pub proxy_header_bytes_max: u32,
+    /// For a PROXY header, from accept to its last byte.
+    pub proxy_timeout_ms: u32,
     /// A message that began must end.
     pub message_timeout_ms: u32,
     /// Without a byte from the client: a ping.

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use super::keys::{self, Form, Key, Table};
 use super::reference::TABLES;
 use super::source_shape::SourceKind;
-use super::{Admin, Journal, Limits, Listener, Sequence, Shards, Synthetic, Topic, TopicJournal, Upstream};
+use super::{Admin, Arrivals, Drain, Journal, Limits, Listener, Sequence, Shards, Synthetic, Topic, TopicJournal, Upstream};
 
 /// Width of the prose.
 const COLUMNS: usize = 110;
@@ -87,9 +87,14 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
     let whole = |number: u64| Some(number.to_string());
     match (key.table, key.name) {
         ("limits", name) => of_struct(&Limits::default(), name),
+        ("drain", name) => of_struct(&Drain::default(), name),
+        ("arrivals", name) => of_struct(&Arrivals::default(), name),
         ("shards", name) => of_struct(&Shards::default(), name),
         ("listener", "kind") => Some("\"tcp\"".into()),
         ("listener", "permessage_deflate") => Some(Listener::default().permessage_deflate.to_string()),
+        ("listener", "path_prefix") => Some("\"\"".into()),
+        ("listener", "proxy_protocol") => Some("\"off\"".into()),
+        ("listener", "forwarded_header") => Some("\"x-forwarded-for\"".into()),
         ("listener.tls", "client_certificates") => Some("\"required\"".into()),
         ("admin", "address") => Some(format!("\"{}\"", Admin::default().address)),
         ("admin", "body_bytes_max") => whole(Admin::default().body_bytes_max as u64),

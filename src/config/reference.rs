@@ -24,6 +24,8 @@ const HOST: &str = "a host without scheme and port, like \"feed.example.com\"";
 const ORIGIN: &str = "an origin, like \"https://app.example.com\" or \"http://localhost:3000\"";
 const PATTERN: &str = "a topic or a pattern, like \"md.trades.*\" or \"md.>\"";
 const TEMPLATE: &str = "a topic with JSON pointers in braces, like \"cb.{/type}.{/product_id}\"";
+const NETWORK: &str = "an address or a network, like \"10.0.0.7\" or \"10.0.0.0/8\"";
+const PREFIX: &str = "a path, like \"/md\", or nothing";
 const WS_URL: &str = "a URL, like \"wss://feed.example.com/stream\"";
 const PEM_FILE: &str = "the path of a PEM file";
 const HOUR_MS: u64 = 3_600_000;
@@ -61,6 +63,13 @@ pub(super) const TABLES: &[Table] = &[
         "The log, on standard error." },
     Table { name: "shards", many: false, meaning:
         "Threads and turns. A shard is one thread with one io_uring and all the clients that it accepted." },
+    Table { name: "arrivals", many: false, meaning:
+        "How many clients may come how fast. Who comes above it is answered 429 (for its address) or 503 with Retry-After before \
+         its request is read, on a TLS listener cut off before its handshake. Clients of trusted_proxies are counted by the address \
+         that those tell." },
+    Table { name: "drain", many: false, meaning:
+        "How SIGTERM drains the gateway, so that its clients do not all come back to the others at once. SIGINT, and a second SIGTERM, \
+         do not wait for it." },
     Table { name: "limits", many: false, meaning:
         "Every bound of the gateway. None can be switched off; what goes over one is refused, told and counted." },
 ];
@@ -84,6 +93,20 @@ pub(super) const KEYS: &[Key] = &[
         "Compresses for clients that offer permessage-deflate (RFC 7692), once for all of them. Off by default: it costs \
          the gateway and every client time to save bytes, which pays on the open internet and not within a data centre. On \
          in demo mode."),
+    optional("listener", "trusted_proxies", Form::Texts(NETWORK, forms::network),
+        "Proxies and balancers in front of the gateway: their word on whom they speak for is taken, in a PROXY header or in a \
+         field of the request. Nobody else's is."),
+    optional("listener", "proxy_protocol", Form::OneOf(&["off", "optional", "required"]),
+        "Whether connections begin with a PROXY header, version 1 or 2, before TLS and HTTP (HAProxy's send-proxy-v2, a network \
+         balancer's option). optional: those of trusted_proxies may. required: only trusted_proxies may connect, and each begins \
+         with one. Off by default: a header from whoever likes could name any address."),
+    optional("listener", "forwarded_header", Form::OneOf(&["x-forwarded-for", "forwarded"]),
+        "Which field of a request from trusted_proxies names the client: X-Forwarded-For, or Forwarded (RFC 7239). Read from the \
+         right, the first address that is none of trusted_proxies counts. Only one is believed: a proxy that writes the one passes \
+         on the other as the client sent it."),
+    optional("listener", "path_prefix", Form::Text(PREFIX, forms::path_prefix),
+        "What stands before every path where a proxy passes it on: with \"/md\" streams are at /md/stream. Health checks are \
+         answered with it and without."),
     required("listener.tls", "certificate", Form::Text(PEM_FILE, forms::filled),
         "File with the certificate chain, PEM, the server's own first; a relative path begins at the working directory. \
          Refused where it is expired, not yet valid, or not that of the key."),
@@ -288,13 +311,34 @@ pub(super) const KEYS: &[Key] = &[
         "Places in a shard's mailbox, where publications from the other threads wait; a full one holds publishers back \
          and loses nothing. At least twice publish_credits; 8,192 are enough for eight publishing threads with all \
          their credits spent."),
+    optional("arrivals", "per_second", Form::Whole(1, 1_000_000, "clients a second"),
+        "Clients a second, in the long run, divided among the shards as connections_max is; above it 503 and Retry-After. A \
+         handshake costs some 60 us: 10,000 keep half a core busy."),
+    optional("arrivals", "burst", Form::Whole(1, 1_000_000, "clients"),
+        "How many of them may come at once: all that the gateway serves by default."),
+    optional("arrivals", "per_address_per_second", Form::Whole(1, 1_000_000, "clients a second"),
+        "Clients of one address (of one /64 of IPv6) a second, in the long run, divided likewise; above it 429 and Retry-After. A \
+         hundred are a client that has lost its way, or a large office behind one address."),
+    optional("arrivals", "per_address_burst", Form::Whole(1, 1_000_000, "clients"),
+        "How many of them may come at once, as an office does when its line is back."),
+    optional("arrivals", "per_address_max", Form::Whole(1, 1 << 20, "clients"),
+        "Clients of one address at a time, divided likewise; above it 429. 4,096 are a quarter of all places."),
+    optional("arrivals", "exempt", Form::Texts(NETWORK, forms::network),
+        "Addresses that the three bounds per address are not for, beside trusted_proxies: this machine's own, by default."),
+    optional("drain", "delay_ms", Form::Whole(0, HOUR_MS, "milliseconds"),
+        "How long clients are still taken and served while /health/ready says 503 already: as long as the balancer needs to notice, \
+         the interval of its checks times how many must fail. 0 by default: whoever has no balancer waits for nothing."),
+    optional("drain", "window_ms", Form::Whole(0, HOUR_MS, "milliseconds"),
+        "Over how long the clients are closed then, one after the other in random order, each with 1012 and told before; feeds go on \
+         meanwhile. Below what the supervisor waits before it kills, with delay_ms and stop_timeout_ms. 0 by default: all are closed \
+         at once by the stop."),
     limit("connections_max", 1, 1 << 20, "clients",
         "Clients of the whole process, divided among the shards. 16,384 take about 75 MB of kernel memory for their \
          sockets and fit a descriptor limit of 20,000."),
     limit("half_open_per_address_max", 1, 1 << 20, "clients",
         "Clients of one address (of one /64 of IPv6) that are not yet WebSockets, divided among the shards as \
-         connections_max is; further ones are reset at once. 4,096 are a quarter of all places, and leave room for \
-         those who come back at once through one balancer, which has one address for all of them."),
+         connections_max is; further ones are reset at once. 4,096 are a quarter of all places. Trusted proxies are not \
+         counted, whom they speak for is."),
     limit("message_bytes_max", 125, 16 << 20, "bytes",
         "A request, or a message to /echo; above it close 1009. 64 KiB hold a SUBSCRIBE with two thousand names."),
     limit("fragments_max", 1, 1 << 20, "fragments",
@@ -318,6 +362,11 @@ pub(super) const KEYS: &[Key] = &[
     limit("handshake_timeout_ms", 100, HOUR_MS, "milliseconds",
         "The whole handshake, from accept to its last byte. 5 s bear a lost packet or two on a slow line, and bound \
          what slow strangers hold."),
+    limit("proxy_header_bytes_max", 107, 65_551, "bytes",
+        "A PROXY header of version 2, with all that follows its addresses; above it 400. One with addresses only has 28 or 52, those \
+         of cloud balancers some hundred; one of version 1 has 107 at the most."),
+    limit("proxy_timeout_ms", 100, HOUR_MS, "milliseconds",
+        "For a PROXY header, from accept to its last byte: a proxy sends it with the connection's first packet."),
     limit("message_timeout_ms", 100, HOUR_MS, "milliseconds",
         "A message that began must have ended after this. 30 s for 64 KiB are 2 KB a second, slower than any line in \
          use."),

@@ -2,12 +2,13 @@
 
 use super::document::{Document, Place};
 use super::error::ConfigError;
-use super::{Config, JournalFlush, JournalFull, PublishAllow, Slow, Topic, TopicKind};
+use super::{Config, JournalFlush, JournalFull, ProxyProtocol, PublishAllow, Slow, Topic, TopicKind};
 
 /// Holds the settings against each other.
 pub(super) fn check(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> {
     addresses(document, config)?;
     client_certificates(document, config)?;
+    proxies(document, config)?;
     publishing(document, config)?;
     slow_subscribers(document, config)?;
     journals(document, config)?;
@@ -43,6 +44,19 @@ fn client_certificates(document: &Document<'_>, config: &Config) -> Result<(), C
         if document.has(place) {
             let hint = "Add `client_ca = \"ca.pem\"` beside it, the authorities whose certificates are taken, or remove it.";
             return Err(document.conflict(place, "without `client_ca`", "this key to be left out", hint));
+        }
+    }
+    Ok(())
+}
+
+/// A PROXY header is believed only where somebody is trusted with it.
+fn proxies(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> {
+    for (index, listener) in config.listeners.iter().enumerate() {
+        if listener.proxy_protocol != ProxyProtocol::Off && listener.trusted_proxies.is_empty() {
+            let place = Place { table: "listener", index, key: "trusted_proxies" };
+            let hint = "Add for example `trusted_proxies = [\"10.0.0.0/8\"]` beside it, where the balancers are.";
+            let expected = "the networks whose PROXY headers are believed";
+            return Err(document.conflict(place, "or empty beside proxy_protocol", expected, hint));
         }
     }
     Ok(())

@@ -49,7 +49,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 fn a_key_before_the_first_table_is_told_its_table() {
     let error = parse_text("connections_max = 1\n").expect_err("a key without its table");
     let said = "gateway.toml, line 1, column 1: connections_max is not known; expected one of the tables listener, \
-                listener.tls, listener.tls.sni, admin, topic, journal, source, source.sequence, publish, echo, page, log, shards, limits. It belongs below [limits].";
+                listener.tls, listener.tls.sni, admin, topic, journal, source, source.sequence, publish, echo, page, log, shards, arrivals, drain, limits. It belongs below [limits].";
     assert_eq!(error.to_string(), said);
 }
 
@@ -133,6 +133,10 @@ fn what_must_be_there_and_is_not() {
 #[test]
 fn settings_that_do_not_go_together() {
     check_error("[[listener]]\naddress = \"127.0.0.1:8080\"", 2, 11, &["listener.address is", "an earlier listener"]);
+    let proxied = "[[listener]]\naddress = \"[::1]:9\"\nproxy_protocol = \"required\"\n";
+    check_error(proxied, 1, 1, &["listener.trusted_proxies", "whose PROXY headers are believed"]);
+    check_error(&format!("{proxied}trusted_proxies = [\"10.0.0.1/8\"]"), 4, 20, &["10.0.0.0/8 is the whole network"]);
+    check_error("[[listener]]\naddress = \"[::1]:9\"\npath_prefix = \"md/\"", 3, 15, &["does not begin with `/`"]);
     check_error("[admin]\naddress = \"127.0.0.1:8080\"", 2, 11, &["admin.address is", "a port of its own"]);
     check_error("[publish]\nallow = \"loopback\"", 1, 2, &["publish.topics is not set", "[\"md.>\"]"]);
     check_error("[publish]\nallow = \"loopback\"\ntopics = []", 3, 10, &["publish.topics is []"]);
@@ -196,6 +200,10 @@ const EVERYTHING: &str = r#"
     hosts = ["a.example"]
     origins = ["https://a.example"]
     permessage_deflate = true
+    trusted_proxies = ["10.0.0.0/8", "192.0.2.7"]
+    proxy_protocol = "optional"
+    forwarded_header = "forwarded"
+    path_prefix = "/md"
     [listener.tls]
     certificate = "c.pem"
     key = "k.pem"
@@ -216,6 +224,12 @@ const EVERYTHING: &str = r#"
     journal_full = "forget"
     [journal]
     directory = "j"
+    [drain]
+    delay_ms = 1
+    window_ms = 2
+    [arrivals]
+    per_second = 5
+    exempt = ["192.0.2.0/24"]
     [[source]]
     kind = "synthetic"
     prefix = "x.y"
@@ -276,15 +290,12 @@ fn tls_stands_below_its_listener_and_is_checked_there() {
     check_error(&format!("{tls}[listener.tls.sni]\nkey = \"k\""), 6, 1, &["listener.tls.sni is", "[[listener.tls.sni]]"]);
 }
 
+fn replay(file: &str, topic: &str, payload: Option<&str>) -> Replay {
+    Replay { file: file.into(), topic: topic.into(), payload: payload.map(Into::into), speed: Speed::Max, repeat: true }
+}
+
 #[test]
 fn everything_can_be_set() {
-    let replay = |file: &str, topic: &str, payload: Option<&str>| Replay {
-        file: file.into(),
-        topic: topic.into(),
-        payload: payload.map(Into::into),
-        speed: Speed::Max,
-        repeat: true,
-    };
     let expected = Config {
         demo: false,
         listeners: vec![Listener {
@@ -293,6 +304,10 @@ fn everything_can_be_set() {
             hosts: vec!["a.example".into()],
             origins: vec!["https://a.example".into()],
             permessage_deflate: true,
+            trusted_proxies: vec!["10.0.0.0/8".parse().expect("a network"), "192.0.2.7/32".parse().expect("an address")],
+            proxy_protocol: ProxyProtocol::Optional,
+            forwarded_header: ForwardedHeader::Forwarded,
+            path_prefix: "/md".into(),
             tls: Some(ListenerTls {
                 certificate: CertificateFiles { certificate: "c.pem".into(), key: "k.pem".into() },
                 sni: vec![CertificateFiles { certificate: "d.pem".into(), key: "l.pem".into() }],
@@ -334,6 +349,8 @@ fn everything_can_be_set() {
                 ..Upstream::default()
             }),
         ],
+        drain: Drain { delay_ms: 1, window_ms: 2 },
+        arrivals: Arrivals { per_second: 5, exempt: vec!["192.0.2.0/24".parse().expect("a network")], ..Arrivals::default() },
         limits: Limits { connections_max: 16, topics_max: 1000, ..Limits::default() },
         shards: Shards { count: Some(3), pin: false, ..Shards::default() },
         publish: Publish { allow: PublishAllow::Loopback, topics: vec!["a".into(), "b.*".into()] },
@@ -401,6 +418,9 @@ fn what_is_risky_is_warned_of() {
         ("[[listener]]\naddress = \"0.0.0.0:80\"", "0.0.0.0:80 is reachable from other machines"),
         ("[[listener]]\naddress = \"0.0.0.0:80\"\nhosts = [\"a\"]", "hosts of 0.0.0.0:80 are not looked at"),
         ("[[listener]]\naddress = \"0.0.0.0:80\"\n[echo]\nenabled = true", "/echo is open"),
+        ("[[listener]]\naddress = \"[::1]:9\"\ntrusted_proxies = [\"10.0.0.1\"]", "taken to be who their X-Forwarded-For says"),
+        ("[[listener]]\naddress = \"[::1]:9\"\ntrusted_proxies = [\"0.0.0.0/0\"]", "hold every address"),
+        ("[[listener]]\naddress = \"0.0.0.0:80\"", "drain.window_ms is 0"),
         ("[publish]\nallow = \"loopback\"\ntopics = [\"a\"]", "A proxy on this machine"),
         ("[publish]\ntopics = [\"a\"]", "has no effect"),
         ("", "There is no [admin]"),

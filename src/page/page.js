@@ -362,7 +362,7 @@ function on_state(now_state) {
 }
 
 async function topics() {
-  const answer = await fetch("/topics", { cache: "no-store" });
+  const answer = await fetch("topics", { cache: "no-store" });
   if (!answer.ok) throw new Error(`GET /topics: ${answer.status}`);
   const { topics: list } = await answer.json();
   listed = true;
@@ -411,7 +411,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { ch
 // The list is on its way while the connection opens.
 let early = topics();
 early.catch(() => {});
-const address = new URL("/stream", location.href);
+const address = new URL("stream", location.href);
 address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
 const dial = dialler();
 link = connect({

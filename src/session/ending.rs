@@ -60,7 +60,12 @@ impl Session {
         if self.is_closing() {
             return;
         }
-        let class = if matches!(self.phase, Phase::Head { served: true, .. }) { CloseClass::Normal } else { CloseClass::Reset };
+        let class = match &self.phase {
+            // Between two requests, or a balancer that looks whether the port answers.
+            Phase::Head(head) if head.served || head.reader.is_empty() => CloseClass::Normal,
+            Phase::Proxy(reader) if reader.is_empty() => CloseClass::Normal,
+            _ => CloseClass::Reset,
+        };
         self.end(class, now_us);
     }
 
@@ -83,7 +88,8 @@ impl Session {
         let after = |from_us: u64, ms: u32| from_us + u64::from(ms) * 1000;
         let due_us = match &self.phase {
             Phase::Receiving => unreachable!("deadlines are looked at between receives"),
-            Phase::Head { .. } | Phase::Entering(_) => after(self.began_us, limits.handshake_timeout_ms),
+            Phase::Proxy(_) => after(self.began_us, limits.proxy_timeout_ms),
+            Phase::Head(_) | Phase::Entering(_) => after(self.began_us, limits.handshake_timeout_ms),
             Phase::Ending if self.close_class == Some(CloseClass::Lag) => after(self.began_us, limits.close_deadline_ms),
             Phase::Closing(_) | Phase::Ending => after(self.began_us, limits.close_timeout_ms),
             Phase::Open(_) if self.pinged => after(self.began_us, limits.pong_timeout_ms),
@@ -115,8 +121,9 @@ impl Session {
         }
         match &self.phase {
             Phase::Receiving => unreachable!("deadlines are looked at between receives"),
-            Phase::Head { served: true, .. } => self.end(CloseClass::Normal, moment.now_us),
-            Phase::Head { .. } | Phase::Entering(_) => {
+            Phase::Proxy(_) => return self.expire_proxy(),
+            Phase::Head(head) if head.served => self.end(CloseClass::Normal, moment.now_us),
+            Phase::Head(_) | Phase::Entering(_) => {
                 self.refuse(408, RefusalReason::Timeout, "the handshake took longer than handshake_timeout_ms", moment.now_us);
             }
             // What became of the rest is not known in time.
@@ -180,12 +187,16 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::config::Config;
     use crate::dialect::stream::RequestId;
+    use crate::session::Arrival;
 
     fn asked(rules: &Rules, head: &str) -> Session {
-        let mut session = Session::new(rules, 0, true, 0);
+        let arrival = Arrival { listener: 0, address: Ipv4Addr::LOCALHOST.into(), number: 0 };
+        let mut session = Session::new(rules, arrival, 0);
         let mut bytes = head.as_bytes().to_vec();
         let moment = Moment { now_us: 4_000_000, unix_us: 0, ready: true };
         assert!(session.receive(&mut &mut bytes[..], rules, moment).is_none(), "the session answers by itself");

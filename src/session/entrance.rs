@@ -3,13 +3,16 @@
 //! Checks stand in the order of their cost to an attacker: size, host, method, path, origin, upgrade, permission.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
+use super::upgrade::{Upgraded, subprotocol};
 use super::{Effect, ListenerRules, Moment, Open, Phase, Role, Rules, Session, sse};
+use crate::admission::request_id;
 use crate::config::PublishAllow;
 use crate::dialect::stream::reply::Subscribed;
 use crate::dialect::stream::{RequestId, Stream, Target, target};
 use crate::dialect::{ClientError, ErrorCode};
-use crate::http::{self, HeadError, HeadReader, Progress, Request};
+use crate::http::{self, HeadError, Progress, Request};
 use crate::hub::TopicName;
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::page;
@@ -23,9 +26,12 @@ pub(super) struct Entering {
     pub(super) role: Role,
     /// None: an answer that ends.
     opening: Option<Opening>,
-    keep_alive: bool,
+    /// Who may send another request on this connection; none: nobody.
+    peer: Option<IpAddr>,
     /// When the head came whole.
     came_us: u64,
+    /// What names the request, here and elsewhere.
+    request_id: String,
 }
 
 /// How a connection is opened that stays.
@@ -33,18 +39,6 @@ pub(super) struct Entering {
 enum Opening {
     Upgrade(Upgraded),
     Sse(sse::Accepted),
-}
-
-#[derive(Debug)]
-struct Upgraded {
-    accept: [u8; 28],
-    /// The client offered `tidegate.v1`.
-    subprotocol: bool,
-    /// A stream of the URL had an option, so a combined connection begins with the reply.
-    reply: bool,
-    deflate: Option<Agreement>,
-    /// A publisher that is told how many of its messages were taken.
-    ack: bool,
 }
 
 impl Entering {
@@ -56,17 +50,6 @@ impl Entering {
         }
     }
 }
-
-impl Upgraded {
-    fn write_head(&self, out: &mut Vec<u8>) {
-        let answer = self.deflate.map(|agreed| agreed.to_string());
-        let headers: Vec<_> = answer.iter().map(|answer| ("Sec-WebSocket-Extensions", answer.as_str())).collect();
-        handshake::write_accept(out, &self.accept, self.subprotocol.then_some(SUBPROTOCOL), &headers);
-    }
-}
-
-/// The subprotocol that names this dialect.
-const SUBPROTOCOL: &str = "tidegate.v1";
 
 /// What a head came to.
 enum Outcome {
@@ -91,6 +74,10 @@ pub(super) struct Refusal {
     code: ErrorCode,
     message: String,
     headers: &'static [(&'static str, &'static str)],
+    /// When the client may come again, in seconds.
+    retry_after_s: Option<u32>,
+    /// What names the request, where there is one.
+    request_id: Option<String>,
 }
 
 impl Refusal {
@@ -102,15 +89,20 @@ impl Refusal {
             503 => ErrorCode::Limit,
             _ => ErrorCode::BadRequest,
         };
-        Refusal { status, reason, code, message: message.into(), headers: &[] }
+        Refusal { status, reason, code, message: message.into(), headers: &[], retry_after_s: None, request_id: None }
+    }
+
+    /// With when the client may come again.
+    pub(super) fn with_retry_after(self, retry_after_s: u32) -> Refusal {
+        Refusal { retry_after_s: Some(retry_after_s), ..self }
     }
 }
 
 impl Session {
     /// Takes bytes of a request's head.
     pub(super) fn receive_head(&mut self, input: &mut &mut [u8], rules: &Rules, moment: Moment) -> Option<Effect> {
-        let Phase::Head { reader, .. } = &mut self.phase else { unreachable!("only called while a head is awaited") };
-        match reader.feed(input) {
+        let Phase::Head(head) = &mut self.phase else { unreachable!("only called while a head is awaited") };
+        match head.reader.feed(input) {
             Ok(Progress::Partial) => {
                 *input = &mut [];
                 return None;
@@ -121,11 +113,19 @@ impl Session {
                 return None;
             }
         }
-        let Phase::Head { reader, .. } = std::mem::replace(&mut self.phase, Phase::Receiving) else {
-            unreachable!("it was a head above")
+        if rules.listeners[usize::from(self.listener)].trusted_proxies.is_empty() {
+            return self.enter(rules, moment);
+        }
+        Some(Effect::Asked)
+    }
+
+    /// Answers the request whose head is whole, or asks the shard for what it wants.
+    pub(super) fn enter(&mut self, rules: &Rules, moment: Moment) -> Option<Effect> {
+        let Phase::Head(head) = std::mem::replace(&mut self.phase, Phase::Receiving) else {
+            unreachable!("it has a head in hand")
         };
-        match reader.request() {
-            Ok(request) => self.enter(&request, rules, moment),
+        match head.reader.request() {
+            Ok(request) => self.answer_request(&request, head.peer, rules, moment),
             Err(error) => {
                 self.refuse_head(&error, moment.now_us);
                 None
@@ -133,26 +133,27 @@ impl Session {
         }
     }
 
-    fn enter(&mut self, request: &Request<'_>, rules: &Rules, moment: Moment) -> Option<Effect> {
-        let (keep_alive, came_us) = (request.keep_alive(), moment.now_us);
+    fn answer_request(&mut self, request: &Request<'_>, peer: IpAddr, rules: &Rules, moment: Moment) -> Option<Effect> {
+        let (peer, came_us) = (request.keep_alive().then_some(peer), moment.now_us);
+        let request_id = request_id::of(request, || request_id::made(rules.nonce, self.number.into(), came_us));
         self.bodiless = request.method == "HEAD";
         let door = Door { request, rules, listener: &rules.listeners[usize::from(self.listener)], session: self };
         match door.decide(moment) {
             Outcome::Refuse(refusal) => {
-                self.write_refusal(&refusal, moment.now_us);
+                self.write_refusal(&Refusal { request_id: Some(request_id), ..refusal }, moment.now_us);
                 None
             }
             Outcome::Answer { status, content_type, body } => {
-                self.write_answer(status, content_type, &body, keep_alive, rules, moment.now_us);
+                self.write_answer(status, content_type, &body, peer, rules, moment.now_us);
                 None
             }
             Outcome::Topics => {
-                self.phase = Phase::Entering(Box::new(Entering { role: Role::Echo, opening: None, keep_alive, came_us }));
+                self.phase = Phase::Entering(Box::new(Entering { role: Role::Echo, opening: None, peer, came_us, request_id }));
                 Some(Effect::Topics)
             }
             Outcome::Open { role, opening, streams } => {
                 let subscriber = matches!(role, Role::Subscriber { .. } | Role::Sse { .. });
-                let entering = Entering { role, opening: Some(opening), keep_alive: false, came_us };
+                let entering = Entering { role, opening: Some(opening), peer: None, came_us, request_id };
                 self.phase = Phase::Entering(Box::new(entering));
                 if subscriber && !streams.is_empty() {
                     return Some(Effect::Admit { streams });
@@ -171,14 +172,14 @@ impl Session {
         };
         let (deflate, reply) = match entering.opening.expect("an admission is of a connection that stays") {
             Opening::Upgrade(upgraded) => {
-                upgraded.write_head(self.owe());
+                upgraded.write_head(self.owe(), &entering.request_id);
                 if upgraded.ack {
                     self.begin_acks();
                 }
                 (upgraded.deflate, upgraded.reply)
             }
             Opening::Sse(accepted) => {
-                accepted.write_head(self.owe());
+                accepted.write_head(self.owe(), &entering.request_id);
                 (None, accepted.reply)
             }
         };
@@ -196,7 +197,7 @@ impl Session {
         let Phase::Entering(entering) = std::mem::replace(&mut self.phase, Phase::Receiving) else {
             unreachable!("the shard answers who asked")
         };
-        self.write_answer(200, "application/json", body, entering.keep_alive, rules, now_us);
+        self.write_answer(200, "application/json", body, entering.peer, rules, now_us);
     }
 
     /// Refuses what the shard was asked to admit; nothing where it has ended meanwhile.
@@ -206,7 +207,11 @@ impl Session {
             ErrorCode::NotAllowed => (403, RefusalReason::Forbidden),
             _ => (400, RefusalReason::BadRequest),
         };
-        let refusal = Refusal { code: error.code, ..Refusal::new(status, reason, error.message.clone()) };
+        let request_id = match &self.phase {
+            Phase::Entering(entering) => Some(entering.request_id.clone()),
+            _ => None,
+        };
+        let refusal = Refusal { code: error.code, request_id, ..Refusal::new(status, reason, error.message.clone()) };
         if !self.is_ending() {
             self.write_refusal(&refusal, now_us);
         }
@@ -230,7 +235,7 @@ impl Session {
         self.write_refusal(&Refusal::new(error.status(), reason, error.to_string()), now_us);
     }
 
-    fn write_refusal(&mut self, refusal: &Refusal, now_us: u64) {
+    pub(super) fn write_refusal(&mut self, refusal: &Refusal, now_us: u64) {
         // What the shard had in hand was given up meanwhile, and that was told.
         if self.is_ending() {
             return;
@@ -238,6 +243,9 @@ impl Session {
         let body = ClientError::new(refusal.code, refusal.message.as_str()).body();
         let mut headers = vec![("Content-Type", "application/json"), ("Cache-Control", "no-store")];
         headers.extend(refusal.headers);
+        let retry_after = refusal.retry_after_s.map(|seconds| seconds.to_string());
+        headers.extend(retry_after.as_deref().map(|seconds| ("Retry-After", seconds)));
+        headers.extend(refusal.request_id.as_deref().map(|id| (request_id::FIELD, id)));
         self.respond(refusal.status, &headers, body.as_bytes(), false);
         self.refusal = Some(refusal.reason);
         self.end(CloseClass::Normal, now_us);
@@ -254,7 +262,7 @@ impl Session {
         }
     }
 
-    fn write_answer(&mut self, status: u16, kind: &str, body: &[u8], keep_alive: bool, rules: &Rules, now_us: u64) {
+    fn write_answer(&mut self, status: u16, kind: &str, body: &[u8], peer: Option<IpAddr>, rules: &Rules, now_us: u64) {
         let headers = [
             ("Content-Type", kind),
             ("Cache-Control", "no-cache"),
@@ -262,11 +270,9 @@ impl Session {
             ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "no-referrer"),
         ];
-        self.respond(status, &headers, body, keep_alive);
-        if keep_alive {
-            let limits = &rules.limits;
-            let reader = Box::new(HeadReader::new(limits.head_bytes_max, limits.headers_max));
-            self.phase = Phase::Head { reader, served: true };
+        self.respond(status, &headers, body, peer.is_some());
+        if let Some(peer) = peer {
+            self.phase = Phase::head(rules, true, peer);
             self.began_us = now_us;
         } else {
             self.end(CloseClass::Normal, now_us);
@@ -292,7 +298,7 @@ impl Door<'_> {
 
     fn check(&mut self, moment: Moment) -> Result<Outcome, Refusal> {
         self.check_host()?;
-        let path = self.request.path();
+        let path = self.path()?;
         if let Some(outcome) = self.plain(path, moment)? {
             return Ok(outcome);
         }
@@ -330,6 +336,17 @@ impl Door<'_> {
             ack,
         };
         Ok(Outcome::Open { role, opening: Opening::Upgrade(upgraded), streams })
+    }
+
+    /// The path, without what stands before every one. Health is answered with it and without: a balancer may know nothing of it.
+    fn path(&self) -> Result<&str, Refusal> {
+        let path = self.request.path();
+        let (prefix, inner) = (&self.listener.path_prefix, path.strip_prefix(self.listener.path_prefix.as_str()));
+        match inner {
+            Some(inner) if inner.starts_with('/') => Ok(inner),
+            _ if path.starts_with("/health/") => Ok(path),
+            _ => Err(Refusal::new(404, RefusalReason::NotFound, format!("there is nothing at {path}; all is below {prefix}"))),
+        }
     }
 
     /// `/sse`, for clients without WebSocket.
@@ -436,22 +453,6 @@ impl Door<'_> {
         let message = "publishing is not allowed here; see [publish] in the configuration";
         Err(Refusal::new(403, RefusalReason::Forbidden, message))
     }
-}
-
-/// A client may offer `tidegate.v1` beside `bearer.<token>`: the first is selected, a token never. A bearer alone would
-/// leave a browser without a selected subprotocol, which fails its connection: refused with a sentence.
-fn subprotocol(upgrade: &handshake::Upgrade<'_>) -> Result<bool, Refusal> {
-    let mut ours = false;
-    let mut bearer = false;
-    for protocol in upgrade.protocols() {
-        ours |= protocol == SUBPROTOCOL;
-        bearer |= protocol.starts_with("bearer.");
-    }
-    if bearer && !ours {
-        let message = "a bearer token in Sec-WebSocket-Protocol needs tidegate.v1 beside it: `tidegate.v1, bearer.<token>`";
-        return Err(Refusal::new(400, RefusalReason::BadRequest, message));
-    }
-    Ok(ours)
 }
 
 fn refusal_reason(status: u16) -> RefusalReason {

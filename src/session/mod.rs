@@ -12,6 +12,7 @@
 //! - an idle open session holds no heap memory, but a publisher's topic and count, and contexts that are taken over.
 
 mod acks;
+mod arrival;
 mod ending;
 mod entrance;
 mod messages;
@@ -20,10 +21,15 @@ mod rules;
 mod sse;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
+pub use arrival::{Arrival, Introduction};
 pub use ending::Expiry;
-pub use rules::{Bucket, ListenerRules, Moment, Rules};
+pub use rules::{ListenerRules, Moment, Rules};
 
+use std::net::IpAddr;
+
+use crate::admission::Bucket;
 use crate::dialect::ClientError;
 use crate::dialect::stream::reply::{self, Subscribed};
 use crate::dialect::stream::{Lasting, RequestId, Stream, event, sse as stream_sse};
@@ -36,6 +42,9 @@ use crate::ws::{Assembler, CloseCode, Connection, frame};
 /// What the shard has to do for a client; the answer is one of the session's methods.
 #[derive(Debug)]
 pub enum Effect {
+    /// A request's head is whole, on a listener with trusted proxies: whose is it, and may one more of that address come?
+    /// [`Session::address_asked`], then [`Session::turn_away`] or [`Session::proceed`].
+    Asked,
     /// The handshake is valid: subscribe to these, then [`Session::admit`] or [`Session::refuse`].
     Admit {
         /// In the order asked for.
@@ -106,6 +115,8 @@ pub struct Session {
     bodiless: bool,
     /// How many errors came in a row.
     errors_in_a_row: u16,
+    /// Which of its shard's clients it is.
+    number: u32,
     bucket: Bucket,
     /// When what is now under way began: the handshake, the ping, the close; of an open connection without a ping the quiet,
     /// with its last byte.
@@ -134,8 +145,10 @@ struct Owed {
 
 #[derive(Debug)]
 enum Phase {
-    /// A request's head is awaited. `served`: an earlier one on this connection was answered.
-    Head { reader: Box<HeadReader>, served: bool },
+    /// A trusted proxy is to say whom it speaks for.
+    Proxy(arrival::ProxyReader),
+    /// A request's head is awaited.
+    Head(Box<Awaited>),
     /// The shard has an [`Effect::Admit`] or [`Effect::Topics`] in hand.
     Entering(Box<entrance::Entering>),
     /// WebSocket frames go both ways, or events one way.
@@ -146,6 +159,16 @@ enum Phase {
     Closing(Box<acks::Closing>),
     /// Ours is said; what comes is thrown away until the peer ends too.
     Ending,
+}
+
+/// A request's head that is not whole, or not yet answered.
+#[derive(Debug)]
+struct Awaited {
+    reader: HeadReader,
+    /// An earlier one on this connection was answered.
+    served: bool,
+    /// Who sends it: for himself or, where that is a trusted proxy, for somebody else each time.
+    peer: IpAddr,
 }
 
 /// An open connection.
@@ -188,15 +211,13 @@ enum Role {
 const _: () = assert!(size_of::<Session>() <= 80);
 
 impl Session {
-    /// A client that was just accepted.
-    #[must_use]
-    pub fn new(rules: &Rules, listener: u16, from_loopback: bool, now_us: u64) -> Session {
-        let reader = Box::new(HeadReader::new(rules.limits.head_bytes_max, rules.limits.headers_max));
+    fn of(phase: Phase, rules: &Rules, listener: u16, number: u32, now_us: u64) -> Session {
         Session {
-            phase: Phase::Head { reader, served: false },
+            phase,
             owed: None,
             listener,
-            from_loopback,
+            number,
+            from_loopback: false,
             publishes: false,
             pinged: false,
             bodiless: false,
@@ -219,14 +240,16 @@ impl Session {
         }
         while !input.is_empty() {
             let effect = match self.phase {
-                Phase::Head { .. } => self.receive_head(input, rules, moment),
+                Phase::Head(_) => self.receive_head(input, rules, moment),
                 // It has asked, and has no more to say.
                 Phase::Open(Open { role: Role::Sse { .. }, .. }) => {
                     *input = &mut [];
                     None
                 }
                 Phase::Open(_) => self.receive_frames(input, rules, moment),
-                Phase::Entering(_) | Phase::Receiving => unreachable!("the shard holds input back until it has answered"),
+                Phase::Proxy(_) | Phase::Entering(_) | Phase::Receiving => {
+                    unreachable!("the shard holds input back until it has answered")
+                }
                 Phase::Closing(_) | Phase::Ending => {
                     *input = &mut [];
                     None
@@ -246,7 +269,7 @@ impl Session {
         let (role, deflate) = match &self.phase {
             Phase::Open(open) => (&open.role, open.deflate.is_some()),
             Phase::Entering(entering) => (&entering.role, entering.deflate().is_some()),
-            Phase::Head { .. } | Phase::Receiving | Phase::Closing(_) | Phase::Ending => return Encoding::Raw,
+            Phase::Proxy(_) | Phase::Head(_) | Phase::Receiving | Phase::Closing(_) | Phase::Ending => return Encoding::Raw,
         };
         match (role, deflate) {
             (Role::Sse { one: true }, _) => Encoding::Sse,

@@ -8,6 +8,7 @@
 
 use super::entrance::Refusal;
 use super::{Phase, Role, Session};
+use crate::admission::request_id;
 use crate::dialect::stream::{Stream, sse};
 use crate::http::{self, Request};
 use crate::hub::Subject;
@@ -56,7 +57,7 @@ fn bad_request(message: impl Into<String>) -> Refusal {
 
 impl Accepted {
     /// The answer's head.
-    pub(super) fn write_head(&self, out: &mut Vec<u8>) {
+    pub(super) fn write_head(&self, out: &mut Vec<u8>, request_id: &str) {
         let mut headers = vec![
             ("Content-Type", "text/event-stream"),
             ("Cache-Control", "no-store"),
@@ -64,6 +65,7 @@ impl Accepted {
             ("X-Accel-Buffering", "no"),
             ("X-Content-Type-Options", "nosniff"),
             ("Vary", "Origin"),
+            (request_id::FIELD, request_id),
         ];
         // It was checked against the listener's `origins` already.
         headers.extend(self.origin.as_deref().map(|origin| ("Access-Control-Allow-Origin", origin)));

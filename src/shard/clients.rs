@@ -2,6 +2,8 @@
 //!
 //! Invariant: an idle client has its row and nothing else here; what it needs at times only stands in boxes.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use super::timer::{Filed, Place};
 use crate::dialect::stream::RequestId;
 use crate::hub::NewPublication;
@@ -23,8 +25,8 @@ pub(super) struct Client {
     /// When its socket last took bytes, while it is blocked: milliseconds, of which only the low 32 bits are kept.
     progress_ms: u32,
     pub(super) receive: Receive,
-    /// It is not yet a WebSocket, and counted as such.
-    pub(super) half_open: bool,
+    /// How it is counted with its address.
+    pub(super) counted: Counted,
     /// It has had a subscription since it was last without any.
     pub(super) subscribed: bool,
     /// The peer sends no more.
@@ -45,7 +47,7 @@ const _: () = assert!(size_of::<Option<Client>>() <= 128);
 
 impl Client {
     /// A client that was just accepted.
-    pub(super) fn new(key: ClientKey, session: Session, half_open: bool, now_us: u64) -> Client {
+    pub(super) fn new(key: ClientKey, session: Session, now_us: u64) -> Client {
         Client {
             key,
             session,
@@ -54,7 +56,7 @@ impl Client {
             timer: Place::default(),
             progress_ms: (now_us / 1000) as u32,
             receive: Receive::Armed,
-            half_open,
+            counted: Counted::No,
             subscribed: false,
             eof: false,
             shut: false,
@@ -104,6 +106,16 @@ impl Client {
     fn sealed_tls(&mut self) -> &mut Tls {
         self.tls.as_deref_mut().expect("sealed bytes are a TLS client's")
     }
+}
+
+/// How a client is counted with its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// A proxy of which nobody knows yet whom it speaks for, or who is turned away.
+    No,
+    /// As one that is not yet a WebSocket.
+    HalfOpen,
+    Open,
 }
 
 /// What is armed.
@@ -158,6 +170,8 @@ impl Wait {
 #[derive(Default)]
 pub(super) struct Clients {
     slots: Slots<Option<Client>>,
+    /// Where each comes from, as far as it is known.
+    addresses: Slots<IpAddr>,
     count: usize,
 }
 
@@ -168,8 +182,10 @@ impl Filed for Clients {
 }
 
 impl Clients {
-    pub(super) fn insert(&mut self, client: Client) {
+    pub(super) fn insert(&mut self, client: Client, address: IpAddr) {
         let slot = client.key.slot;
+        self.addresses.reserve_with(slot, |_| IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        self.addresses[slot] = address;
         self.slots.reserve_with(slot, |_| None);
         assert!(self.slots[slot].is_none(), "the reactor gives a slot out again only after Closed");
         self.slots[slot] = Some(client);
@@ -193,6 +209,15 @@ impl Clients {
 
     pub(super) fn peek(&self, slot: u32) -> Option<&Client> {
         self.slots.get(slot)?.as_ref()
+    }
+
+    /// Where the client at this slot comes from: its connection's other end, or whom a trusted proxy speaks for.
+    pub(super) fn address(&self, slot: u32) -> IpAddr {
+        self.addresses[slot]
+    }
+
+    pub(super) fn set_address(&mut self, slot: u32, address: IpAddr) {
+        self.addresses[slot] = address;
     }
 
     pub(super) fn count(&self) -> usize {

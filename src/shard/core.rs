@@ -1,25 +1,24 @@
 //! A shard without its reactor: what completions do to clients, and what the kernel is asked for.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::ShardContext;
 use super::clients::{Client, Clients, Receive, Wait as Awaiting};
 use super::exchange::Exchange;
-use super::half_open::{HalfOpen, Network};
 use super::mail::Outbox;
-use super::stopping::Stop;
+use super::stopping::{Leavers, Stop};
 use super::sweep::{Loss, Sweep, Told, Visited};
 use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
+use crate::admission::arrivals::Arrivals;
 use crate::config::Config;
 use crate::dialect::stream::Compressions;
 use crate::hub::{Held, LeftOut};
-use crate::metrics::{CloseClass, RefusalReason, ShardMetrics};
+use crate::metrics::{CloseClass, ShardMetrics};
 use crate::reactor::{ClientKey, Now, Op, SendOutcome, Wait};
-use crate::session::{Expiry, Moment, Rules, Session};
+use crate::session::{Expiry, Moment, Rules};
 use crate::tls::Acceptors;
 use crate::ws::CloseCode;
 
@@ -44,6 +43,7 @@ pub(super) struct Core {
     /// Waits for replicas so far; each has its number.
     pub(super) waits: u64,
     pub(super) stop: Stop,
+    pub(super) leavers: Leavers,
     /// By listener; newer ones come by mail.
     pub(super) acceptors: Acceptors,
     /// What a TLS client's bytes are opened into; empty between two of them.
@@ -59,22 +59,24 @@ pub(super) struct Core {
     pub(super) held_bytes: usize,
     /// Clients whose socket says that it takes bytes and takes none; asked again at the next tick.
     pub(super) backing_off: Vec<ClientKey>,
-    half_open: HalfOpen,
+    pub(super) arrivals: Arrivals,
+    /// Clients that came, for their names.
+    pub(super) came: u32,
     connections_max: usize,
-    accepts_armed: u16,
+    pub(super) accepts_armed: u16,
     housekeeping_us: u64,
     /// When the next failed accept is worth a line in the log.
-    accept_warning_us: u64,
+    pub(super) accept_warning_us: u64,
     /// The same of clients that were turned away.
-    turned_away_warning_us: u64,
+    pub(super) turned_away_warning_us: u64,
 }
 
 impl Core {
     pub(super) fn new(context: ShardContext, now: Now) -> Core {
-        let ShardContext { place, config, post, metrics, ready, acceptors } = context;
+        let ShardContext { place, config, post, metrics, ready, nonce, acceptors } = context;
         let shards = post.shards();
         let mut core = Core {
-            rules: Rules::new(&config),
+            rules: Rules { nonce, ..Rules::new(&config) },
             metrics,
             clients: Clients::default(),
             topics: Topics::new(place, &config, shards),
@@ -86,6 +88,7 @@ impl Core {
             ready: Vec::new(),
             waits: 0,
             stop: Stop::Running,
+            leavers: Leavers::default(),
             acceptors,
             opened: Vec::new(),
             ready_flag: ready,
@@ -95,7 +98,8 @@ impl Core {
             unarmed: VecDeque::new(),
             held_bytes: 0,
             backing_off: Vec::new(),
-            half_open: HalfOpen::new(super::share(config.limits.half_open_per_address_max, shards)),
+            arrivals: super::arriving::arrivals(&config, shards, now.monotonic_us),
+            came: 0,
             connections_max: super::connections_max(&config, shards) as usize,
             accepts_armed: 0,
             housekeeping_us: now.monotonic_us,
@@ -140,7 +144,7 @@ impl Core {
         let busy = !self.sweep.visits().is_empty()
             || self.topics.hub.due_count() > 0
             || !self.ready.is_empty()
-            || matches!(self.stop, Stop::Announcing(_) | Stop::Closing { .. })
+            || matches!(self.stop, Stop::Warning { .. } | Stop::Announcing(_) | Stop::Closing { .. })
             || matches!(self.stop, Stop::Leaving { .. }) && self.clients.count() == 0
             || self.exchange.is_reporting()
             || self.topics.staleness.is_walking()
@@ -157,6 +161,11 @@ impl Core {
         }
         if let Stop::Leaving { deadline_us } = self.stop {
             until_us = until_us.min(deadline_us);
+        }
+        if self.stop == Stop::Draining
+            && let Some(next_us) = self.leavers.next_us()
+        {
+            until_us = until_us.min(next_us);
         }
         if let Some(flush_us) = self.topics.windows.next_us() {
             until_us = until_us.min(flush_us);
@@ -249,51 +258,6 @@ impl Core {
         self.topics.hub.due().unblock(key.slot);
     }
 
-    pub(super) fn accepted(&mut self, key: ClientKey, peer: SocketAddr, listener: u16) {
-        let now_us = self.now.monotonic_us;
-        let network = Network::of(peer.ip());
-        let may_enter = self.half_open.enter(key.slot, network);
-        let session = Session::new(&self.rules, listener, peer.ip().to_canonical().is_loopback(), now_us);
-        self.clients.insert(Client::new(key, session, may_enter, now_us));
-        self.topics.hub.due().reserve(key.slot);
-        self.metrics.accepts.add(1);
-        self.metrics.connections.set(self.clients.count() as i64);
-        self.ops.push_back(Op::Receive(key));
-        self.accepts_armed = self.accepts_armed.saturating_sub(1);
-        if self.stop != Stop::Running {
-            self.close(key, CloseClass::GoingAway, false);
-            return;
-        }
-        if !may_enter {
-            self.turn_away(key, peer);
-            return;
-        }
-        self.begin_tls(key, listener);
-        self.settle(key);
-    }
-
-    /// Its address has as many half-open clients as it may. An answer would keep the place that is not to be had.
-    fn turn_away(&mut self, key: ClientKey, peer: SocketAddr) {
-        self.metrics.refusals.add(RefusalReason::TooMany, 1);
-        if self.now.monotonic_us >= self.turned_away_warning_us {
-            self.turned_away_warning_us = self.now.monotonic_us + 1_000_000;
-            tracing::warn!(
-                address = %peer.ip(),
-                "clients are turned away: more than half_open_per_address_max of their address have not ended their handshake"
-            );
-        }
-        self.close(key, CloseClass::Policy, true);
-    }
-
-    pub(super) fn accept_failed(&mut self, errno: i32) {
-        self.metrics.accept_failures.add(1);
-        // All that are armed fail at once, and again after each pause: one line a second says it.
-        if self.now.monotonic_us >= self.accept_warning_us {
-            self.accept_warning_us = self.now.monotonic_us + 1_000_000;
-            tracing::warn!(error = %std::io::Error::from_raw_os_error(errno), "clients could not be accepted");
-        }
-    }
-
     pub(super) fn closed(&mut self, key: ClientKey) {
         self.clients.remove(key).expect("a descriptor is closed once");
         self.metrics.connections.set(self.clients.count() as i64);
@@ -370,12 +334,10 @@ impl Core {
         if client.session.is_ending() && client.subscribed {
             self.forget_subscriptions(key);
         }
+        self.count_opened(key);
         let Some(client) = self.clients.get(key) else { return };
         let session = &mut client.session;
         session.acknowledge(self.now.monotonic_us);
-        if session.is_open() && std::mem::take(&mut client.half_open) {
-            self.half_open.leave(key.slot);
-        }
         self.metrics.messages_in.add(u64::from(session.take_messages_in()));
         self.metrics.messages_out.add(u64::from(session.take_messages_out()));
         if let Some(reason) = session.take_refusal() {
@@ -456,9 +418,8 @@ impl Core {
         if let Some(pending) = client.pending.take() {
             self.held_bytes -= pending.held.len();
         }
-        if std::mem::take(&mut client.half_open) {
-            self.half_open.leave(key.slot);
-        }
+        self.uncount(key);
+        let Some(client) = self.clients.get(key) else { return };
         let class = client.session.close_class().unwrap_or(class);
         self.metrics.closes.add(class, 1);
         self.wheel.remove(key.slot, &mut self.clients);

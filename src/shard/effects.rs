@@ -19,6 +19,7 @@ impl Core {
     /// Does what a session asks.
     pub(super) fn execute(&mut self, key: ClientKey, effect: Effect) {
         match effect {
+            Effect::Asked => self.asked(key),
             Effect::Admit { streams } => self.subscribe(key, None, streams, false),
             Effect::Topics => {
                 self.suspend(key, Wait::Topics);

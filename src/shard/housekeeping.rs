@@ -11,6 +11,7 @@ impl Core {
             || !self.backing_off.is_empty()
             || self.topics.is_lingering()
             || self.topics.staleness.has_passed_over()
+            || self.arrivals.remembers()
     }
 
     /// Once a tick: blocked clients that fell out of a ring are found without a visit, unused replicas are given up.
@@ -21,6 +22,7 @@ impl Core {
             }
         }
         self.tell_passed_over();
+        self.arrivals.forget_quiet(self.now.monotonic_us);
         let blocked: Vec<u32> = self.topics.hub.due().blocked().collect();
         for slot in blocked {
             let Some(client) = self.clients.at(slot) else { continue };

@@ -222,6 +222,11 @@ pub enum Mail {
     },
     /// From the control thread: new clients of TLS listeners are accepted with these.
     Acceptors(Acceptors),
+    /// From the control thread: take no more clients, close those who are there one after the other within this time.
+    Drain {
+        /// Milliseconds.
+        window_ms: u32,
+    },
     /// From the control thread: take no more clients and publishers, announce the stop.
     Pause,
     /// From the control thread: close all clients and end.

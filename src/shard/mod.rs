@@ -10,12 +10,12 @@
 //! A turn: operations and the sweep's sends go to the kernel in one call; then completions, mail, deadlines; then what was
 //! held back is tried again. Each part is bounded.
 
+mod arriving;
 mod clients;
 mod core;
 mod effects;
 mod exchange;
 mod flush;
-mod half_open;
 mod heartbeat;
 mod housekeeping;
 mod input;
@@ -66,6 +66,8 @@ pub struct ShardContext {
     pub metrics: Arc<ShardMetrics>,
     /// What `/health/ready` says.
     pub ready: Arc<std::sync::atomic::AtomicBool>,
+    /// Drawn at random; names this shard's requests.
+    pub nonce: u64,
     /// By listener; newer ones come as [`mail::Mail::Acceptors`].
     pub acceptors: Acceptors,
 }

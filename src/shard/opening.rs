@@ -32,6 +32,15 @@ impl Core {
     pub(super) fn received(&mut self, key: ClientKey, bytes: &mut [u8]) {
         self.metrics.bytes_in.add(bytes.len() as u64);
         let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
+        if client.session.awaits_proxy() {
+            return self.introduce(key, bytes);
+        }
+        self.open(key, bytes);
+    }
+
+    /// Bytes of the client itself.
+    pub(super) fn open(&mut self, key: ClientKey, bytes: &mut [u8]) {
+        let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
         let Some(tls) = &mut client.tls else { return self.take_input(key, bytes) };
         let mut plain = std::mem::take(&mut self.opened);
         let was_handshaking = tls.is_handshaking();

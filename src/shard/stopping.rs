@@ -1,14 +1,32 @@
 //! How a shard ends: clients are told, then closed, a bounded number a turn, and given a bounded time.
+//!
+//! A drain comes before, where one is configured: no new clients, and those who are there are closed one after the other, evenly over
+//! its window and in random order, while feeds go on.
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 
 use super::core::Core;
 use super::mail::Mail;
 use crate::metrics::CloseClass;
+use crate::reactor::ClientKey;
 use crate::ws::CloseCode;
+
+/// Clients that are told or closed in one turn.
+const CLIENTS_A_TURN: u32 = 256;
 
 /// How far the stop has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     Running,
+    /// Telling the clients from this slot on that they will be closed by this moment.
+    Warning {
+        next: u32,
+        end_us: u64,
+    },
+    /// Closing them one by one ([`Leavers`]).
+    Draining,
     /// Announcing to the clients from this slot on.
     Announcing(u32),
     /// No new clients; waiting for the word to close.
@@ -25,7 +43,65 @@ pub(super) enum Stop {
     Ended,
 }
 
+/// Clients that a drain has yet to close.
+#[derive(Debug, Default)]
+pub(super) struct Leavers {
+    /// In reverse order.
+    clients: Vec<ClientKey>,
+    /// When the next one is closed.
+    next_us: u64,
+    /// From one to the next.
+    gap_us: u64,
+}
+
+impl Leavers {
+    /// When the next one is closed, if there is one.
+    pub(super) fn next_us(&self) -> Option<u64> {
+        (!self.clients.is_empty()).then_some(self.next_us)
+    }
+}
+
 impl Core {
+    /// A drain begins.
+    pub(super) fn drain(&mut self, window_ms: u32) {
+        if self.stop == Stop::Running {
+            self.stop = Stop::Warning { next: 0, end_us: self.now.monotonic_us + u64::from(window_ms) * 1000 };
+        }
+    }
+
+    /// All were told: who is closed when.
+    fn set_off(&mut self, end_us: u64) {
+        let slots = 0..self.clients.slots();
+        let mut clients: Vec<ClientKey> = slots.filter_map(|slot| self.clients.at(slot).map(|client| client.key)).collect();
+        clients.shuffle(&mut StdRng::seed_from_u64(self.rules.nonce));
+        let gap_us = end_us.saturating_sub(self.now.monotonic_us) / (clients.len() as u64).max(1);
+        self.leavers = Leavers { clients, next_us: self.now.monotonic_us + gap_us, gap_us };
+        self.stop = Stop::Draining;
+    }
+
+    /// Closes who is due. A turn that came late makes up for it later on, so that never more of them come at once than one after
+    /// the other would.
+    fn let_leave(&mut self) {
+        let now_us = self.now.monotonic_us;
+        for _ in 0..CLIENTS_A_TURN {
+            if self.leavers.next_us().is_none_or(|next_us| next_us > now_us) {
+                return;
+            }
+            // A tenth of a second's are made up for at once.
+            let late_us = now_us.saturating_sub(self.leavers.next_us + 100_000);
+            self.leavers.next_us += self.leavers.gap_us + late_us;
+            let key = self.leavers.clients.pop().expect("one is due");
+            let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { continue };
+            client.session.close(
+                CloseCode::RESTART,
+                "the gateway restarts; come back in 5 to 30 s",
+                CloseClass::GoingAway,
+                now_us,
+            );
+            self.settle(key);
+        }
+    }
+
     /// The gateway stops: no new clients; the others are told.
     pub(super) fn pause(&mut self) {
         self.stop = Stop::Announcing(0);
@@ -39,12 +115,26 @@ impl Core {
 
     /// A bounded number of clients a turn.
     pub(super) fn walk_to_stop(&mut self) {
-        const CLIENTS_A_TURN: u32 = 256;
         match self.stop {
             Stop::Running | Stop::Paused | Stop::Ended => {}
+            Stop::Warning { next, end_us } => {
+                let in_ms = end_us.saturating_sub(self.now.monotonic_us) / 1000;
+                let end = (next + CLIENTS_A_TURN).min(self.clients.slots());
+                (next..end).for_each(|slot| self.announce(slot, in_ms));
+                if end == self.clients.slots() {
+                    self.set_off(end_us);
+                } else {
+                    self.stop = Stop::Warning { next: end, end_us };
+                }
+            }
+            Stop::Draining => self.let_leave(),
             Stop::Announcing(next) => {
                 let end = (next + CLIENTS_A_TURN).min(self.clients.slots());
-                (next..end).for_each(|slot| self.announce(slot));
+                let in_ms = u64::from(self.config.limits.stop_timeout_ms);
+                for slot in next..end {
+                    self.announce(slot, in_ms);
+                    self.close_publisher(slot);
+                }
                 self.stop = if end == self.clients.slots() { Stop::Paused } else { Stop::Announcing(end) };
             }
             Stop::Closing { next, deadline_us } => {
@@ -70,14 +160,20 @@ impl Core {
         }
     }
 
-    fn announce(&mut self, slot: u32) {
-        let (moment, in_ms) = (self.moment(), u64::from(self.config.limits.stop_timeout_ms));
+    fn announce(&mut self, slot: u32, in_ms: u64) {
+        let unix_ms = self.now.unix_us / 1000;
         if let Some(client) = self.clients.at(slot).filter(|client| !client.closing) {
             let key = client.key;
-            client.session.announce_shutdown(moment.unix_us / 1000, in_ms);
-            if client.session.is_publisher() {
-                client.session.close(CloseCode::GOING_AWAY, "the gateway stops", CloseClass::GoingAway, moment.now_us);
-            }
+            client.session.announce_shutdown(unix_ms, in_ms);
+            self.settle(key);
+        }
+    }
+
+    fn close_publisher(&mut self, slot: u32) {
+        let now_us = self.now.monotonic_us;
+        if let Some(client) = self.clients.at(slot).filter(|client| !client.closing && client.session.is_publisher()) {
+            let key = client.key;
+            client.session.close(CloseCode::GOING_AWAY, "the gateway stops", CloseClass::GoingAway, now_us);
             self.settle(key);
         }
     }

@@ -62,11 +62,20 @@ impl Gateway {
 
     /// The same, with more keys for the listener and more of an environment.
     pub(crate) fn configured_with(listener: &str, toml: &str, environment: &[(&str, &str)]) -> Gateway {
+        Gateway::of_shards("2", listener, toml, environment)
+    }
+
+    /// One shard, where bounds are to be met exactly: they are divided among shards.
+    pub(crate) fn of_one_shard(listener: &str, toml: &str) -> Gateway {
+        Gateway::of_shards("1", listener, toml, &[])
+    }
+
+    fn of_shards(shards: &str, listener: &str, toml: &str, environment: &[(&str, &str)]) -> Gateway {
         let directory = TempDir::new().expect("a temporary directory can be made");
         let file = directory.path().join("tidegate.toml");
         let addresses = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{listener}\n[admin]\naddress = \"127.0.0.1:0\"\n\n");
         std::fs::write(&file, format!("{addresses}{toml}")).expect("a temporary file can be written");
-        Gateway::start(&["--config", &file.to_string_lossy(), "--shards", "2"], directory, environment)
+        Gateway::start(&["--config", &file.to_string_lossy(), "--shards", shards], directory, environment)
     }
 
     fn start(flags: &[&str], directory: TempDir, environment: &[(&str, &str)]) -> Gateway {
@@ -169,6 +178,11 @@ impl Gateway {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a child has a pid");
         kill_process(pid, signal).expect("a child can be signalled");
+    }
+
+    /// Whether its process is gone.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_some()
     }
 
     /// Waits for its end.

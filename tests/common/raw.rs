@@ -53,7 +53,11 @@ impl Frame {
 impl Raw {
     /// Connects.
     pub(crate) fn open(address: SocketAddr) -> Raw {
-        let stream = TcpStream::connect(address).expect("the server listens");
+        Raw::of(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    /// On a connection that is there.
+    pub(crate) fn of(stream: TcpStream) -> Raw {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time-out");
         stream.set_nodelay(true).expect("a socket takes TCP_NODELAY");
         Raw { stream, input: Vec::new() }

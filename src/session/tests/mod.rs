@@ -1,10 +1,13 @@
 //! Sessions on byte slices: a client's bytes in, what it is owed out; moments are arguments.
 
 mod acks;
+mod arrival;
 mod door;
 mod life;
 
-use super::{Effect, Moment, Rules, Session};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::{Arrival, Effect, Moment, Rules, Session};
 use crate::config::{Config, Echo, Page, Publish, PublishAllow};
 use crate::ws::frame::{self, Opcode};
 
@@ -33,7 +36,12 @@ struct Client {
 
 impl Client {
     fn new(rules: Rules) -> Client {
-        Client { session: Session::new(&rules, 0, true, 0), rules, now_us: 0 }
+        Client::at(rules, Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// From somewhere else.
+    fn at(rules: Rules, address: IpAddr) -> Client {
+        Client { session: Session::new(&rules, Arrival { listener: 0, address, number: 7 }, 0), rules, now_us: 0 }
     }
 
     /// Its handshake is done.
