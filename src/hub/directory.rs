@@ -9,6 +9,7 @@ use super::epochs::Epochs;
 use super::ring::Ring;
 use super::store::{Topic, TopicId, TopicSettings};
 use super::topic::TopicName;
+use super::variant::Variant;
 
 /// The open topics, by number and by name.
 #[derive(Debug, Default)]
@@ -46,12 +47,13 @@ impl Topics {
     }
 
     /// Opens a rate variant of a topic; it is found by its number only.
-    pub(super) fn open_variant(&mut self, parent: TopicId) -> TopicId {
+    pub(super) fn open_variant(&mut self, parent: TopicId, rate_ms: u32) -> TopicId {
         let of = self.get_mut(parent);
         of.varied = true;
         let (ring, next) = (of.settings.ring, of.log().next());
         let mut variant = Topic::new(of.name.clone(), of.settings.clone(), of.epochs.clone(), next - 1);
-        variant.parent = Some(parent);
+        variant.stamp = of.stamp;
+        variant.variant = Some(Box::new(Variant::new(parent, rate_ms)));
         variant.log.ring = Ring::sparse(next, ring);
         self.put(Some(Box::new(variant)))
     }
@@ -59,7 +61,7 @@ impl Topics {
     pub(super) fn close(&mut self, id: TopicId) {
         let topic = self.topics[id.index()].take().expect("only an open topic is closed");
         assert!(topic.rows() == 0, "a topic with members stays open");
-        if topic.parent.is_none() {
+        if topic.variant.is_none() {
             self.names.remove(&topic.name);
         }
         self.free.push(id.0);
@@ -85,14 +87,14 @@ impl Topics {
     /// Whether a topic of this number is open that has a name.
     pub(super) fn is_open(&self, id: TopicId) -> bool {
         let topic = self.topics.get(id.index()).and_then(Option::as_ref);
-        topic.is_some_and(|topic| topic.parent.is_none())
+        topic.is_some_and(|topic| topic.variant.is_none())
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = TopicId> {
         self.topics
             .iter()
             .enumerate()
-            .filter(|(_, topic)| topic.as_ref().is_some_and(|topic| topic.parent.is_none()))
+            .filter(|(_, topic)| topic.as_ref().is_some_and(|topic| topic.variant.is_none()))
             .map(|(index, _)| TopicId(index as u32))
     }
 }

@@ -15,6 +15,7 @@
 mod directory;
 pub mod due;
 mod epochs;
+mod heard;
 mod newest;
 mod passing;
 mod patterns;
@@ -116,6 +117,8 @@ pub struct Hub {
     tours: Tours,
     /// Counts publications and subscriptions of patterns: which of two was first.
     stamp: u64,
+    /// The stamp of the newest subscription of a pattern.
+    subscribed_at: u64,
     rests: Rests,
     /// Spans taken and not yet advanced, over all clients.
     taken: u32,
@@ -123,6 +126,8 @@ pub struct Hub {
     frame: Vec<u8>,
     /// By topic: its rate variants, with their rates in milliseconds.
     variants: HashMap<TopicId, Vec<(u32, TopicId)>>,
+    /// Variants that lost their last reader.
+    unheard: Vec<TopicId>,
     /// Keys that had to make room since this was last asked.
     evicted_keys: u64,
     /// What slow subscribers were not sent since this was last asked.
@@ -139,10 +144,12 @@ impl Hub {
             patterns: Patterns::new(),
             tours: Tours::default(),
             stamp: 0,
+            subscribed_at: 0,
             rests: Rests::new(torn_bytes_max),
             taken: 0,
             frame: Vec::new(),
             variants: HashMap::new(),
+            unheard: Vec::new(),
             evicted_keys: 0,
             left_out: LeftOut::default(),
         }
@@ -173,7 +180,7 @@ impl Hub {
         self.topics.get_mut(topic).seed(state, encoder);
     }
 
-    /// Closes a topic that has no members and forgets what it held.
+    /// Closes a topic that has no members and no variants, and forgets what it held.
     pub fn close(&mut self, topic: TopicId) {
         self.topics.get_mut(topic).look_up(&self.patterns);
         self.count_topic(topic, false);
@@ -223,7 +230,7 @@ impl Hub {
             true => topic.patterns().iter().map(members).sum(),
             false => self.patterns.matching(topic.name.as_str()).iter().map(members).sum(),
         };
-        named + if topic.parent.is_none() { heard } else { 0 }
+        named + if topic.variant.is_none() { heard } else { 0 }
     }
 
     /// How many of those are by its name.
@@ -333,13 +340,14 @@ impl Hub {
         assert_eq!(self.taken, 0, "no ring changes while spans of it are being sent");
         let topic = self.topics.get_mut(id);
         let is_next =
-            publication.offset == topic.log().next() || topic.parent.is_some() && publication.offset > topic.log().next();
+            publication.offset == topic.log().next() || topic.variant.is_some() && publication.offset > topic.log().next();
         assert!(is_next, "a topic's publications come in order, without holes but for a variant's");
-        // What a pattern brings is brought by the topic itself.
-        if topic.parent.is_none() {
+        if topic.variant.is_none() {
             topic.look_up(&self.patterns);
-            topic.expect_readers(&self.patterns);
+            self.expect_readers(id);
+            self.expect_variants(id);
         }
+        let topic = self.topics.get_mut(id);
         if let Some(epoch) = publication.marks.begins.as_deref().filter(|epoch| **epoch != topic.epochs.present()) {
             topic.epochs.begin(*epoch, publication.offset - 1);
         }
@@ -354,9 +362,10 @@ impl Hub {
             topic.append(encoding, publication, young, &self.frame);
         }
         self.evicted_keys += topic.take_evicted_keys();
-        if topic.parent.is_none() {
-            self.hear(id, publication.offset);
+        if topic.variant.is_none() {
+            self.hear(id, &[(u64::MAX, publication.offset)]);
             self.stamp += 1;
+            self.begin_intervals(id, publication.offset);
             self.topics.get_mut(id).stamp = self.stamp;
         }
     }

@@ -1,41 +1,54 @@
 //! Subscriptions of patterns: the part of the [`Hub`] that gives their members rows while they are behind, and only then.
 //!
 //! A publication looks at the members of its topic's patterns beside those who named the topic, both in the order of their slots,
-//! and gives each that has no row one. A visit that brings a row to the tail makes it idle. Idle rows are swept out of the topic's
-//! list once they are more than half of it, so a row costs the same however many its topic has, and a topic whose readers have
-//! caught up holds none.
+//! and gives each that has no row one; of a pattern at a rate the variant does that, at the end of an interval. A visit that brings
+//! a row to the tail makes it idle. Idle rows are swept out of the topic's list once they are more than half of it, so a row costs
+//! the same however many its topic has, and a topic whose readers have caught up holds none.
 //!
-//! Without: which patterns there are (`patterns`), `last` of a pattern (`tours`), sends.
+//! Without: which patterns there are (`patterns`), who has what by them (`heard`), `last` of a pattern (`tours`), sends.
 //!
-//! Invariants: a client has a topic once: by its name, else by that of its matching patterns which it subscribed first (the
-//! *owner*). A passing row that is not idle is behind, or noted and about to be popped.
+//! Invariant: a passing row that is not idle is behind, or noted and about to be popped, or of a variant and ahead of what the end
+//! of the interval would give its client.
 
-use super::patterns::PatternId;
-use super::publication::Position;
+use std::borrow::Cow;
+
+use super::heard::Reached;
+use super::patterns::{PatternId, Patterns};
 use super::registry::Registry;
 use super::row::{Kind, Mode, Walk};
-use super::store::{Topic, TopicId};
-use super::subscribe::Start;
+use super::store::TopicId;
 use super::topic::Pattern;
-use super::{Encoder, Encoding, Hub, HubError, Terms};
+use super::{Encoder, Encoding, Hub, Terms};
 
 /// What a client is subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held<'h> {
     /// A topic, by its name.
     Topic(TopicId, Terms),
-    /// All topics that match.
-    Pattern(&'h Pattern, Terms),
+    /// All topics that match, at a rate in milliseconds or at their own pace.
+    Pattern(&'h Pattern, Option<u32>, Terms),
 }
 
 impl Hub {
     /// Subscribes the client in `slot` to all topics that match, those to come among them. With `last` it is first given the
-    /// newest publication of each, by and by ([`Hub::tour`]). False where it has the pattern already.
-    pub fn subscribe_pattern(&mut self, slot: u32, pattern: &Pattern, encoding: Encoding, terms: Terms, last: bool) -> bool {
-        let members = self.patterns.find(pattern.as_str()).map_or(&[][..], |id| &self.patterns.get(id).members);
-        let Err(place) = self.registry.place_among(members, slot) else { return false };
-        let id = self.patterns.find_or_insert(pattern);
+    /// newest publication of each, by and by ([`Hub::tour`]). With a rate, in milliseconds, it hears the variants of that rate
+    /// ([`Hub::refresh`]). False where it has the pattern already, at whatever rate.
+    pub fn subscribe_pattern(
+        &mut self,
+        slot: u32,
+        pattern: &Pattern,
+        rate_ms: Option<u32>,
+        encoding: Encoding,
+        terms: Terms,
+        last: bool,
+    ) -> bool {
+        if self.pattern_row(slot, pattern.as_str()).is_some() {
+            return false;
+        }
+        let id = self.patterns.find_or_insert(pattern, rate_ms);
+        let place = self.registry.place_among(&self.patterns.get(id).members, slot).expect_err("it is not subscribed to it");
         self.stamp += 1;
+        self.subscribed_at = self.stamp;
         let kind = if last { Kind::PatternWithLast } else { Kind::Pattern };
         let row = self.registry.add(kind, slot, id.in_row(), encoding, terms, self.stamp);
         self.patterns.join(id, place, row, self.registry.get(row).encoding());
@@ -45,23 +58,30 @@ impl Hub {
         true
     }
 
-    /// What the client asked for beside the pattern; `None` where it is not subscribed to it.
+    /// What the client asked for beside the pattern: the rate in milliseconds, and the terms; `None` where it is not subscribed to
+    /// it.
     #[must_use]
-    pub fn pattern_terms(&self, slot: u32, pattern: &str) -> Option<Terms> {
-        let members = &self.patterns.get(self.patterns.find(pattern)?).members;
-        let place = self.registry.place_among(members, slot).ok()?;
-        Some(self.registry.get(members[place]).terms())
+    pub fn pattern_terms(&self, slot: u32, pattern: &str) -> Option<(Option<u32>, Terms)> {
+        let row = self.pattern_row(slot, pattern)?;
+        Some((self.rate_of(row), self.registry.get(row).terms()))
+    }
+
+    /// The client's row of the pattern, at whatever rate.
+    fn pattern_row(&self, slot: u32, pattern: &str) -> Option<u32> {
+        let members = |id: &PatternId| &self.patterns.get(*id).members;
+        let row = |members: &Vec<u32>| self.registry.place_among(members, slot).ok().map(|place| members[place]);
+        self.patterns.find(pattern).iter().map(members).find_map(row)
     }
 
     /// Whether any client is subscribed to the pattern.
     #[must_use]
     pub fn is_pattern_used(&self, pattern: &str) -> bool {
-        self.patterns.find(pattern).is_some()
+        !self.patterns.find(pattern).is_empty()
     }
 
     /// How many topics match a pattern that somebody is subscribed to. Asked first it takes a look at each topic.
     pub fn pattern_topics(&mut self, pattern: &str) -> Option<u32> {
-        let subscribed = self.patterns.get_mut(self.patterns.find(pattern)?);
+        let subscribed = self.patterns.get_mut(*self.patterns.find(pattern).first()?);
         let count = || {
             let matching = self.topics.ids().filter(|id| subscribed.pattern.matches(self.topics.get(*id).name.as_str()));
             matching.count() as u32
@@ -75,9 +95,8 @@ impl Hub {
     /// matches too goes on.
     pub fn unsubscribe_pattern(&mut self, slot: u32, pattern: &str, encoder: &mut dyn Encoder) -> bool {
         self.assert_nothing_taken_by(slot);
-        let Some(id) = self.patterns.find(pattern) else { return false };
-        let Ok(place) = self.registry.place_among(&self.patterns.get(id).members, slot) else { return false };
-        let row = self.patterns.get(id).members[place];
+        let Some(row) = self.pattern_row(slot, pattern) else { return false };
+        let mut moved = self.under_way(slot, row);
         self.pattern_ended(slot, row);
         self.drop_pattern(row);
         // Off the due chain all at once: unlinking each row from it would be quadratic.
@@ -91,10 +110,12 @@ impl Hub {
         let rows: Vec<u32> = self.registry.of_client(slot).filter(passing).collect();
         let mut ended = Vec::new();
         for row in rows {
-            match self.owner(slot, self.registry.get(row).topic) {
-                Some(owner) => self.switch_as(row, owner, encoder),
-                None => {
+            let (of, rate_ms) = self.plain(self.registry.get(row).topic);
+            match self.owner(slot, of) {
+                Some(owner) if self.rate_of(owner) == rate_ms => self.switch_as(row, owner, encoder),
+                owner => {
                     self.copy_rest_of(slot, Some(row));
+                    moved.extend(owner.map(|_| (of, self.reached_in(slot, row))));
                     self.retire(row);
                     ended.push(row);
                 }
@@ -105,6 +126,7 @@ impl Hub {
             let topic = self.topics.get_mut(self.registry.get(row).topic);
             topic.noted += u32::from(self.registry.note(row));
         }
+        moved.into_iter().for_each(|(of, reached)| self.go_on(slot, of, reached, encoder));
         true
     }
 
@@ -115,108 +137,12 @@ impl Hub {
             match row.kind {
                 Kind::Name => Some(Held::Topic(row.topic, row.terms())),
                 Kind::Pattern | Kind::PatternWithLast => {
-                    Some(Held::Pattern(&self.patterns.get(PatternId::of_row(row.topic)).pattern, row.terms()))
+                    let subscribed = self.patterns.get(PatternId::of_row(row.topic));
+                    Some(Held::Pattern(&subscribed.pattern, subscribed.rate_ms, row.terms()))
                 }
                 Kind::Passing => None,
             }
         })
-    }
-
-    /// How far the client is in a topic that it has by its name or by a pattern, as [`Hub::positions`] tells it.
-    #[must_use]
-    pub fn position_of(&self, slot: u32, id: TopicId) -> Option<Position> {
-        let topic = self.topics.get(id);
-        let row = self.row_of(slot, topic);
-        match row {
-            Some(row) => Some(self.position_in(slot, row)),
-            None => self.owner(slot, id).map(|owner| {
-                let newest = topic.log().next() - 1;
-                let lacks = !self.has_newest(owner, id) && self.is_to_come(owner, id) && topic.holds_any();
-                topic.epochs.at(newest - u64::from(lacks))
-            }),
-        }
-    }
-
-    /// How far the client is in each topic that its patterns bring it; none where those are more than `topics_max`.
-    pub fn pattern_positions(&mut self, slot: u32, topics_max: usize) -> Option<Vec<(TopicId, Position)>> {
-        let is_pattern = |row: &u32| self.registry.get(*row).kind.is_pattern();
-        let rows: Vec<u32> = self.registry.of_client(slot).filter(is_pattern).collect();
-        let patterns: Vec<PatternId> = rows.iter().map(|row| PatternId::of_row(self.registry.get(*row).topic)).collect();
-        if patterns.is_empty() {
-            return Some(Vec::new());
-        }
-        let mut positions = Vec::new();
-        let ids: Vec<TopicId> = self.topics.ids().collect();
-        for id in ids {
-            let topic = self.topics.get_mut(id);
-            topic.look_up(&self.patterns);
-            let is_heard = topic.patterns().iter().any(|pattern| patterns.contains(pattern));
-            if !is_heard || self.held(slot, id).is_some() {
-                continue;
-            }
-            if positions.len() == topics_max {
-                return None;
-            }
-            positions.push((id, self.position_of(slot, id).expect("one of its patterns matches")));
-        }
-        Some(positions)
-    }
-
-    /// The row that serves the client in the topic, if it has one.
-    pub(super) fn row_of(&self, slot: u32, topic: &Topic) -> Option<u32> {
-        if let Ok(place) = self.registry.place_among(&topic.members, slot) {
-            return Some(topic.members[place]);
-        }
-        let heard = topic.heard.as_ref()?;
-        let place = self.registry.place_among(&heard.rows, slot).ok()?;
-        Some(heard.rows[place]).filter(|row| !self.registry.is_idle(*row))
-    }
-
-    /// Whether the client has a row of the topic: it is subscribed to it by name, or lacks something that a pattern brings.
-    #[must_use]
-    pub fn is_passing(&self, slot: u32, id: TopicId) -> bool {
-        self.row_of(slot, self.topics.get(id)).is_some() || self.held(slot, id).is_some()
-    }
-
-    /// Whether the client is subscribed to the topic, by its name or by a pattern.
-    #[must_use]
-    pub fn has(&self, slot: u32, id: TopicId) -> bool {
-        self.held(slot, id).is_some() || self.owner(slot, id).is_some()
-    }
-
-    /// The row of the pattern that brings the client this topic, unless it has named it.
-    pub(super) fn owner(&self, slot: u32, id: TopicId) -> Option<u32> {
-        let name = self.topics.get(id).name.as_str();
-        self.registry.of_client(slot).find(|row| {
-            let row = self.registry.get(*row);
-            row.kind.is_pattern() && self.patterns.get(PatternId::of_row(row.topic)).pattern.matches(name)
-        })
-    }
-
-    /// Whether the pattern has brought its client the topic's newest publication, or has it in a row.
-    fn has_newest(&self, owner: u32, id: TopicId) -> bool {
-        let row = self.registry.get(owner);
-        let passed = row.kind == Kind::PatternWithLast && !self.is_to_come(owner, id);
-        self.topics.get(id).stamp > row.cursor || passed
-    }
-
-    /// A client that names a topic which a pattern brings goes on where that is. The offset that it would be sent next, where the
-    /// pattern has brought anything.
-    pub(super) fn next_heard(&self, slot: u32, id: TopicId) -> Option<u64> {
-        let topic = self.topics.get(id);
-        if let Some(row) = self.row_of(slot, topic) {
-            return Some(self.registry.get(row).cursor);
-        }
-        self.owner(slot, id).filter(|owner| self.has_newest(*owner, id)).map(|_| topic.log().next())
-    }
-
-    /// Where a subscription by name begins, of a topic of which a pattern brought the client all before `next`.
-    pub(super) fn start_heard(&self, next: u64, start: Start, newest: u64) -> Result<u64, HubError> {
-        match start {
-            Start::After(after) if after > newest => Err(HubError::Ahead { after, newest }),
-            Start::After(after) if after + 1 != next => Err(HubError::Heard { after, next }),
-            _ => Ok(next),
-        }
     }
 
     /// Makes the client's passing row its subscription by name; false where it has none.
@@ -242,23 +168,22 @@ impl Hub {
         true
     }
 
-    /// A subscription by name ends, and one of the client's patterns goes on with what it lacks; false where none does, or nothing
-    /// is lacking.
+    /// A subscription by name ends, and one of the client's patterns, at the same rate, goes on with what it lacks; false where none
+    /// does, or nothing is lacking.
     pub(super) fn unname(&mut self, slot: u32, row: u32, encoder: &mut dyn Encoder) -> bool {
         let (id, cursor) = (self.registry.get(row).topic, self.registry.get(row).cursor);
-        self.name_ended(slot, id);
-        let topic = self.topics.get_mut(id);
-        topic.look_up(&self.patterns);
-        if let Some(heard) = &mut topic.heard {
-            // Who had it by its name is to have a row from the next publication on.
-            heard.whole_at = None;
-        }
-        let is_behind = cursor < topic.log().next();
-        let Some(owner) = self.owner(slot, id).filter(|_| is_behind) else { return false };
+        let (of, rate_ms) = self.plain(id);
+        self.name_ended(slot, of);
+        self.topics.get_mut(of).look_up(&self.patterns);
+        // Who had it by its name is to have a row from the next publication on.
+        self.count_rows_anew(of);
+        // A row of a variant may be ahead of what the pattern would be given: that is settled below.
+        let lacks = rate_ms.is_some() || cursor < self.topics.get(id).log().next();
+        let Some(owner) = self.owner(slot, of).filter(|owner| lacks && self.rate_of(*owner) == rate_ms) else { return false };
         let topic = self.topics.get_mut(id);
         let place = self.registry.place_among(&topic.members, slot).expect("it is subscribed by name");
         topic.members.remove(place);
-        let heard = topic.heard.as_mut().expect("a pattern matches");
+        let heard = topic.heard.get_or_insert_default();
         match self.registry.place_among(&heard.rows, slot) {
             Ok(place) => {
                 let idle = std::mem::replace(&mut heard.rows[place], row);
@@ -273,67 +198,63 @@ impl Hub {
         true
     }
 
-    /// Gives each member of the topic's patterns that has no row of it one, which begins with the newest publication.
+    /// Gives each member of the topic's patterns that has no row of it one: which begins with the newest publication, or, of a
+    /// variant, with what was published since it subscribed, of the interval that is over. `begun` is by stamps: with which offset
+    /// those begin who subscribed before.
     ///
     /// The stamp of the topic is still that of its publication before: of a topic with keys, a tour that has not come to it yet
     /// gives up its place to this row, which begins with the newest of every key.
-    pub(super) fn hear(&mut self, id: TopicId, newest: u64) {
-        let topic = self.topics.get_mut(id);
-        if topic.heard.as_ref().is_none_or(|heard| heard.whole_at == Some(self.patterns.members_at())) {
-            return topic.drop_unread();
+    pub(super) fn hear(&mut self, id: TopicId, begun: &[(u64, u64)]) {
+        let (of, rate_ms) = self.plain(id);
+        let members_at = Some(self.patterns.members_at());
+        let is_whole = self.topics.get(id).heard.as_ref().is_some_and(|heard| heard.whole_at == members_at);
+        if is_whole || !self.is_listened_to(id) {
+            return self.topics.get_mut(id).drop_unread();
         }
-        let (snapshots, thinned) = (self.snapshots_to_come(id), self.slots_of_variants(id));
+        let (snapshots, named) = (self.snapshots_to_come(id), self.slots_at_other_rates(id));
+        let (end, epoch) = (self.topics.get(of).log().next() - 1, self.topics.get(of).epochs.present());
+        let mut heard = self.topics.get_mut(id).heard.take().unwrap_or_default();
         let Hub { topics, patterns, registry, .. } = self;
+        let list = if of == id { &heard.patterns } else { &topics.get(of).heard.as_ref().expect("it is listened to").patterns };
+        let members = members(registry, patterns, list);
+        let is_mixed = list.iter().any(|pattern| patterns.get(*pattern).rate_ms != rate_ms);
         let topic = topics.get_mut(id);
-        let mut heard = topic.heard.take().expect("it was looked at");
-        heard.whole_at = Some(patterns.members_at());
-        let merged;
-        let members = match &*heard.patterns {
-            [one] => &patterns.get(*one).members,
-            several => {
-                let lists = several.iter().map(|pattern| &patterns.get(*pattern).members[..]);
-                merged = lists.fold(Vec::new(), |merged, members| merge(registry, &merged, members));
-                &merged
-            }
-        };
+        heard.whole_at = members_at;
         let mut rows = Vec::with_capacity(members.len().max(heard.rows.len()));
-        let (mut old, mut named) = (heard.rows.iter().copied().peekable(), 0);
-        for &number in members {
+        let (mut old, mut own) = (heard.rows.iter().copied().peekable(), 0);
+        for &number in &*members {
             let member = registry.get(number);
             let (slot, base, encoding) = (member.slot, member.base(), member.encoding());
             let terms = member.terms().in_topic(topic.settings.slow_default);
+            if is_mixed && patterns.get(PatternId::of_row(member.topic)).rate_ms != rate_ms {
+                continue;
+            }
             while let Some(row) = old.next_if(|row| registry.get(*row).slot < slot) {
                 rows.push(row);
             }
-            while topic.members.get(named).is_some_and(|row| registry.get(*row).slot < slot) {
-                named += 1;
-            }
-            if topic.members.get(named).is_some_and(|row| registry.get(*row).slot == slot) {
+            own += topic.members[own..].iter().take_while(|row| registry.get(**row).slot < slot).count();
+            // Who named it has it by that, at whatever rate.
+            if topic.members.get(own).is_some_and(|row| registry.get(*row).slot == slot) || named.binary_search(&slot).is_ok() {
                 continue;
             }
-            // Who named it at a rate has it by the variant.
-            if thinned.binary_search(&slot).is_ok() {
-                continue;
-            }
+            let begin = begun.iter().find(|(stamp, _)| *stamp > member.cursor);
             let known = old.next_if(|row| registry.get(*row).slot == slot);
-            if let Some(row) = known
-                && !registry.is_idle(row)
-            {
-                rows.push(row);
+            let known_behind = known.filter(|row| !registry.is_idle(*row));
+            let (None, Some(&(_, begin))) = (known_behind, begin) else {
+                // Who subscribed after all of it is to have a row from the next publication on.
+                heard.whole_at = heard.whole_at.filter(|_| known_behind.is_some());
+                rows.extend(known);
                 continue;
-            }
+            };
             let snapshot = snapshots.contains(&number);
-            let cursor = if snapshot { 1 } else { newest };
+            let cursor = if snapshot { 1 } else { begin };
+            heard.idle -= u32::from(known.is_some());
             let row = match known {
-                Some(row) => {
-                    registry.revive(row, base, terms, cursor);
-                    heard.idle -= 1;
-                    row
-                }
+                Some(row) => registry.revive(row, base, terms, cursor),
                 None => registry.add(Kind::Passing, slot, id, base, terms, cursor),
             };
             if snapshot {
-                registry.walk_over(row, Mode::Snapshot, Walk::new(newest, topic.epochs.present()));
+                registry.walk_over(row, Mode::Snapshot, Walk::new(end, epoch));
             }
             rows.push(row);
             topic.encoded_mut(encoding).expect("the rings that members read were made").subscriptions += 1;
@@ -344,43 +265,65 @@ impl Hub {
         topic.drop_unread();
     }
 
-    /// Gives the owner's client a row of the topic, from the newest publication (of each key) on; noted.
-    pub(super) fn pass_newest(&mut self, owner: u32, id: TopicId, encoder: &mut dyn Encoder) {
+    /// Gives the owner's client a row of the topic, at its rate, with the newest publication (of each key that it lacks) at once;
+    /// noted.
+    pub(super) fn pass_newest(&mut self, owner: u32, of: TopicId, reached: Reached, encoder: &mut dyn Encoder) {
+        let id = self.rate_of(owner).map_or(of, |rate_ms| self.variant(of, rate_ms));
+        // In a ring an epoch is told with its first publication only.
+        if id != of || reached.epoch != self.topics.get(of).epochs.present() {
+            self.topics.get_mut(of).keep_newest();
+        }
+        let (newest, snapshot) = (self.topics.get(of).log().next() - 1, self.topics.get(of).is_keyed());
+        if !snapshot {
+            let row = self.give_row(owner, id, newest, encoder);
+            let topic = self.topics.get_mut(id);
+            topic.noted += u32::from(self.registry.note(row));
+            return;
+        }
+        let row = self.give_row(owner, id, newest + 1, encoder);
+        self.registry.get_mut(row).cursor = reached.next;
+        self.registry.walk_over(row, Mode::Snapshot, Walk::new(newest, reached.epoch));
+        self.end_walk(row);
+        let topic = self.topics.get_mut(id);
+        topic.noted += u32::from(self.registry.note(row));
+    }
+
+    /// Gives the owner's client, which has none, a row of the topic or variant.
+    pub(super) fn give_row(&mut self, owner: u32, id: TopicId, cursor: u64, encoder: &mut dyn Encoder) -> u32 {
         let owner = self.registry.get(owner);
         let topic = self.topics.get_mut(id);
         let (slot, base, terms) = (owner.slot, owner.base(), owner.terms().in_topic(topic.settings.slow_default));
-        let (newest, snapshot) = (topic.log().next() - 1, topic.is_keyed());
-        topic.acquire(owner.encoding(), if snapshot { newest + 1 } else { newest }, encoder);
-        let cursor = if snapshot { 1 } else { newest };
-        let heard = topic.heard.as_mut().expect("a pattern matches");
-        let row = match self.registry.place_among(&heard.rows, slot) {
+        topic.acquire(owner.encoding(), cursor, encoder);
+        let heard = topic.heard.get_or_insert_default();
+        match self.registry.place_among(&heard.rows, slot) {
             Ok(place) => {
                 heard.idle -= 1;
-                self.registry.revive(heard.rows[place], base, terms, cursor);
-                heard.rows[place]
+                self.registry.revive(heard.rows[place], base, terms, cursor)
             }
             Err(place) => {
                 let row = self.registry.add(Kind::Passing, slot, id, base, terms, cursor);
                 heard.rows.insert(place, row);
                 row
             }
-        };
-        if snapshot {
-            let epoch = self.topics.get(id).epochs.present();
-            self.registry.walk_over(row, Mode::Snapshot, Walk::new(newest, epoch));
-            self.end_walk(row);
         }
-        let topic = self.topics.get_mut(id);
-        topic.noted += u32::from(self.registry.note(row));
     }
 
-    /// A passing row that is at the tail and not noted is idle.
+    /// A passing row that is at the tail and not noted is idle; of a variant, where its client is as well served without it.
     pub(super) fn settle_passing(&mut self, row: u32) {
         let passing = self.registry.get(row);
-        let is_over = passing.kind == Kind::Passing
-            && passing.mode == Mode::Log
-            && passing.cursor == self.topics.get(passing.topic).log().next()
-            && !self.registry.is_noted(row);
+        if passing.kind != Kind::Passing || passing.mode != Mode::Log || self.registry.is_noted(row) {
+            return;
+        }
+        let (topic, cursor) = (self.topics.get(passing.topic), passing.cursor);
+        let is_over = match topic.parent() {
+            None => cursor == topic.log().next(),
+            Some(of) => {
+                let ring = topic.ring(passing.encoding());
+                // An interval may bring nothing, if the key that it had made room for others.
+                let is_behind = cursor < ring.next() && (cursor < ring.head() || ring.len_bytes(cursor, ring.next()) > 0);
+                !is_behind && cursor.max(ring.next()) == self.next_given(passing.slot, of, passing.topic)
+            }
+        };
         if is_over {
             self.retire(row);
         }
@@ -396,6 +339,7 @@ impl Hub {
         heard.idle += 1;
         heard.whole_at = None;
         self.sweep_idle(id);
+        self.watch_unheard(id);
     }
 
     /// Frees the topic's idle rows where they are more than half.
@@ -457,6 +401,17 @@ impl Hub {
         let topic = self.topics.get_mut(row.topic);
         topic.acquire(after, row.cursor, encoder);
         topic.release(before);
+    }
+}
+
+/// The members of these patterns, in the order of their clients' slots; of a client's rows the one subscribed first.
+fn members<'p>(registry: &Registry, patterns: &'p Patterns, list: &[PatternId]) -> Cow<'p, [u32]> {
+    match list {
+        [one] => Cow::Borrowed(&patterns.get(*one).members),
+        several => {
+            let lists = several.iter().map(|pattern| &patterns.get(*pattern).members[..]);
+            Cow::Owned(lists.fold(Vec::new(), |merged, members| merge(registry, &merged, members)))
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The patterns that clients of a shard are subscribed to: by text, and by levels in a trie that finds all that a name matches.
+//! The patterns that clients of a shard are subscribed to, each at a rate or at the topics' own pace: by text, and by levels in a
+//! trie that finds all that a name matches. A text at another rate is another pattern.
 //!
 //! A pattern knows its members (rows of the registry). A topic knows its patterns by a list of its own, which is made anew when
 //! the topic is next published on after the set of patterns has changed: so a new pattern touches no topic.
@@ -35,6 +36,8 @@ impl PatternId {
 #[derive(Debug)]
 pub(super) struct Subscribed {
     pub(super) pattern: Pattern,
+    /// At which its members hear what it brings, in milliseconds; none: all that is published.
+    pub(super) rate_ms: Option<u32>,
     /// The rows of it, in the order of their clients' slots.
     pub(super) members: Vec<u32>,
     /// The encodings that members read, and how many read each.
@@ -65,8 +68,9 @@ impl Subscribed {
 pub(super) struct Patterns {
     patterns: Vec<Option<Box<Subscribed>>>,
     free: Vec<u32>,
-    names: HashMap<Pattern, PatternId>,
-    trie: Trie<PatternId>,
+    /// By text: one for each rate.
+    names: HashMap<Pattern, Vec<PatternId>>,
+    trie: Trie<Vec<PatternId>>,
     set_at: u64,
     members_at: u64,
 }
@@ -87,8 +91,9 @@ impl Patterns {
         self.members_at
     }
 
-    pub(super) fn find(&self, pattern: &str) -> Option<PatternId> {
-        self.names.get(pattern).copied()
+    /// Those of this text, each at a rate of its own.
+    pub(super) fn find(&self, pattern: &str) -> &[PatternId] {
+        self.names.get(pattern).map_or(&[], |ids| ids)
     }
 
     pub(super) fn get(&self, id: PatternId) -> &Subscribed {
@@ -99,20 +104,22 @@ impl Patterns {
         self.patterns[id.0 as usize].as_deref_mut().expect("a pattern with members is there")
     }
 
-    /// The pattern of this text, made where it is not there. It must get a member next.
-    pub(super) fn find_or_insert(&mut self, pattern: &Pattern) -> PatternId {
-        if let Some(id) = self.find(pattern.as_str()) {
-            return id;
+    /// The pattern of this text at this rate, made where it is not there. It must get a member next.
+    pub(super) fn find_or_insert(&mut self, pattern: &Pattern, rate_ms: Option<u32>) -> PatternId {
+        let found = self.find(pattern.as_str()).iter().find(|id| self.get(**id).rate_ms == rate_ms);
+        if let Some(id) = found {
+            return *id;
         }
-        let subscribed = Subscribed { pattern: pattern.clone(), members: Vec::new(), encodings: Vec::new(), topics: None };
+        let (members, encodings) = (Vec::new(), Vec::new());
+        let subscribed = Subscribed { pattern: pattern.clone(), rate_ms, members, encodings, topics: None };
         let number = self.free.pop().unwrap_or_else(|| {
             self.patterns.push(None);
             (self.patterns.len() - 1) as u32
         });
         let id = PatternId(number);
         self.patterns[number as usize] = Some(Box::new(subscribed));
-        self.names.insert(pattern.clone(), id);
-        *self.trie.entry(pattern.as_str()) = Some(id);
+        self.names.entry(pattern.clone()).or_default().push(id);
+        self.trie.entry(pattern.as_str()).get_or_insert_default().push(id);
         self.set_at += 1;
         id
     }
@@ -133,8 +140,15 @@ impl Patterns {
         subscribed.reads_no_more(encoding);
         if subscribed.members.is_empty() {
             let gone = self.patterns[id.0 as usize].take().expect("it was looked at");
-            self.names.remove(&gone.pattern);
-            self.trie.remove(gone.pattern.as_str());
+            let text = gone.pattern.as_str();
+            let ids = self.names.get_mut(text).expect("it stands under its text");
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.names.remove(text);
+                self.trie.remove(text);
+            } else {
+                self.trie.entry(text).get_or_insert_default().retain(|other| *other != id);
+            }
             self.free.push(id.0);
             self.set_at += 1;
         }
@@ -151,7 +165,7 @@ impl Patterns {
     pub(super) fn matching(&self, name: &str) -> Vec<PatternId> {
         let mut found = Vec::new();
         if !self.names.is_empty() {
-            self.trie.each(name, |id| found.push(*id));
+            self.trie.each(name, |ids| found.extend(ids));
             found.sort_unstable();
         }
         found
@@ -183,16 +197,16 @@ mod tests {
                 match (twin.iter().position(|other| *other == pattern), leaves) {
                     (Some(place), true) => {
                         twin.remove(place);
-                        patterns.leave(patterns.find(&text).expect("it is there"), 0, Encoding::Raw);
+                        patterns.leave(patterns.find(&text)[0], 0, Encoding::Raw);
                         prop_assert_ne!(patterns.set_at(), before);
                     }
                     (None, false) => {
                         twin.push(pattern.clone());
-                        let id = patterns.find_or_insert(&pattern);
+                        let id = patterns.find_or_insert(&pattern, None);
                         patterns.join(id, 0, 7, Encoding::Raw);
                         prop_assert_ne!(patterns.set_at(), before);
                     }
-                    _ => prop_assert_eq!(patterns.find(&text).is_some(), !leaves),
+                    _ => prop_assert_eq!(patterns.find(&text).len(), usize::from(!leaves)),
                 }
                 prop_assert_eq!(patterns.names.len(), twin.len());
                 for name in &names {
@@ -212,7 +226,7 @@ mod tests {
     fn a_rest_is_one_level_or_more() {
         let mut patterns = Patterns::new();
         for text in [">", "md.>", "md.*", "md.*.BTC-USD", "*.trades.>"] {
-            let id = patterns.find_or_insert(&Pattern::parse(text).expect("it is one"));
+            let id = patterns.find_or_insert(&Pattern::parse(text).expect("it is one"), None);
             patterns.join(id, 0, 7, Encoding::Raw);
         }
         let found = |name: &str| -> Vec<String> {
@@ -222,5 +236,20 @@ mod tests {
         assert_eq!(found("md.x"), [">", "md.>", "md.*"]);
         assert_eq!(found("md.trades.BTC-USD"), [">", "md.>", "md.*.BTC-USD", "*.trades.>"]);
         assert_eq!(found("other"), [">"]);
+    }
+
+    #[test]
+    fn a_text_at_another_rate_is_another_pattern() {
+        let mut patterns = Patterns::new();
+        let text = Pattern::parse("md.>").expect("it is one");
+        let ids = [None, Some(100), Some(250), Some(100)].map(|rate_ms| patterns.find_or_insert(&text, rate_ms));
+        assert_eq!(ids[1], ids[3]);
+        ids[..3].iter().for_each(|id| patterns.join(*id, 0, 7, Encoding::Raw));
+        assert_eq!(patterns.matching("md.a"), &ids[..3]);
+        patterns.leave(ids[1], 0, Encoding::Raw);
+        assert_eq!((patterns.matching("md.a"), patterns.find("md.>")), (vec![ids[0], ids[2]], &[ids[0], ids[2]][..]));
+        patterns.leave(ids[0], 0, Encoding::Raw);
+        patterns.leave(ids[2], 0, Encoding::Raw);
+        assert!(patterns.find("md.>").is_empty() && patterns.trie.is_empty());
     }
 }

@@ -168,11 +168,12 @@ impl Registry {
     }
 
     /// An idle row is behind again: its slot's client is given it.
-    pub(super) fn revive(&mut self, id: u32, encoding: Encoding, terms: Terms, cursor: u64) {
+    pub(super) fn revive(&mut self, id: u32, encoding: Encoding, terms: Terms, cursor: u64) -> u32 {
         let subscription = &mut self.subscriptions[id];
         (subscription.encoding, subscription.cursor, subscription.next_due) = (encoding, cursor, NOT_NOTED);
         subscription.set_terms(terms);
         self.link(id);
+        id
     }
 
     /// Frees a row that is in no chain.

@@ -65,6 +65,13 @@ impl Topic {
         self.newest.as_mut().expect("it is there")
     }
 
+    /// The newest is not to be kept beside the ring any more, where it is for nobody but readers of variants.
+    pub(super) fn forget_newest(&mut self) {
+        if !self.settings.keyed && self.rows() == 0 {
+            self.newest.take_if(|newest| newest.is_keyless());
+        }
+    }
+
     fn log_newest(&self) -> Option<u64> {
         self.log().newest()
     }

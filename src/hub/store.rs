@@ -16,6 +16,7 @@ use super::patterns::{PatternId, Patterns};
 use super::publication::{Marks, Payload, PayloadKind, Publication};
 use super::ring::{Ring, RingLimits};
 use super::topic::TopicName;
+use super::variant::Variant;
 use super::{Encoder, Encoding};
 use crate::config::Slow;
 
@@ -128,7 +129,7 @@ pub(super) struct Topic {
     pub(super) noted: u32,
     /// The subscriptions by name, in the order of their clients' slots.
     pub(super) members: Vec<u32>,
-    /// The hub's stamp when it was last published on here; 0: never.
+    /// The hub's stamp when it was last published on here; 0: never. Of a variant: its parent's, when it was made or last refreshed.
     pub(super) stamp: u64,
     /// What patterns make of it; none where none matched.
     pub(super) heard: Option<Box<Heard>>,
@@ -144,8 +145,8 @@ pub(super) struct Topic {
     derived: Vec<Encoded>,
     /// Once a publication has a key; of a topic without keys the newest is the log's newest.
     pub(super) newest: Option<Box<Newest>>,
-    /// Of a rate variant: the topic that it thins out.
-    pub(super) parent: Option<TopicId>,
+    /// What makes it a rate variant.
+    pub(super) variant: Option<Box<Variant>>,
     /// It has variants.
     pub(super) varied: bool,
 }
@@ -166,7 +167,7 @@ impl Topic {
             marks: None,
             derived: Vec::new(),
             newest,
-            parent: None,
+            variant: None,
             varied: false,
             settings,
         }
@@ -174,6 +175,11 @@ impl Topic {
 
     pub(super) fn log(&self) -> &Ring {
         &self.log.ring
+    }
+
+    /// Of a rate variant: the topic that it thins out.
+    pub(super) fn parent(&self) -> Option<TopicId> {
+        self.variant.as_ref().map(|variant| variant.parent)
     }
 
     /// The encoding's frames; `None` where no one is subscribed in it.
@@ -221,7 +227,7 @@ impl Topic {
         if encoding == Encoding::Raw {
             self.keep_leaving(publication, young, frame.len());
         }
-        let is_variant = self.parent.is_some();
+        let is_variant = self.variant.is_some();
         let encoded = self.encoded_mut(encoding).expect("frames are made for the encodings that are there");
         if is_variant {
             encoded.ring.append_at(publication.offset, frame);
@@ -290,16 +296,13 @@ impl Topic {
         self.members.len() + self.heard.as_ref().map_or(0, |heard| heard.rows.len() - heard.idle as usize)
     }
 
-    /// Before a publication: makes the rings of encodings in which only patterns' members will read it.
-    pub(super) fn expect_readers(&mut self, patterns: &Patterns) {
-        for number in 0..self.patterns().len() {
-            for (encoding, _) in &patterns.get(self.patterns()[number]).encodings {
-                if self.encoded(*encoding).is_none() {
-                    let encoded = Encoded::new(*encoding, self.log().next(), self.log.ring.limits());
-                    self.derived.reserve_exact(1);
-                    self.derived.push(encoded);
-                }
-            }
+    /// Before a publication: makes the ring of an encoding in which only patterns' members will read it.
+    pub(super) fn expect_reader(&mut self, encoding: Encoding) {
+        if self.encoded(encoding).is_none() {
+            let (next, limits) = (self.log().next(), self.log.ring.limits());
+            let encoded = Encoded { ring: self.log.ring.another(next), ..Encoded::new(encoding, next, limits) };
+            self.derived.reserve_exact(1);
+            self.derived.push(encoded);
         }
     }
 
@@ -425,9 +428,9 @@ impl Topic {
         for offset in self.log().offsets_from(from) {
             frame.clear();
             encoder.encode(encoding, self.name.as_str(), self.epochs.at(offset), &self.publication(offset), &mut frame);
-            if self.parent.is_some() { ring.append_at(offset, &frame) } else { ring.append(&frame, 0) }
+            if self.variant.is_some() { ring.append_at(offset, &frame) } else { ring.append(&frame, 0) }
         }
-        if self.parent.is_some() {
+        if self.variant.is_some() {
             ring.close_up_to(self.log().next().max(from));
         }
         ring

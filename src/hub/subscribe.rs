@@ -2,6 +2,7 @@
 //!
 //! Without: requests and replies, rights, limits on how many.
 
+use super::heard::Reached;
 use super::publication::Position;
 use super::registry::Rest;
 use super::row::{Kind, Mode, Terms, Walk};
@@ -72,28 +73,40 @@ impl Hub {
         let Err(place) = self.registry.place_among(&topic.members, slot) else {
             return Err(HubError::Subscribed);
         };
-        let parent = topic.parent;
+        let parent = topic.parent();
+        let of = parent.unwrap_or(id);
         // A variant is behind its parent by what the interval under way had.
-        let next = parent.map_or_else(|| self.topics.get(id).log().next(), |parent| self.topics.get(parent).log().next());
-        let head = self.topics.get(id).log().head();
-        if parent.is_none() {
-            if let Some(heard) = self.next_heard(slot, id) {
-                start = Start::After(self.start_heard(heard, start, next - 1)? - 1);
-            }
-            if self.name_passing(slot, id, encoding, terms, encoder) {
-                return Ok(());
-            }
+        let (head, own_next, next) = (topic.log().head(), topic.log().next(), self.topics.get(of).log().next());
+        // Where a pattern is inside a frame, at another rate, that is sent to its end.
+        let passing = self.row_at_any_rate(slot, of);
+        let is_inside = passing.is_some_and(|row| self.registry.get(row).topic != id && self.is_inside(slot, row));
+        let heard = self.reached(slot, of).map(|heard| Reached { next: heard.next + u64::from(is_inside), ..heard });
+        if let Some(heard) = heard {
+            start = Start::After(self.start_heard(heard.next, start, next - 1)? - 1);
         }
-        if let Some(parent) = parent {
-            self.thin_out(slot, parent);
+        if self.name_passing(slot, id, encoding, terms, encoder) {
+            return Ok(());
+        }
+        // What a pattern at another rate has not brought is brought by this one: the newest of it at once.
+        let lacking = heard.filter(|heard| heard.next < next && (parent.is_none() || heard.next < own_next || passing.is_some()));
+        let present = self.topics.get(of).epochs.present();
+        // In a ring an epoch is told with its first publication only.
+        let is_another = lacking.is_some_and(|lacking| lacking.epoch != present);
+
+        self.end_passing(slot, of);
+        if parent.is_some() && (start == Start::Newest || lacking.is_some()) || is_another {
+            // In whatever encoding.
+            self.topics.get_mut(of).keep_newest();
         }
         let topic = self.topics.get_mut(id);
-        let snapshot = start == Start::Newest && (topic.is_keyed() || parent.is_some()) && next > 1;
+        let is_state = topic.is_keyed() || parent.is_some();
+        let snapshot = (start == Start::Newest || lacking.is_some()) && is_state && next > 1;
         let cursor = match start {
             Start::Live => next,
             // Before it come the newest of each key, one by one.
-            Start::Newest if snapshot => next,
+            _ if snapshot => next,
             Start::Newest => (next - 1).max(head),
+            Start::After(_) if lacking.is_some() => next - 1,
             Start::After(after) if after >= next => return Err(HubError::Ahead { after, newest: next - 1 }),
             Start::After(after) => after + 1,
         };
@@ -103,11 +116,12 @@ impl Hub {
             topic.release(own);
             return Err(HubError::NotHeld { after: cursor - 1, oldest });
         }
-        let subscription = self.registry.add(Kind::Name, slot, id, encoding, terms, if snapshot { 1 } else { cursor });
+        let reached = lacking.unwrap_or(Reached { next: 1, epoch: present });
+        let first = if snapshot { reached.next } else { cursor };
+        let subscription = self.registry.add(Kind::Name, slot, id, encoding, terms, first);
         topic.members.insert(place, subscription);
         if snapshot {
-            let epoch = self.topics.get(parent.unwrap_or(id)).epochs.present();
-            self.registry.walk_over(subscription, Mode::Snapshot, Walk::new(next - 1, epoch));
+            self.registry.walk_over(subscription, Mode::Snapshot, Walk::new(next - 1, reached.epoch));
             self.end_walk(subscription);
         }
         if self.registry.get(subscription).cursor < next {
@@ -146,15 +160,14 @@ impl Hub {
             return false;
         };
         let subscription = members[place];
-        let parent = self.topics.get(topic).parent;
-        if parent.is_none() && self.unname(slot, subscription, encoder) {
+        let of = self.topics.get(topic).parent().unwrap_or(topic);
+        if self.unname(slot, subscription, encoder) {
             return true;
         }
         self.copy_rest_of(slot, Some(subscription));
+        let reached = self.reached_in(slot, subscription);
         self.drop_subscription(subscription);
-        if let Some(parent) = parent {
-            self.thin_out(slot, parent);
-        }
+        self.go_on(slot, of, reached, encoder);
         true
     }
 
@@ -197,13 +210,6 @@ impl Hub {
     /// sent, or whose rest will be the next that is sent.
     pub fn positions(&self, slot: u32) -> impl Iterator<Item = (TopicId, Position)> {
         self.by_name(slot).map(move |id| (self.registry.get(id).topic, self.position_in(slot, id)))
-    }
-
-    /// How far a client is that has the topic and is to be told of its present epoch with what follows.
-    #[must_use]
-    pub fn position_before_present(&self, slot: u32, topic: TopicId) -> Option<Position> {
-        let row = self.row_of(slot, self.topics.get(topic))?;
-        Some(self.position_in(slot, row)).filter(|position| position.epoch != self.epochs_of(row).present())
     }
 
     /// How far the client is by this row, in the epoch that it was told last.
@@ -252,19 +258,21 @@ impl Hub {
     }
 
     /// Drops one subscription. The client is not inside a frame of it.
-    pub(super) fn drop_subscription(&mut self, id: u32) {
-        let subscription = self.registry.get(id);
+    pub(super) fn drop_subscription(&mut self, row: u32) {
+        let subscription = self.registry.get(row);
         if subscription.kind.is_pattern() {
-            return self.drop_pattern(id);
+            return self.drop_pattern(row);
         }
+        let id = subscription.topic;
         let topic = self.topics.get_mut(subscription.topic);
         if subscription.kind == Kind::Passing {
-            topic.noted -= u32::from(self.registry.unlink_due(id));
-            return self.retire(id);
+            topic.noted -= u32::from(self.registry.unlink_due(row));
+            return self.retire(row);
         }
         let place = self.registry.place_among(&topic.members, subscription.slot);
         topic.members.remove(place.expect("a subscription's client is a member of its topic"));
         topic.release(subscription.encoding());
-        topic.noted -= u32::from(self.registry.remove(id));
+        topic.noted -= u32::from(self.registry.remove(row));
+        self.watch_unheard(id);
     }
 }

@@ -3,6 +3,7 @@
 mod epochs;
 mod patterns;
 mod random;
+mod rates;
 mod slow;
 mod twin;
 

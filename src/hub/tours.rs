@@ -10,6 +10,7 @@
 //! Without: rows, rings. Invariant: a topic whose number lies before a tour's next was given by it, or is the subscription's
 //! otherwise.
 
+use super::heard::Reached;
 use super::patterns::PatternId;
 use super::row::Kind;
 use super::store::TopicId;
@@ -38,12 +39,16 @@ struct Tour {
     ended: Vec<Ended>,
 }
 
-/// What a subscription that has ended since has brought: the topics of these names ...
+/// Subscriptions one after the other in which something was had; of more beyond, something may come once more.
+const LINKS_MAX: usize = 8;
+
+/// What a subscription that has ended since has brought: the topics that match all of these ...
 #[derive(Clone, Debug)]
 struct Ended {
-    names: Pattern,
-    /// ... that were published on after this, by the hub's stamp, ...
+    names: Vec<Pattern>,
+    /// ... that were published on after this, by the hub's stamp, and up to its end, ...
     stamp: u64,
+    until: u64,
     /// ... or whose number is below this.
     below: u32,
 }
@@ -85,31 +90,36 @@ impl Hub {
         self.tours.tours.iter().any(|tour| self.may_tour(tour.slot))
     }
 
-    /// Whether the tour of this pattern's row, if there is one, is yet to bring the topic.
-    pub(super) fn is_to_come(&self, row: u32, id: TopicId) -> bool {
+    /// Whether the tour of this pattern's row, if there is one, is yet to bring the topic, as it was when it had this stamp.
+    pub(super) fn is_to_come(&self, row: u32, id: TopicId, stamp: u64) -> bool {
         let Some(tour) = self.tours.find(row) else { return false };
-        let topic = self.topics.get(id);
+        let name = self.topics.get(id).name.as_str();
+        // Of a rate the stamp is that of before the interval under way, in which the subscription may have brought something.
+        let (newest, began) = (self.topics.get(id).stamp, self.registry.get(row).cursor);
+        let in_interval = |ended: &Ended| ended.stamp < began && newest > ended.stamp && newest <= ended.until;
+        let brought = |ended: &Ended| stamp > ended.stamp || in_interval(ended);
         let had = |ended: &Ended| {
-            ended.names.matches(topic.name.as_str()) && (topic.stamp > ended.stamp || id.index() < ended.below as usize)
+            ended.names.iter().all(|names| names.matches(name)) && (brought(ended) || id.index() < ended.below as usize)
         };
         id.index() >= tour.next as usize && !tour.ended.iter().any(had)
     }
 
-    /// Of a topic with keys that is being published on: patterns' rows whose tours are yet to bring it.
+    /// Of a topic with keys that is being published on, or a variant of one that is being refreshed: patterns' rows whose tours are
+    /// yet to bring it.
     pub(super) fn snapshots_to_come(&self, id: TopicId) -> Vec<u32> {
-        let topic = self.topics.get(id);
-        if self.tours.tours.is_empty() || !topic.is_keyed() {
+        let (of, _) = self.plain(id);
+        if self.tours.tours.is_empty() || !self.topics.get(of).is_keyed() {
             return Vec::new();
         }
-        let rows = self.tours.tours.iter().map(|tour| tour.row);
-        rows.filter(|row| topic.stamp <= self.registry.get(*row).cursor && self.is_to_come(*row, id)).collect()
+        let (rows, stamp) = (self.tours.tours.iter().map(|tour| tour.row), self.topics.get(id).stamp);
+        rows.filter(|row| stamp <= self.registry.get(*row).cursor && self.is_to_come(*row, of, stamp)).collect()
     }
 
     /// A topic that the client had by its name is a pattern's from now on: no tour of the client brings what it had.
     pub(super) fn name_ended(&mut self, slot: u32, id: TopicId) {
         if self.tours.is_of(slot) {
             let names = Pattern::parse(self.topics.get(id).name.as_str()).expect("a name is a pattern that matches itself");
-            self.subscription_ended(slot, &Ended { names, stamp: 0, below: u32::MAX });
+            self.subscription_ended(slot, &Ended { names: vec![names], stamp: 0, until: self.stamp, below: u32::MAX });
         }
     }
 
@@ -126,8 +136,12 @@ impl Hub {
             let stamp = pattern.cursor;
             let earlier = self.tours.find(row).map_or(Vec::new(), |tour| tour.ended.clone());
             self.tours.end(row);
-            self.subscription_ended(slot, &Ended { names, stamp, below });
-            earlier.iter().for_each(|ended| self.subscription_ended(slot, ended));
+            self.subscription_ended(slot, &Ended { names: vec![names.clone()], stamp, until: self.stamp, below });
+            // What it passed over, as it was had before, was its own.
+            for mut ended in earlier.into_iter().filter(|ended| ended.names.len() < LINKS_MAX) {
+                ended.names.push(names.clone());
+                self.subscription_ended(slot, &ended);
+            }
         }
     }
 
@@ -138,6 +152,12 @@ impl Hub {
             }
             tour.ended.push(ended.clone());
         }
+    }
+
+    /// The stamp of the newest publication of a topic that a pattern's row has had brought, if it was there.
+    fn brought_at(&self, row: u32, id: TopicId) -> u64 {
+        let variant = self.rate_of(row).and_then(|rate_ms| self.at_rate(id, rate_ms));
+        self.topics.get(variant.unwrap_or(id)).stamp
     }
 
     /// Goes on with the tours whose clients have taken what they were given: at most `rows_max` rows for each. To be called
@@ -177,9 +197,12 @@ impl Hub {
             let Some(id) = self.numbered(number) else { continue };
             let topic = self.topics.get_mut(id);
             topic.look_up(&self.patterns);
-            let is_old = topic.patterns().contains(&pattern) && topic.stamp <= began && topic.holds_any();
-            if is_old && self.is_to_come(row, id) && !self.is_passing(slot, id) && self.owner(slot, id) == Some(row) {
-                self.pass_newest(row, id, encoder);
+            // What a rate's interval under way had is not brought yet: it comes at once.
+            let (matches, stamp) = (topic.patterns().contains(&pattern), self.brought_at(row, id));
+            let is_old = matches && stamp <= began && self.topics.get(id).holds_any();
+            if is_old && self.is_to_come(row, id, stamp) && !self.is_passing(slot, id) && self.owner(slot, id) == Some(row) {
+                let epoch = self.topics.get(id).epochs.present();
+                self.pass_newest(row, id, Reached { next: 1, epoch }, encoder);
                 given += 1;
             }
         }

@@ -198,14 +198,14 @@ impl Hub {
     /// The topic whose newest a subscription walks over: a snapshot for a rate variant is its parent's.
     pub(super) fn view(&self, id: u32) -> TopicId {
         let subscription = self.registry.get(id);
-        let parent = self.topics.get(subscription.topic).parent.filter(|_| subscription.mode == Mode::Snapshot);
+        let parent = self.topics.get(subscription.topic).parent().filter(|_| subscription.mode == Mode::Snapshot);
         parent.unwrap_or(subscription.topic)
     }
 
     /// The epochs of a row's topic: a rate variant's are its parent's, which may be ahead of what it was given.
     pub(super) fn epochs_of(&self, id: u32) -> &Epochs {
         let topic = self.topics.get(self.registry.get(id).topic);
-        &topic.parent.map_or(topic, |parent| self.topics.get(parent)).epochs
+        &topic.parent().map_or(topic, |parent| self.topics.get(parent)).epochs
     }
 
     /// The newest below `to` are taken: gives how many more of those below will not be sent.

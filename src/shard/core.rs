@@ -270,6 +270,7 @@ impl Core {
     /// Deadlines that came up, and what is looked at once a tick.
     pub(super) fn expire(&mut self) {
         self.topics.flush_until(self.now.monotonic_us);
+        self.topics.close_unheard();
         self.beat();
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(self.now.monotonic_us, &mut self.clients, &mut due);
@@ -392,7 +393,7 @@ impl Core {
         for held in self.topics.hub.subscribed_to(key.slot) {
             match held {
                 Held::Topic(topic, _) => topics.push(topic),
-                Held::Pattern(pattern, _) => patterns.push(pattern.clone()),
+                Held::Pattern(pattern, ..) => patterns.push(pattern.clone()),
             }
         }
         self.metrics.subscriptions.add(-((topics.len() + patterns.len()) as i64));

@@ -178,7 +178,7 @@ impl Core {
             Mail::Drain { window_ms } => self.drain(window_ms),
             Mail::Pause => {
                 // The last of an interval is delivered, too.
-                self.topics.flush_until(u64::MAX);
+                self.topics.flush_whole();
                 self.pause();
             }
             Mail::Finish => self.finish(),

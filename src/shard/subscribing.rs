@@ -14,7 +14,7 @@ use crate::config::{Slow, TopicKind};
 use crate::dialect::stream::reply::Subscribed;
 use crate::dialect::stream::{Lasting, RequestId, Stream};
 use crate::dialect::{ClientError, ErrorCode};
-use crate::hub::{Held, Hub, Pattern, Position, Start, Subject, Terms, TopicId, TopicName};
+use crate::hub::{Held, Pattern, Position, Start, Subject, Terms, TopicId, TopicName};
 use crate::reactor::{ClientKey, Op};
 use crate::session::{Effect, Request};
 
@@ -106,7 +106,7 @@ impl Core {
         let slow = options.slow.unwrap_or(Slow::Close);
         let terms = Terms { timed: options.timed, slow, slow_asked: options.slow.is_some() };
         let hub = &mut self.topics.hub;
-        if hub.subscribe_pattern(key.slot, pattern, encoding, terms, options.last) {
+        if hub.subscribe_pattern(key.slot, pattern, options.rate_ms, encoding, terms, options.last) {
             self.metrics.subscriptions.add(1);
         }
         let topics = if told { hub.pattern_topics(pattern.as_str()).unwrap_or(0) } else { 0 };
@@ -175,14 +175,15 @@ impl Core {
     /// Whether all of these may be had by this client, as far as can be told without their topics.
     fn check_streams(&self, key: ClientKey, streams: &[Stream]) -> Result<(), ClientError> {
         let hub = &self.topics.hub;
+        let rate = |topic| hub.variant_of(topic).map(|(_, rate_ms)| rate_ms);
         let mut new: HashMap<&str, &Stream> = HashMap::new();
         for stream in streams {
             let name = stream.subject.as_str();
             let held = match &stream.subject {
                 Subject::Topic(_) => {
-                    hub.find(name).and_then(|topic| hub.held(key.slot, topic)).map(|(topic, terms)| lasting(hub, topic, terms))
+                    hub.find(name).and_then(|topic| hub.held(key.slot, topic)).map(|(topic, terms)| lasting(rate(topic), terms))
                 }
-                Subject::Pattern(_) => hub.pattern_terms(key.slot, name).map(plain_lasting),
+                Subject::Pattern(_) => hub.pattern_terms(key.slot, name).map(|(rate_ms, terms)| lasting(rate_ms, terms)),
             };
             let lasting = match held {
                 Some(lasting) => Some(lasting),
@@ -249,9 +250,10 @@ impl Core {
 
     pub(super) fn list(&mut self, key: ClientKey, id: &RequestId) {
         let hub = &self.topics.hub;
+        let rate = |topic| hub.variant_of(topic).map(|(_, rate_ms)| rate_ms);
         let streams = hub.subscribed_to(key.slot).map(|held| match held {
-            Held::Topic(topic, terms) => (hub.name(topic).as_str(), lasting(hub, topic, terms)),
-            Held::Pattern(pattern, terms) => (pattern.as_str(), plain_lasting(terms)),
+            Held::Topic(topic, terms) => (hub.name(topic).as_str(), lasting(rate(topic), terms)),
+            Held::Pattern(pattern, rate_ms, terms) => (pattern.as_str(), lasting(rate_ms, terms)),
         });
         let client = self.clients.get(key).expect("effects come from clients that are there");
         client.session.listed(id, streams);
@@ -295,13 +297,8 @@ impl Core {
 }
 
 /// What a subscription was asked for with.
-fn lasting(hub: &Hub, topic: TopicId, terms: Terms) -> Lasting {
-    Lasting { rate_ms: hub.variant_of(topic).map(|(_, rate_ms)| rate_ms), ..plain_lasting(terms) }
-}
-
-/// The same of one at the topic's own pace.
-fn plain_lasting(terms: Terms) -> Lasting {
-    Lasting { rate_ms: None, slow: terms.slow_asked.then_some(terms.slow), timed: terms.timed }
+fn lasting(rate_ms: Option<u32>, terms: Terms) -> Lasting {
+    Lasting { rate_ms, slow: terms.slow_asked.then_some(terms.slow), timed: terms.timed }
 }
 
 /// Whether these settings grant what the stream's options ask.
@@ -322,7 +319,6 @@ fn check_setting(stream: &Stream, setting: &Setting) -> Result<(), ClientError> 
             let rates: Vec<String> = setting.rates_ms.iter().map(|rate_ms| format!("{rate_ms}ms")).collect();
             refused(format!("rate={rate_ms}ms is not offered on this topic; there are {}", rates.join(", ")))
         }
-        (_, Some(_)) if matches!(stream.subject, Subject::Pattern(_)) => refused("rate on a pattern does not exist yet".into()),
         _ => Ok(()),
     }
 }

@@ -18,6 +18,11 @@ use crate::dialect::stream::StreamEncoder;
 use crate::hub::{Epoch, Epochs, Hub, Key, Marks, NewPublication, Pattern, Position, Publication, TopicId, TopicName};
 use crate::reactor::{ClientKey, Now};
 
+/// Rows of patterns' members that the ends of intervals give out in a turn: each is to be sent something, and freed by that.
+const ROWS_A_TURN: usize = 1 << 18;
+/// What a variant costs beside them.
+const ROWS_A_REFRESH: usize = 256;
+
 /// Topics, homes and replicas. The control thread has one too, as the home of journaled topics.
 pub(crate) struct Topics {
     pub(super) hub: Hub,
@@ -152,10 +157,18 @@ impl Topics {
     }
 
     pub(super) fn close(&mut self, topic: TopicId) {
+        let variants: Vec<TopicId> = self.hub.variants(topic).iter().map(|(_, variant)| *variant).collect();
+        variants.into_iter().for_each(|variant| self.close_variant(variant));
         self.windows.close(topic);
         self.staleness.close(topic);
         self.heartbeats.close(topic);
         self.hub.close(topic);
+    }
+
+    fn close_variant(&mut self, variant: TopicId) {
+        self.windows.close(variant);
+        self.heartbeats.close(variant);
+        self.hub.close_variant(variant);
     }
 
     /// Appends a publication; its subscribers hear of it now, or when the topic's flush window ends.
@@ -163,16 +176,16 @@ impl Topics {
         let (flush_us, is_heard) = (self.setting_of(topic).topic.flush_us, self.hub.members(topic) > 0);
         // All windows of a length end together, so that what several topics bring one client leaves in one send.
         let end_us = |length_us: u64| (now.monotonic_us / length_us + 1) * length_us;
+        self.hub.append(topic, publication, &mut self.encoder);
         for (rate_ms, variant) in self.hub.variants(topic) {
             self.windows.open(*variant, end_us(u64::from(*rate_ms) * 1000));
         }
         if flush_us == 0 || !is_heard {
-            self.hub.publish(topic, publication, &mut self.encoder);
+            self.hub.note_members(topic);
             let class = self.classes[topic.index()];
             self.told.extend(is_heard.then_some(Told { unix_us: publication.unix_us, class }));
             return;
         }
-        self.hub.append(topic, publication, &mut self.encoder);
         let unix_us = Some(publication.unix_us);
         let first = self.windows.add(topic, publication.offset, unix_us, end_us(flush_us.into()));
         // Whoever keeps up must not fall out of the ring for what was kept from it.
@@ -181,28 +194,48 @@ impl Topics {
         }
     }
 
-    /// Ends the windows that are over by this moment.
+    /// Ends the windows that are over by this moment; intervals only as many as a turn can send ([`ROWS_A_TURN`]), the others next turn.
+    /// What is published meanwhile is in them, so that overload makes them longer and nothing else.
     pub(super) fn flush_until(&mut self, now_us: u64) {
-        while let Some(topic) = self.windows.over(now_us) {
+        let mut rows = 0;
+        while rows < ROWS_A_TURN
+            && let Some(topic) = self.windows.over(now_us)
+        {
+            rows += self.flush(topic);
+        }
+    }
+
+    /// Ends all windows, whenever they are over.
+    pub(super) fn flush_whole(&mut self) {
+        while let Some(topic) = self.windows.over(u64::MAX) {
             self.flush(topic);
         }
+    }
+
+    /// Closes the variants that only patterns heard and that are read.
+    pub(super) fn close_unheard(&mut self) {
+        self.hub.take_unheard().into_iter().for_each(|variant| self.close_variant(variant));
     }
 
     /// Ends all flush windows. The intervals of rate variants go on: they are the same for all who ask.
     pub(super) fn flush_all(&mut self) {
         let mut topics = self.windows.topics();
         topics.retain(|topic| self.hub.variant_of(*topic).is_none());
-        topics.into_iter().for_each(|topic| self.flush(topic));
+        for topic in topics {
+            self.flush(topic);
+        }
     }
 
-    fn flush(&mut self, topic: TopicId) {
-        let Some(window) = self.windows.close(topic) else { return };
+    /// Gives what it costs, in rows: none for a flush window, whose rows are there.
+    fn flush(&mut self, topic: TopicId) -> usize {
+        let Some(window) = self.windows.close(topic) else { return 0 };
         if self.hub.variant_of(topic).is_some() {
-            return self.hub.refresh(topic, &mut self.encoder);
+            return self.hub.refresh(topic, &mut self.encoder) + ROWS_A_REFRESH;
         }
         let class = self.classes[topic.index()];
         self.told.extend(window.ingests_unix_us.into_iter().map(|unix_us| Told { unix_us, class }));
         self.hub.note_members(topic);
+        0
     }
 
     /// Publishes on a topic whose home this is: gives the offset, tells the replicas.
@@ -403,10 +436,9 @@ impl Topics {
     /// Somebody left a topic: where nobody is left, it lingers (a replica) or may be forgotten (a home's).
     pub(super) fn left(&mut self, topic: TopicId, now: Now) {
         if let Some((parent, _)) = self.hub.variant_of(topic) {
-            if self.hub.members(topic) == 0 {
-                self.windows.close(topic);
+            // Closed it is by and by; its number may be another's then.
+            if self.hub.members_by_name(topic) == 0 {
                 self.heartbeats.close(topic);
-                self.hub.close_variant(topic);
             }
             return self.left(parent, now);
         }

@@ -105,3 +105,124 @@ fn a_rate_is_an_option_that_lasts() {
     let positions = client.result("POSITIONS", "");
     assert_eq!(positions.to_string(), format!("[{{\"epoch\":\"{epoch}\",\"offset\":1,\"stream\":\"md.b\"}}]"));
 }
+
+/// Publishes these numbers on each of the topics, in one request.
+fn publish_all(gateway: &Gateway, topics: &[&str], numbers: std::ops::RangeInclusive<u32>) {
+    let line = |number: u32| topics.iter().map(move |topic| format!("{{\"topic\":\"{topic}\",\"data\":{number}}}\n"));
+    let body: String = numbers.flat_map(line).collect();
+    let answer = gateway.post("/api/publish", "application/x-ndjson", body.into_bytes());
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+/// What comes until then: by topic the offsets, in order.
+fn by_topic(client: &mut Client, is_over: impl Fn(&BTreeMap<String, Vec<u64>>) -> bool) -> BTreeMap<String, Vec<u64>> {
+    let mut came: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    while !is_over(&came) {
+        let message: Value = serde_json::from_str(&client.text()).expect("a publication is JSON");
+        let topic = message["stream"].as_str().expect("its topic").to_owned();
+        came.entry(topic).or_default().push(message["o"].as_u64().expect("its offset"));
+    }
+    assert!(came.values().all(|offsets| offsets.is_sorted_by(|one, other| one < other)), "{came:?}");
+    client.assert_silent();
+    came
+}
+
+#[test]
+fn a_pattern_at_a_rate_brings_each_topics_newest_also_of_those_made_later() {
+    let gateway = gateway("");
+    gateway.publish("md.t0", "0");
+    let mut clients: Vec<_> = (0..CROWD).map(|_| Client::connect(&gateway, "/stream")).collect();
+    for client in &mut clients {
+        client.subscribe(&["md.>;rate=50ms", "md.*"]);
+    }
+    let topics = ["md.t0", "md.t1", "md.t2", "md.t3"];
+    publish_all(&gateway, &topics, 1..=50);
+    let newest = |topic: &str| if topic == "md.t0" { 51 } else { 50 };
+    for client in &mut clients {
+        let came = by_topic(client, |came| {
+            topics.iter().all(|topic| came.get(*topic).is_some_and(|of| of.last() == Some(&newest(topic))))
+        });
+        assert!(came.values().all(|offsets| offsets.len() < 50), "thinned out: {came:?}");
+        let positions = client.result("POSITIONS", "");
+        let told = |entry: &Value| (entry["stream"].as_str().map(str::to_owned), entry["offset"].as_u64());
+        let told: Vec<_> = positions.as_array().expect("a list").iter().map(told).collect();
+        assert!(topics.iter().all(|topic| told.contains(&(Some((*topic).to_owned()), Some(newest(topic))))), "{told:?}");
+    }
+    // Quiet; then one more, alone in its interval.
+    gateway.publish("md.t3", "51");
+    for client in &mut clients {
+        assert_eq!(client.text(), "{\"stream\":\"md.t3\",\"o\":51,\"data\":51}");
+        client.assert_silent();
+    }
+}
+
+#[test]
+fn a_name_goes_before_a_pattern_at_a_rate_and_the_pattern_goes_on_where_that_ends() {
+    let gateway = gateway("");
+    let mut clients: Vec<_> = (0..CROWD).map(|_| Client::connect(&gateway, "/stream")).collect();
+    for client in &mut clients {
+        client.subscribe(&["md.>;rate=50ms", "md.all", "md.slow;rate=1s"]);
+    }
+    publish_all(&gateway, &["md.all", "md.some"], 1..=100);
+    for client in &mut clients {
+        let came = by_topic(client, |came| {
+            ["md.all", "md.some"].iter().all(|topic| came.get(*topic).is_some_and(|of| of.last() == Some(&100)))
+        });
+        assert_eq!((came["md.all"].len(), came["md.some"].len() < 100), (100, true));
+        assert_eq!(client.ask("UNSUBSCRIBE", "[\"md.all;rate=1s\"]"), "{\"result\":null}");
+    }
+    publish_all(&gateway, &["md.all"], 101..=200);
+    for client in &mut clients {
+        let came = by_topic(client, |came| came.get("md.all").is_some_and(|of| of.last() == Some(&200)));
+        assert!(came["md.all"].len() < 100, "thinned out from now on: {came:?}");
+        assert_eq!(client.ask("UNSUBSCRIBE", "[\"md.>\"]"), "{\"result\":null}");
+    }
+    gateway.publish("md.all", "201");
+    gateway.publish("md.slow", "1");
+    clients.iter_mut().for_each(|client| assert_eq!(client.text(), "{\"stream\":\"md.slow\",\"o\":1,\"data\":1}"));
+}
+
+#[test]
+fn last_of_a_pattern_at_a_rate_comes_at_once_and_not_again() {
+    let gateway = gateway("key = \"/s\"\n");
+    for _ in 0..CROWD {
+        let mut before = Client::connect(&gateway, "/stream");
+        before.subscribe(&["md.*;rate=1s"]);
+        for (topic, key) in [("md.a", "x"), ("md.a", "y"), ("md.b", "x")] {
+            gateway.publish(topic, &format!("{{\"s\":\"{key}\"}}"));
+        }
+        let mut client = Client::connect(&gateway, "/stream");
+        assert_eq!(client.subscribe(&["md.>;last;rate=1s"]).to_string(), "[{\"stream\":\"md.>\",\"topics\":2}]");
+        let key_count = |came: &BTreeMap<String, Vec<u64>>| came.values().map(Vec::len).sum::<usize>() == 3;
+        let at_once = by_topic(&mut client, key_count);
+        assert_eq!(by_topic(&mut before, key_count), at_once, "at the interval's end");
+        client.assert_silent();
+    }
+}
+
+#[test]
+fn a_rate_of_a_pattern_is_granted_where_all_that_it_could_match_grants_it_and_lasts() {
+    let gateway = gateway("[[topic]]\npattern = \"book.>\"\nkind = \"state\"\nrates_ms = [1000]\n");
+    let mut client = Client::connect(&gateway, "/stream");
+    client.subscribe(&["md.*;rate=50ms", "book.>;rate=1s;ts=1;slow=close"]);
+    let listed = "{\"result\":[\"md.*;rate=50ms\",\"book.>;rate=1000ms;slow=close;ts=1\"]}";
+    assert_eq!(client.ask("LIST_SUBSCRIPTIONS", ""), listed);
+    for (other, code) in [
+        ("md.*", 7),
+        ("md.*;rate=1s", 7),
+        ("md.*;rate=50ms;ts=1", 7),
+        ("*.a;rate=1s", 4),
+        (">;rate=1s", 4),
+        ("book.*;rate=50ms", 4),
+        ("md.>;rate=100ms", 4),
+        ("md.>;rate=1s;since=a:1", 1),
+    ] {
+        assert_eq!(client.error("SUBSCRIBE", &format!("[\"{other}\"]")), code, "{other}");
+    }
+    client.subscribe(&["md.*;rate=50ms"]);
+    gateway.publish("book.a", "1");
+    let text = client.text();
+    assert!(text.starts_with("{\"stream\":\"book.a\",\"o\":1,\"t\":"), "by the pattern's options: {text}");
+    assert_eq!(client.ask("UNSUBSCRIBE", "[\"md.*;rate=1s\",\"book.>\"]"), "{\"result\":null}");
+    assert_eq!(client.ask("LIST_SUBSCRIPTIONS", ""), "{\"result\":[]}");
+}

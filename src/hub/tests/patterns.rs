@@ -10,7 +10,7 @@ fn pattern(text: &str) -> Pattern {
 /// So many clients that have a pattern, from slot 0.
 fn with_clients(hub: &mut Hub, text: &str, clients: u32) {
     for slot in 0..clients {
-        assert!(hub.subscribe_pattern(slot, &pattern(text), Encoding::Combined, Terms::default(), false));
+        assert!(hub.subscribe_pattern(slot, &pattern(text), None, Encoding::Combined, Terms::default(), false));
     }
 }
 
@@ -19,9 +19,12 @@ fn a_pattern_brings_topics_that_are_made_later_and_each_publication_once() {
     let mut hub = Hub::new(0);
     let old = open(&mut hub, "md.a", ROOMY, 0);
     publish(&mut hub, old, "before");
-    assert!(hub.subscribe_pattern(3, &pattern("md.*"), Encoding::Raw, Terms::default(), false));
-    assert!(hub.subscribe_pattern(3, &pattern(">"), Encoding::Raw, Terms::default(), false));
-    assert!(!hub.subscribe_pattern(3, &pattern(">"), Encoding::Raw, Terms::default(), false), "a client has a pattern once");
+    assert!(hub.subscribe_pattern(3, &pattern("md.*"), None, Encoding::Raw, Terms::default(), false));
+    assert!(hub.subscribe_pattern(3, &pattern(">"), None, Encoding::Raw, Terms::default(), false));
+    assert!(
+        !hub.subscribe_pattern(3, &pattern(">"), None, Encoding::Raw, Terms::default(), false),
+        "a client has a pattern once"
+    );
     let new = open(&mut hub, "md.b", ROOMY, 0);
     let other = open(&mut hub, "other", ROOMY, 0);
     assert_eq!((hub.pattern_topics("md.*"), hub.pattern_topics(">"), hub.pattern_topics("x.>")), (Some(2), Some(3), None));
@@ -62,7 +65,7 @@ fn a_name_goes_on_where_the_pattern_is_and_the_pattern_where_the_name_is() {
     let mut hub = Hub::new(0);
     let a = open(&mut hub, "a", ROOMY, 0);
     publish(&mut hub, a, "a1");
-    hub.subscribe_pattern(0, &pattern("*"), Encoding::Raw, Terms::default(), false);
+    hub.subscribe_pattern(0, &pattern("*"), None, Encoding::Raw, Terms::default(), false);
     publish(&mut hub, a, "a2");
     publish(&mut hub, a, "a3");
     let heard = hub.subscribe(0, a, Encoding::Raw, Terms::default(), Start::After(2), &mut TestEncoder);
@@ -87,7 +90,7 @@ fn last_of_a_pattern_is_the_newest_of_each_topic_a_few_at_a_time() {
         publish(&mut hub, *topic, &payload);
     }
     hub.subscribe(0, topics[1], Encoding::Raw, Terms::default(), Start::Live, &mut TestEncoder).expect("a first subscription");
-    hub.subscribe_pattern(0, &pattern("*"), Encoding::Raw, Terms::default(), true);
+    hub.subscribe_pattern(0, &pattern("*"), None, Encoding::Raw, Terms::default(), true);
     assert_eq!(hub.pattern_positions(0, 9), Some(vec![at(0, 0), at(2, 0), at(3, 0), at(4, 0)]));
     publish(&mut hub, topics[2], "c2");
     assert!(!hub.is_touring(), "its client lacks something");
@@ -99,4 +102,35 @@ fn last_of_a_pattern_is_the_newest_of_each_topic_a_few_at_a_time() {
     }
     assert_eq!(came, ["#a1", "#d1", ""], "without what it named, and what it was given since");
     assert_eq!(hub.pattern_positions(0, 9), Some(vec![at(0, 1), at(2, 2), at(3, 1), at(4, 0)]));
+}
+
+#[test]
+fn a_pattern_at_a_rate_has_variants_only_while_an_interval_is_under_way_or_read() {
+    let mut hub = Hub::new(0);
+    for slot in 0..1000 {
+        hub.subscribe_pattern(slot, &pattern(">"), Some(100), Encoding::Combined, Terms::default(), false);
+    }
+    let topics: Vec<_> = (0..100).map(|number| open(&mut hub, &format!("t.{number}"), ROOMY, 0)).collect();
+    for round in 0..3 {
+        for topic in &topics {
+            for part in 0..3 {
+                publish(&mut hub, *topic, &format!("{round}.{part}"));
+            }
+            assert_eq!(hub.topics.get(*topic).rows(), 0, "nobody hears all of it");
+        }
+        assert_eq!(hub.due().next_from(0), None, "nothing before the interval's end");
+        for topic in &topics {
+            let &[(100, variant)] = hub.variants(*topic) else { panic!("it has one variant") };
+            assert_eq!(hub.refresh(variant, &mut TestEncoder), 1000);
+            for slot in 0..1000 {
+                let came = visit(&mut hub, slot, ALL, ALL).expect("nothing fell");
+                assert!(came.ends_with(&format!("{} Text {round}.2", 3 * (round + 1) + 1000)), "{came}");
+            }
+            let unheard = hub.take_unheard();
+            assert_eq!(unheard, [variant]);
+            unheard.into_iter().for_each(|variant| hub.close_variant(variant));
+        }
+        assert!(hub.variants.is_empty() && hub.unheard.is_empty());
+        assert_eq!(hub.topics.numbers(), 200, "numbers are given again");
+    }
 }

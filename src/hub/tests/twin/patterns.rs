@@ -55,7 +55,7 @@ impl Pair {
         let client = &mut self.clients[number];
         let is_new = client.patterns.iter().all(|pattern| pattern.text != text);
         let terms = Terms::default();
-        let subscribed = self.hub.subscribe_pattern(slot(number), &parsed(text), client.encoding, terms, last);
+        let subscribed = self.hub.subscribe_pattern(slot(number), &parsed(text), None, client.encoding, terms, last);
         assert_eq!(subscribed, is_new);
         if is_new {
             self.clock += 1;
@@ -161,7 +161,7 @@ impl Pair {
                 .subscribed_to(slot(number))
                 .map(|held| match held {
                     Held::Topic(id, _) => self.hub.name(id).as_str().to_owned(),
-                    Held::Pattern(pattern, _) => pattern.as_str().to_owned(),
+                    Held::Pattern(pattern, ..) => pattern.as_str().to_owned(),
                 })
                 .collect();
             assert_eq!(held, client.order, "client {number}'s subscriptions, in order");
