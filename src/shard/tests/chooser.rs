@@ -54,9 +54,12 @@ pub(super) struct Kind {
 /// Every publication counts; the newest does; the newest of each key does.
 pub(super) const KINDS: [Kind; 3] = [
     Kind { name: "md.log", state: false, keyed: false },
-    Kind { name: "md.state", state: true, keyed: false },
-    Kind { name: "md.keys", state: true, keyed: true },
+    Kind { name: "md.states.one", state: true, keyed: false },
+    Kind { name: "md.states.keys", state: true, keyed: true },
 ];
+
+/// Those that the newest alone counts of.
+pub(super) const PATTERN: &str = "md.states.*";
 
 /// How a topic is heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,8 @@ pub(super) enum Choice {
 #[derive(Debug, Default)]
 pub(super) struct Met {
     pub(super) given: u64,
+    /// Of those by the pattern.
+    pub(super) heard: u64,
     pub(super) resumed: u64,
     pub(super) lost: u64,
     pub(super) gaps: u64,
@@ -85,13 +90,15 @@ pub(super) struct Met {
 struct Held {
     kind: &'static Kind,
     choice: Choice,
+    /// By the pattern, not by its name.
+    patterned: bool,
     last: bool,
     /// The position asked for.
     since: Option<u64>,
     /// What comes above it must all come or be told; none before the reply.
     joined: Option<u64>,
-    /// The reply's offset: what comes up to it is old.
-    newest: u64,
+    /// In the end the newest is owed of each key that was published on above it.
+    owed_from: u64,
     /// The last offset that was given or told in a gap.
     position: u64,
     given: u64,
@@ -122,14 +129,18 @@ impl Chooser {
     /// Connects to a shard.
     pub(super) fn connect(number: usize, (place, net): (usize, SimNet), ring: u64, dice: &mut Dice) -> Chooser {
         let mut held: Vec<Held> = Vec::new();
+        let has_pattern = dice.once_in(2);
         for kind in &KINDS {
             if !held.is_empty() && dice.once_in(2) {
+                // What has no name here is the pattern's.
+                held.extend(has_pattern.then(|| Held { patterned: true, ..Held::new(kind, Choice::Rate) }));
                 continue;
             }
             let choices = if kind.state { 4 } else { 2 };
             let choice = [Choice::Close, Choice::Drop, Choice::Conflate, Choice::Rate][dice.below(choices)];
             held.push(Held::new(kind, choice));
         }
+        held.sort_by_key(|held| held.patterned);
         let id = net.connect(0);
         let incoming = Incoming::default();
         let mut chooser =
@@ -147,8 +158,19 @@ impl Chooser {
     }
 
     fn ask(&mut self, dice: &mut Dice) {
-        let streams: Vec<String> = self.held.iter_mut().map(|held| held.ask(&self.epochs, dice)).collect();
+        let mut streams: Vec<String> = self.held.iter_mut().map(|held| held.ask(&self.epochs, dice)).collect();
+        let named = self.named();
+        if let Some(first) = self.held.get(named) {
+            let last = first.last;
+            self.held[named..].iter_mut().for_each(|held| held.last = last);
+            streams.truncate(named + 1);
+        }
         self.net.write(self.id, &wire::handshake(&format!("/stream?streams={}", streams.join("/")), dice.once_in(2)));
+    }
+
+    /// How many topics it names; the pattern's are behind them.
+    fn named(&self) -> usize {
+        self.held.iter().filter(|held| !held.patterned).count()
     }
 
     /// Whether its connection is over.
@@ -201,9 +223,14 @@ impl Chooser {
         let said: Value = serde_json::from_str(text).unwrap_or_else(|_| panic!("{}: not JSON: {text}", self.who()));
         let who = format!("{}: {text}", self.who());
         if let Some(entries) = said["result"].as_array() {
-            assert_eq!(entries.len(), self.held.len(), "{who}");
-            for (held, entry) in self.held.iter_mut().zip(entries) {
+            let named = self.named();
+            assert_eq!(entries.len(), self.held.len().min(named + 1), "{who}");
+            let (names, patterns) = self.held.split_at_mut(named);
+            for (held, entry) in names.iter_mut().zip(entries) {
                 held.begin(entry, &mut self.epochs, published, self.ring, met, &who);
+            }
+            for held in patterns {
+                held.begin_heard(&entries[named], published, &who);
             }
             return;
         }
@@ -217,6 +244,7 @@ impl Chooser {
                 assert!(text.ends_with(&format!(",\"data\":{payload}}}")), "not what was published: {who}");
                 held.take(offset, published, &who);
                 met.given += 1;
+                met.heard += u64::from(held.patterned);
             }
             Some("gap") => {
                 held.take_gap(number(&said, "from"), number(&said, "to"), &who);
@@ -250,10 +278,11 @@ impl Held {
         Held {
             kind,
             choice,
+            patterned: false,
             last: false,
             since: None,
             joined: None,
-            newest: 0,
+            owed_from: 0,
             position: 0,
             given: 0,
             left_out: 0,
@@ -266,7 +295,8 @@ impl Held {
     /// The stream of the next connection.
     fn ask(&mut self, epochs: &BTreeMap<&'static str, String>, dice: &mut Dice) -> String {
         let known = self.joined.map(|joined| joined.max(self.position)).filter(|_| self.choice != Choice::Rate);
-        *self = Held { last: dice.once_in(2), since: known.filter(|_| !dice.once_in(4)), ..Held::new(self.kind, self.choice) };
+        let (last, since, patterned) = (dice.once_in(2), known.filter(|_| !dice.once_in(4)), self.patterned);
+        *self = Held { patterned, last, since, ..Held::new(self.kind, self.choice) };
         let how = match self.choice {
             Choice::Close => ";slow=close",
             Choice::Drop => ";slow=drop",
@@ -274,7 +304,8 @@ impl Held {
             Choice::Rate => ";rate=100ms",
         };
         let since = self.since.map_or_else(String::new, |offset| format!(";since={}:{offset}", epochs[self.kind.name]));
-        format!("{}{how}{since}{}", self.kind.name, if self.last { ";last" } else { "" })
+        let name = if self.patterned { PATTERN } else { self.kind.name };
+        format!("{name}{how}{since}{}", if self.last { ";last" } else { "" })
     }
 
     /// The reply's entry: all or nothing.
@@ -294,7 +325,6 @@ impl Held {
         let before = epochs.insert(self.kind.name, epoch.clone());
         let recovered = entry["recovered"].as_bool();
         assert_eq!(recovered.is_some(), self.since.is_some(), "`since` is answered, and nothing else: {who}");
-        self.newest = newest;
         if let Some(since) = self.since {
             let same = before.as_ref() == Some(&epoch);
             // A topic is forgotten with its last subscriber, but not once it was published on.
@@ -304,7 +334,7 @@ impl Held {
             assert_eq!(recovered, Some(held), "since {since} with a ring of {ring}: {who}");
             if held {
                 met.resumed += 1;
-                (self.joined, self.position, self.last) = (Some(since), since, false);
+                (self.joined, self.owed_from, self.position, self.last) = (Some(since), since, since, false);
                 return;
             }
             met.lost += 1;
@@ -312,7 +342,16 @@ impl Held {
         met.snapshots += u64::from(self.last && self.kind.keyed && newest > 0);
         // Without keys `last` is one publication, which counts as if it were live.
         let old = self.last && !self.is_snapshot();
-        self.joined = Some(newest.saturating_sub(old.into()));
+        let joined = newest.saturating_sub(old.into());
+        self.owed_from = if self.last { 0 } else { joined };
+        self.joined = Some(joined);
+    }
+
+    /// The reply's entry of the pattern, which says of no topic where it begins.
+    fn begin_heard(&mut self, entry: &Value, published: &Published, who: &str) {
+        assert!(self.joined.is_none() && entry["stream"] == PATTERN, "{who}");
+        self.owed_from = if self.last { 0 } else { published.end(self.kind.name) };
+        self.joined = Some(0);
     }
 
     /// Whether `last` brings what may be passed over where it is replaced first.
@@ -371,10 +410,8 @@ impl Held {
         if accounted < end {
             return Some(format!("{name}: {accounted} of {end} accounted for, {:?}", self.choice));
         }
-        // Of all keys where the snapshot was asked for, else of those that were published on since.
-        let from = if self.last && self.is_snapshot() { 0 } else { joined };
         let newest = |offset: u64| published.newest_of_key(self.kind, offset, end) == offset;
-        let lacking = (from + 1..=end).filter(|offset| self.choice != Choice::Drop && newest(*offset));
+        let lacking = (self.owed_from + 1..=end).filter(|offset| self.choice != Choice::Drop && newest(*offset));
         let mut lacking = lacking.filter(|offset| !self.values.values().any(|value| value == offset));
         let lacking = lacking.next();
         lacking.map(|offset| format!("{name}: {offset}, the newest of its key, {self:?}"))

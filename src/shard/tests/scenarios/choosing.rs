@@ -1,6 +1,6 @@
 //! Random lives of peers that choose how they hear topics and come back with their positions, on two shards with small rings.
 
-use super::super::chooser::{Chooser, KINDS, Met, Published};
+use super::super::chooser::{Chooser, KINDS, Met, PATTERN, Published};
 use super::super::dice::Dice;
 use super::super::house::{House, Setting};
 use super::{SEEDS, Told, asked_for};
@@ -38,7 +38,9 @@ fn setting(seed: u64, ring: u64) -> Setting {
         ring_publications: ring as u32,
         ..Topic::default()
     };
-    setting.config.topics = KINDS.iter().map(topic).collect();
+    // A pattern has a rate where all has it that could ever match.
+    let others = Topic { pattern: PATTERN.into(), kind: TopicKind::State, ..Topic::default() };
+    setting.config.topics = KINDS.iter().map(topic).chain([others]).collect();
     setting
 }
 
@@ -150,7 +152,7 @@ fn what_a_subscriber_chose_is_what_it_gets_and_each_loss_is_told() {
         std::mem::forget(told);
     }
     println!("{met:?}");
-    let Met { given, resumed, lost, gaps, culled, thinned, snapshots, closed } = met;
-    let all = [given, resumed, lost, gaps, culled, thinned, snapshots, closed];
+    let Met { given, heard, resumed, lost, gaps, culled, thinned, snapshots, closed } = met;
+    let all = [given, heard, resumed, lost, gaps, culled, thinned, snapshots, closed];
     assert!(alone.is_some() || seeds < SEEDS || all.iter().all(|count| *count > 0), "all of it happened");
 }
