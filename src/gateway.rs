@@ -13,26 +13,32 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::spawn_local;
 
 use crate::admin::{self, AdminContext};
 use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
 use crate::broker::memory::Memory;
 use crate::config::{self, Config};
+use crate::disk;
 use crate::journal::JournalError;
 use crate::metrics::{ControlMetrics, ShardMetrics};
+use crate::reactor::epoll::Epoll;
 use crate::reactor::listener::{ListenSettings, Listener};
-use crate::reactor::probe::{Capabilities, ProbeError, probe, raise_descriptors_max};
+use crate::reactor::probe::{Capabilities, ProbeError, raise_descriptors_max};
 use crate::reactor::uring::{Uring, UringSettings};
+use crate::reactor::{Reactor, ReactorSizes};
 use crate::shard::mail::Post;
 use crate::shard::{Shard, ShardContext};
 use crate::source::{self, SourceContext, SourceError};
 use crate::tls::Acceptors;
 
 use self::certificates::Loaded;
+use self::kernel::Kernel;
 
 pub(crate) mod certificates;
 mod greeting;
+mod kernel;
 
 pub use certificates::CertificateError;
 
@@ -42,9 +48,12 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// Why the gateway could not start, with what to try.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The machine lacks what the reactor needs.
+    /// The machine gives too few descriptors.
     #[error(transparent)]
     Machine(#[from] ProbeError),
+    /// There is no io_uring, and nothing else is wanted.
+    #[error("{0}; or serve by epoll: `--reactor auto` (`reactor = \"auto\"` under [shards])")]
+    Forbidden(ProbeError),
     /// An address is taken.
     #[error(
         "{what} cannot listen on {address}: the port is in use. Choose another with {flag} (port 0 takes a free one), or see \
@@ -80,7 +89,7 @@ pub enum StartError {
     /// A feed cannot be played.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// A shard's ring or the control runtime.
+    /// A shard's reactor or the control runtime.
     #[error("{what} could not be made: {error}")]
     Thread {
         /// Which part.
@@ -97,14 +106,14 @@ pub enum StartError {
 pub fn run(config: Config) -> Result<(), StartError> {
     // Where it cannot be raised the check below says what is missing.
     raise_descriptors_max().ok();
-    let capabilities = probe()?;
+    let kernel = Kernel::choose(config.shards.reactor)?;
     for source in &config.sources {
         source::check(source)?;
     }
     let Loaded { acceptors, warnings } = certificates::load(&config, None)?;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let shards = config.shards.count.unwrap_or_else(|| thread::available_parallelism().map_or(1, |cores| cores.get() as u16));
-    let config = Arc::new(within_machine(config, capabilities, shards)?);
+    let config = Arc::new(within_machine(config, kernel, shards)?);
     let listeners = listen(&config, shards)?;
     let addresses: Vec<SocketAddr> = listeners[0].iter().map(Listener::address).collect();
     let post = Post::new(shards, config.shards.mailbox_places as usize, &config.topics);
@@ -129,10 +138,11 @@ pub fn run(config: Config) -> Result<(), StartError> {
             nonce: rand::random(),
             acceptors: acceptors.clone(),
         };
-        threads.push(start_shard(context, listeners, capabilities)?);
+        threads.push(start_shard(context, listeners, kernel)?);
     }
     let control = Control { config, post, shards: metrics, metrics: control_metrics, ready, addresses, acceptors };
-    tokio_uring::start(control.run(journaled))?;
+    let refused = |error| StartError::Thread { what: "the control thread".into(), error };
+    disk::start(kernel.disk(), control.run(journaled)).map_err(refused)??;
     for thread in threads {
         thread.join().expect("a panic ends the process before it gets here");
     }
@@ -140,10 +150,9 @@ pub fn run(config: Config) -> Result<(), StartError> {
 }
 
 /// Whether the machine gives a descriptor for each client. Demo mode makes do with what there is.
-fn within_machine(mut config: Config, capabilities: Capabilities, shards: u16) -> Result<Config, StartError> {
-    while let Err(error) =
-        capabilities.check_clients(crate::shard::connections_max(&config, shards).saturating_mul(shards.into()), shards)
-    {
+fn within_machine(mut config: Config, kernel: Kernel, shards: u16) -> Result<Config, StartError> {
+    let clients = |config: &Config| crate::shard::connections_max(config, shards).saturating_mul(shards.into());
+    while let Err(error) = kernel.check_clients(clients(&config), shards) {
         if !config.demo || config.limits.connections_max < 64 {
             return Err(error.into());
         }
@@ -181,12 +190,8 @@ fn listen_error(what: &'static str, flag: &'static str, address: SocketAddr, err
     }
 }
 
-/// Starts a shard's thread; returns once its ring is made, as it can be made only there.
-fn start_shard(
-    context: ShardContext,
-    listeners: Vec<Listener>,
-    capabilities: Capabilities,
-) -> Result<thread::JoinHandle<()>, StartError> {
+/// Starts a shard's thread; returns once its reactor is made, as a ring can be made only there.
+fn start_shard(context: ShardContext, listeners: Vec<Listener>, kernel: Kernel) -> Result<thread::JoinHandle<()>, StartError> {
     let place = context.place;
     let refused = |error| StartError::Thread { what: format!("shard {place}"), error };
     let (made, is_made) = mpsc::sync_channel(1);
@@ -195,29 +200,38 @@ fn start_shard(
         if shards.pin {
             pin(usize::from(place));
         }
-        let settings = UringSettings {
+        let sizes = ReactorSizes {
             entries: shards.ring_entries,
             connections_max: crate::shard::connections_max(&context.config, context.post.shards()),
             accepts_max: shards.accepts_armed,
             receive_buffers: shards.receive_buffers,
             receive_buffer_bytes: shards.receive_buffer_bytes,
             bounded_send_bytes: context.config.limits.conflate_unsent_bytes,
-            direct: capabilities.direct,
-            incremental: capabilities.incremental,
         };
-        let shard = Uring::new(settings, listeners).and_then(|reactor| Shard::new(reactor, context));
-        let mut shard = match shard {
-            Ok(shard) => shard,
-            Err(error) => return made.send(Err(error)).expect("the starting thread waits for this"),
-        };
-        made.send(Ok(())).expect("the starting thread waits for this");
-        if let Err(error) = shard.run() {
-            panic!("shard {place} lost its ring: {error}");
+        match kernel {
+            Kernel::Uring(Capabilities { direct, incremental, .. }) => {
+                serve(Uring::new(UringSettings { sizes, direct, incremental }, listeners), context, &made);
+            }
+            Kernel::Epoll => serve(Epoll::new(sizes, listeners), context, &made),
         }
     };
     let thread = thread::Builder::new().name(format!("shard-{place}")).spawn(body).map_err(refused)?;
     is_made.recv().expect("the shard's thread says how it went").map_err(refused)?;
     Ok(thread)
+}
+
+/// A shard on this thread, until it ends.
+fn serve<R: Reactor>(reactor: io::Result<R>, context: ShardContext, made: &mpsc::SyncSender<io::Result<()>>) {
+    let place = context.place;
+    let told = "the starting thread waits for this";
+    let mut shard = match reactor.and_then(|reactor| Shard::new(reactor, context)) {
+        Ok(shard) => shard,
+        Err(error) => return made.send(Err(error)).expect(told),
+    };
+    made.send(Ok(())).expect(told);
+    if let Err(error) = shard.run() {
+        panic!("shard {place} lost its reactor: {error}");
+    }
 }
 
 /// Pins the calling thread to the `number`-th of the processors that this process may use.
@@ -284,7 +298,7 @@ impl Control {
                 ready: self.ready.clone(),
                 stopping: stopping.clone(),
             };
-            tokio_uring::spawn(admin::serve(listener, context));
+            spawn_local(admin::serve(listener, context));
         }
         let context = SourceContext {
             broker: broker.clone(),
@@ -298,7 +312,7 @@ impl Control {
         // Whoever reads the addresses finds a gateway that is ready.
         greeting::print(&self.config, &self.addresses, admin_address);
 
-        let serving = tokio_uring::spawn(memory.run());
+        let serving = spawn_local(memory.run());
         let drains = loop {
             tokio::select! {
                 _ = terminate.recv() => break true,

@@ -18,11 +18,12 @@
 //! [`dialect`] what clients say. [`session`] one client's life from first byte to close.
 //!
 //! # Data plane
-//! [`shard`] one thread, one ring, one set of clients: completions in, submissions out.
+//! [`shard`] one thread, one reactor, one set of clients: completions in, submissions out.
 //!
 //! # Control plane
-//! [`journal`] what journaled topics keep on disk; [`broker`] the way in for feeds, and home of those topics; [`source`] the feeds; [`admin`] publish API, topics, health, metrics. Ordinary async Rust on
-//! one runtime in a thread of its own.
+//! [`disk`] its runtime and files; [`journal`] what journaled topics keep on disk; [`broker`] the way in for feeds, and home of
+//! those topics; [`source`] the feeds; [`admin`] publish API, topics, health, metrics. Ordinary async Rust on one runtime in a
+//! thread of its own.
 //!
 //! # Roof
 //! [`gateway`] threads, pinning, wiring, stopping. [`command`] what the command line asks for.
@@ -46,6 +47,7 @@ pub mod shard;
 
 pub mod admin;
 pub mod broker;
+pub mod disk;
 pub mod journal;
 pub mod source;
 

@@ -220,6 +220,8 @@ pub struct ShardMetrics {
     pub connections: Gauge,
     /// Subscriptions now.
     pub subscriptions: Gauge,
+    /// Topics that clients are behind in by patterns, each once for each client.
+    pub pattern_rows: Gauge,
     /// Topics that the shard knows now, at home or as replica.
     pub topics: Gauge,
     /// Topics here whose feed is gone.
@@ -284,6 +286,8 @@ pub struct ShardMetrics {
     pub keys_evicted: Counter,
     /// Rests of unfinished frames copied because their ring gave them up.
     pub torn_copies: Counter,
+    /// Clients reset at once, at the bound on copied rests or on patterns' rows.
+    pub overflows: Counter,
     /// Publications compressed, once for each topic and encoding.
     pub compressions: Counter,
     /// Bytes of their messages before.

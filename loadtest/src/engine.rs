@@ -13,7 +13,9 @@ use std::time::Instant;
 
 use tidegate::reactor::probe;
 use tidegate::reactor::uring::{Uring, UringSettings, WakeAfter};
-use tidegate::reactor::{ClientKey, Completion, Op, QueueFull, Reactor, ReceiveEnd, Send, SendOutcome, Wait, Waker};
+use tidegate::reactor::{
+    ClientKey, Completion, Op, QueueFull, Reactor, ReactorSizes, ReceiveEnd, Send, SendOutcome, Wait, Waker,
+};
 
 use crate::inflated::Inflated;
 use crate::keys::Keys;
@@ -69,17 +71,17 @@ pub(crate) struct Engine {
 impl Engine {
     /// Makes the ring, on the thread that is to use it. Times count from `base`.
     pub(crate) fn new(sizes: &Sizes, base: Instant) -> io::Result<Engine> {
-        let capabilities = probe::probe().map_err(io::Error::other)?;
-        let settings = UringSettings {
+        let capabilities =
+            probe::probe().map_err(|error| io::Error::other(format!("the load generator has no way but io_uring: {error}")))?;
+        let ring_sizes = ReactorSizes {
             entries: ENTRIES,
             connections_max: sizes.connections_max,
             accepts_max: 0,
             receive_buffers: sizes.buffers,
             receive_buffer_bytes: sizes.receive_bytes,
             bounded_send_bytes: 16 << 10,
-            direct: capabilities.direct,
-            incremental: capabilities.incremental,
         };
+        let settings = UringSettings { sizes: ring_sizes, direct: capabilities.direct, incremental: capabilities.incremental };
         let mut ring = Uring::new(settings, Vec::new())?;
         let mut completions = Vec::with_capacity(COMPLETIONS_MAX + usize::from(ENTRIES));
         let now = ring.turn(&[], Wait::Poll, COMPLETIONS_MAX, &mut completions)?;

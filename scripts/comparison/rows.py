@@ -280,6 +280,24 @@ def turns(name, title, flags, columns, **more):
     )
 
 
+def reactors(name, title, scenario, flags, columns, *beside, **more):
+    """The same gateway by io_uring and by epoll."""
+    return Row(
+        name=f"reactors-{name}",
+        title=f"by io_uring and by epoll: {title}",
+        scenario=scenario,
+        flags=flags,
+        contenders=(
+            Contender(TIDEGATE, tidegate={"shards": {"reactor": "io_uring"}}),
+            Contender(TIDEGATE, "tidegate, epoll", tidegate={"shards": {"reactor": "epoll"}}),
+            *each(*beside),
+        ),
+        columns=columns,
+        base=TIDEGATE,
+        **more,
+    )
+
+
 STORM_LIMITS = {"limits": {"connections_max": 18500, "half_open_per_address_max": 18500, "accept_backlog": 65535}}
 CROWD = {"limits": {"connections_max": 110000, "half_open_per_address_max": 110000}, "shards": {"count": 16}}
 
@@ -384,6 +402,17 @@ ROWS = (
         targets=(Target(CPU, at_most=1.05, to=TIDEGATE, who="tidegate, two shards"),),
         columns=DELIVERY,
         base=TIDEGATE,
+    ),
+    *(
+        reactors(
+            f"w{in_flight}", f"1,000 subscribers, 128 bytes, {in_flight} in flight", "fanout",
+            {"clients": 1000, "size": 128, "in_flight": in_flight}, DELIVERY, BUN,
+        )
+        for in_flight in (1, 16)
+    ),
+    *(
+        reactors(f"echo-{size}", f"echo, 64 clients, {size:,} bytes", "echo", {"clients": 64, "size": size}, ECHO, path="/echo")
+        for size in (125, 16384)
     ),
     turns("w16", "1,000 subscribers, 128 bytes, 16 in flight", {"clients": 1000, "size": 128, "in_flight": 16}, DELIVERY),
     turns(

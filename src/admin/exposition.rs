@@ -38,6 +38,7 @@ type Row<M, T> = (&'static str, &'static str, fn(&M) -> T);
 const GAUGES: &[Row<ShardMetrics, i64>] = &[
     ("connections", "Clients connected", |m| m.connections.get()),
     ("subscriptions", "Subscriptions of connected clients", |m| m.subscriptions.get()),
+    ("pattern_rows", "Topics that clients are behind in by patterns, each once for each client", |m| m.pattern_rows.get()),
     ("topics", "Topics that the shard knows, at home or as replica", |m| m.topics.get()),
     ("topics_stale", "Topics whose feed is gone, at home or as replica", |m| m.topics_stale.get()),
 ];
@@ -71,6 +72,7 @@ const COUNTERS: &[Row<ShardMetrics, u64>] = &[
     ("culled", "Publications left out for subscribers of slow=conflate", |m| m.culled.get()),
     ("conflations", "Times that a subscriber began to be sent the newest only", |m| m.conflations.get()),
     ("keys_evicted", "Keys that had to make room for others", |m| m.keys_evicted.get()),
+    ("overflows", "Clients reset at once: torn_bytes_max or pattern_rows_max was reached", |m| m.overflows.get()),
     ("torn_copies", "Rests of frames copied because their ring gave them up", |m| m.torn_copies.get()),
     ("compressions", "Publications compressed, once for each topic and encoding", |m| m.compressions.get()),
     ("compression_bytes_in", "Bytes of compressed publications before", |m| m.compression_bytes_in.get()),

@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::disk::{Disk, start};
 use crate::hub::{Epoch, Position, TopicName};
 
 struct Port {
@@ -80,9 +81,10 @@ impl Answer {
 }
 
 fn on_the_control_runtime(test: impl AsyncFnOnce(Port)) {
-    tokio_uring::start(async {
+    start(Disk::Pool, async {
         test(Port::open().await).await;
-    });
+    })
+    .unwrap();
 }
 
 #[test]

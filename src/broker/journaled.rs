@@ -13,16 +13,15 @@ mod writing;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_uring::fs::File;
 
 use self::log::{Log, Unwritten};
 use crate::config::{self, Config, TopicKind};
+use crate::disk::File;
 use crate::hub::topic::Pattern;
 use crate::hub::{Epoch, Position, TopicName};
 use crate::journal::JournalError;
@@ -76,7 +75,7 @@ pub struct Journaled {
 /// Work that was under way.
 pub(super) enum Done {
     Written { topic: TopicName, writer: Box<Writer>, outcome: Outcome },
-    Synced { topic: TopicName, file: Rc<File>, result: io::Result<()> },
+    Synced { topic: TopicName, file: File, result: io::Result<()> },
 }
 
 /// What became of a batch.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ValueEnum, value_parser};
 
 use super::{CommandError, log, read};
-use crate::config::{self, Config, Listener, LogFormat, LogLevel, Replay, Source, Speed, forms};
+use crate::config::{self, Config, Listener, LogFormat, LogLevel, ReactorChoice, Replay, Source, Speed, forms};
 use crate::gateway;
 use crate::journal::segment::is_journal;
 
@@ -27,6 +27,9 @@ pub(super) struct ServeArgs {
     /// Shards, each a thread with its own clients [default: one per core]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=1024))]
     shards: Option<u16>,
+    /// How shards ask the kernel: io_uring, epoll, or auto, which is io_uring where it is allowed [default: auto]
+    #[arg(long, value_name = "KIND", value_enum, hide_possible_values = true)]
+    reactor: Option<Reactor>,
     /// Form of the log on standard error [default: text]
     #[arg(long, value_name = "FORM", value_enum, hide_possible_values = true)]
     log: Option<LogForm>,
@@ -46,6 +49,14 @@ pub(super) struct ServeArgs {
     /// Pace of the replay: a multiple of the recorded one, or max, as fast as subscribers keep up [default: 1.0]
     #[arg(long, value_name = "SPEED", requires = "replay", value_parser = speed)]
     speed: Option<Speed>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Reactor {
+    Auto,
+    #[value(name = "io_uring")]
+    IoUring,
+    Epoll,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -73,6 +84,12 @@ fn configuration(args: &ServeArgs) -> Result<Config, CommandError> {
         config.admin.address = address;
     }
     config.shards.count = args.shards.or(config.shards.count);
+    match args.reactor {
+        Some(Reactor::Auto) => config.shards.reactor = ReactorChoice::Auto,
+        Some(Reactor::IoUring) => config.shards.reactor = ReactorChoice::IoUring,
+        Some(Reactor::Epoll) => config.shards.reactor = ReactorChoice::Epoll,
+        None => {}
+    }
     match args.log {
         Some(LogForm::Text) => config.log.format = LogFormat::Text,
         Some(LogForm::Json) => config.log.format = LogFormat::Json,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::{
     Admin, Arrivals, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind,
-    Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, Replay, Sequence, SequenceRule, Shards, Slow, Source,
-    Speed, Synthetic, Topic, TopicJournal, TopicKind, Upstream,
+    Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, ReactorChoice, Replay, Sequence, SequenceRule, Shards,
+    Slow, Source, Speed, Synthetic, Topic, TopicJournal, TopicKind, Upstream,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -204,6 +204,7 @@ impl Default for Shards {
         Shards {
             count: None,
             pin: true,
+            reactor: ReactorChoice::Auto,
             sends_per_turn: 64,
             turn_us: 500,
             completions_max: 256,
@@ -251,6 +252,7 @@ impl Default for Limits {
             pong_timeout_ms: 8000,
             close_timeout_ms: 5000,
             close_deadline_ms: 5000,
+            connection_age_max_s: 0,
             send_timeout_ms: 30_000,
             send_unsent_bytes_max: 16 << 10,
             conflate_unsent_bytes: 16 << 10,
@@ -259,6 +261,7 @@ impl Default for Limits {
             tls_handshake_bytes_max: 8192,
             reply_bytes_max: 256 << 10,
             torn_bytes_max: 64 << 20,
+            pattern_rows_max: 16_000_000,
             held_bytes_max: 64 << 20,
             accept_backlog: 4096,
             subscriptions_max: 1024,

@@ -311,6 +311,8 @@ pub struct Shards {
     pub count: Option<u16>,
     /// Pin each shard to a core.
     pub pin: bool,
+    /// How shards ask the kernel.
+    pub reactor: ReactorChoice,
     /// Sends in one turn.
     pub sends_per_turn: u16,
     /// Longest time that a turn goes on to prepare sends.
@@ -329,6 +331,18 @@ pub struct Shards {
     pub mail_max: u16,
     /// Places in a shard's mailbox.
     pub mailbox_places: u32,
+}
+
+/// How shards ask the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReactorChoice {
+    /// By io_uring, or by epoll where that is not allowed.
+    Auto,
+    /// By io_uring or not at all.
+    IoUring,
+    /// By epoll.
+    Epoll,
 }
 
 /// Publishing by clients over WebSocket.
@@ -433,6 +447,8 @@ pub struct Limits {
     pub close_timeout_ms: u32,
     /// From falling out of the ring to the reset, while an unfinished frame's rest and the close frame are owed.
     pub close_deadline_ms: u32,
+    /// A connection older than this is closed, a tenth earlier or later; 0: none is.
+    pub connection_age_max_s: u32,
     /// `TCP_USER_TIMEOUT`: unacknowledged bytes older than this reset the client.
     pub send_timeout_ms: u32,
     /// `TCP_NOTSENT_LOWAT`: bytes that the kernel takes for a client beyond what is on the wire.
@@ -449,6 +465,8 @@ pub struct Limits {
     pub reply_bytes_max: u32,
     /// Rests of frames that rings gave up, over all clients of a shard.
     pub torn_bytes_max: u32,
+    /// Rows that patterns gave to clients that are behind, over all clients of a shard.
+    pub pattern_rows_max: u32,
     /// Input held back while its clients wait for something, over all clients of a shard but publishers.
     pub held_bytes_max: u32,
     /// Clients that wait to be accepted, on each listening socket.

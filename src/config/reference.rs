@@ -62,7 +62,7 @@ pub(super) const TABLES: &[Table] = &[
     Table { name: "log", many: false, meaning:
         "The log, on standard error." },
     Table { name: "shards", many: false, meaning:
-        "Threads and turns. A shard is one thread with one io_uring and all the clients that it accepted." },
+        "Threads and turns. A shard is one thread with one io_uring, or one epoll set, and all the clients that it accepted." },
     Table { name: "arrivals", many: false, meaning:
         "How many clients may come how fast. Who comes above it is answered 429 (for its address) or 503 with Retry-After before \
          its request is read, on a TLS listener cut off before its handshake. Clients of trusted_proxies are counted by the address \
@@ -285,6 +285,10 @@ pub(super) const KEYS: &[Key] = &[
     optional("shards", "pin", Form::Flag,
         "Pin each shard to a core: its clients stay in that core's caches. Switch off where other programs need the \
          same cores."),
+    optional("shards", "reactor", Form::OneOf(&["auto", "io_uring", "epoll"]),
+        "How shards ask the kernel. auto: by io_uring, and where that is not allowed (most containers) or not there, by epoll, \
+         with a warning; docs/benchmarks.md has both side by side. io_uring: or the start is refused. epoll: without io_uring \
+         anywhere in the process."),
     optional("shards", "sends_per_turn", Form::Whole(1, 8192, "sends"),
         "Sends in one turn, after which pings, new clients and requests are looked at. At about 5 us a send, 64 are 0.3 \
          ms; 32 and 64 measured best, 16 and 256 a little worse. At most a quarter of ring_entries."),
@@ -299,8 +303,8 @@ pub(super) const KEYS: &[Key] = &[
         "Receive buffers of a shard, shared by its clients; an idle client holds none. 256 of 4 KiB are 1 MiB a shard, as \
          many as completions_max, and stay in the processor's cache; a burst that finds none free waits in its sockets."),
     optional("shards", "receive_buffer_bytes", Form::Whole(512, 1 << 20, "bytes"),
-        "Size of each receive buffer: one page holds any ordinary request. From Linux 6.12 on neighbours are joined to 128 KiB \
-         and a receive takes of them what came; before, it takes a whole one, and longer messages take several."),
+        "Size of each receive buffer: one page holds any ordinary request. From Linux 6.12 on, and by epoll, neighbours are joined to \
+         128 KiB and a receive takes of them what came; before, it takes a whole one, and longer messages take several."),
     optional("shards", "accepts_armed", Form::Whole(1, 1024, "accepts"),
         "Accepts kept armed in a shard: as many clients can come between two turns. 64 a turn are far more than a \
          storm brings. At least the number of listeners."),
@@ -381,6 +385,10 @@ pub(super) const KEYS: &[Key] = &[
     limit("close_deadline_ms", 100, HOUR_MS, "milliseconds",
         "From falling out of the ring to the reset, while the rest of an unfinished frame and the close frame are owed: \
          a reader that stalled for good gets no more than this."),
+    limit("connection_age_max_s", 0, 2_592_000, "seconds",
+        "How long a connection may last, a tenth shorter or longer at random; then its client is told (serverShutdown), and closed with \
+         1012 up to ten seconds later, so that clients spread over gateways that were added. 0 by default: no connection is too old; \
+         exchanges close after 24 h."),
     limit("send_timeout_ms", 1000, HOUR_MS, "milliseconds",
         "TCP_USER_TIMEOUT: bytes that nobody acknowledged for this long reset the client. 30 s bear a tunnel or a \
          change of networks."),
@@ -405,6 +413,10 @@ pub(super) const KEYS: &[Key] = &[
     limit("torn_bytes_max", 1, u32::MAX as u64, "bytes",
         "Rests of unfinished frames that rings gave up, over all clients of a shard; above it a stalled client is reset \
          at once. 64 MiB are 64 of the largest publications, or some hundred thousand ordinary ones."),
+    limit("pattern_rows_max", 1, 1 << 30, "rows",
+        "Topics that clients are behind in by patterns, each counted once for each client, over all clients of a shard, some 40 bytes \
+         each; above it a client of a pattern whose socket is full is reset at the next publication. 16 million, 0.6 GB, are \
+         160 clients that take nothing of 100,000 topics."),
     limit("held_bytes_max", 4096, 1 << 30, "bytes",
         "Input that came while its client's earlier request waits, over all clients of a shard; beyond, clients that send \
          on without reading answers are closed with 1013. Publishers are held back in place of being closed."),

@@ -22,6 +22,7 @@ mod patterns;
 pub mod publication;
 mod registry;
 pub mod ring;
+mod room;
 mod row;
 mod state;
 mod store;
@@ -120,6 +121,8 @@ pub struct Hub {
     /// The stamp of the newest subscription of a pattern.
     subscribed_at: u64,
     rests: Rests,
+    /// Most passing rows over which nobody is reset.
+    pattern_rows_max: u32,
     /// Spans taken and not yet advanced, over all clients.
     taken: u32,
     /// One frame, while it is made.
@@ -146,6 +149,7 @@ impl Hub {
             stamp: 0,
             subscribed_at: 0,
             rests: Rests::new(torn_bytes_max),
+            pattern_rows_max: u32::MAX,
             taken: 0,
             frame: Vec::new(),
             variants: HashMap::new(),

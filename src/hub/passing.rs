@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use super::heard::Reached;
 use super::patterns::{PatternId, Patterns};
 use super::registry::Registry;
+use super::room::Room;
 use super::row::{Kind, Mode, Walk};
 use super::store::TopicId;
 use super::topic::Pattern;
@@ -106,8 +107,7 @@ impl Hub {
             self.topics.get_mut(self.registry.get(row).topic).noted -= 1;
             noted.push(row);
         }
-        let passing = |row: &u32| self.registry.get(*row).kind == Kind::Passing;
-        let rows: Vec<u32> = self.registry.of_client(slot).filter(passing).collect();
+        let rows: Vec<u32> = self.registry.passing_of(slot).collect();
         let mut ended = Vec::new();
         for row in rows {
             let (of, rate_ms) = self.plain(self.registry.get(row).topic);
@@ -161,7 +161,7 @@ impl Hub {
         heard.rows.remove(place);
         let place = self.registry.place_among(&topic.members, slot).expect_err("it is subscribed by a pattern only");
         topic.members.insert(place, row);
-        self.registry.get_mut(row).kind = Kind::Name;
+        self.registry.set_passing(row, false);
         self.registry.make_newest(row);
         self.sweep_idle(id);
         self.switch(row, encoding, terms, encoder);
@@ -192,7 +192,7 @@ impl Hub {
             }
             Err(place) => heard.rows.insert(place, row),
         }
-        self.registry.get_mut(row).kind = Kind::Passing;
+        self.registry.set_passing(row, true);
         self.switch_as(row, owner, encoder);
         self.settle_passing(row);
         true
@@ -214,11 +214,12 @@ impl Hub {
         let (snapshots, named) = (self.snapshots_to_come(id), self.slots_at_other_rates(id));
         let (end, epoch) = (self.topics.get(of).log().next() - 1, self.topics.get(of).epochs.present());
         let mut heard = self.topics.get_mut(id).heard.take().unwrap_or_default();
-        let Hub { topics, patterns, registry, .. } = self;
+        let Hub { topics, patterns, registry, pattern_rows_max, .. } = self;
         let list = if of == id { &heard.patterns } else { &topics.get(of).heard.as_ref().expect("it is listened to").patterns };
         let members = members(registry, patterns, list);
         let is_mixed = list.iter().any(|pattern| patterns.get(*pattern).rate_ms != rate_ms);
         let topic = topics.get_mut(id);
+        let mut room = Room::new(*pattern_rows_max);
         heard.whole_at = members_at;
         let mut rows = Vec::with_capacity(members.len().max(heard.rows.len()));
         let (mut old, mut own) = (heard.rows.iter().copied().peekable(), 0);
@@ -237,10 +238,11 @@ impl Hub {
             if topic.members.get(own).is_some_and(|row| registry.get(*row).slot == slot) || named.binary_search(&slot).is_ok() {
                 continue;
             }
-            let begin = begun.iter().find(|(stamp, _)| *stamp > member.cursor);
+            let begin = begun.iter().find(|(stamp, _)| *stamp > member.cursor).map(|(_, begin)| *begin);
             let known = old.next_if(|row| registry.get(*row).slot == slot);
             let known_behind = known.filter(|row| !registry.is_idle(*row));
-            let (None, Some(&(_, begin))) = (known_behind, begin) else {
+            let begin = begin.filter(|_| known_behind.is_some() || !room.is_none_for(registry, slot));
+            let (None, Some(begin)) = (known_behind, begin) else {
                 // Who subscribed after all of it is to have a row from the next publication on.
                 heard.whole_at = heard.whole_at.filter(|_| known_behind.is_some());
                 rows.extend(known);
@@ -260,9 +262,11 @@ impl Hub {
             topic.encoded_mut(encoding).expect("the rings that members read were made").subscriptions += 1;
         }
         rows.extend(old);
+        fit(&mut rows);
         heard.rows = rows;
         topic.heard = Some(heard);
         topic.drop_unread();
+        room.lost.into_iter().for_each(|slot| self.give_up(slot));
     }
 
     /// Gives the owner's client a row of the topic, at its rate, with the newest publication (of each key that it lacks) at once;
@@ -357,9 +361,7 @@ impl Hub {
             }
             !is_idle
         });
-        if heard.rows.is_empty() {
-            heard.rows = Vec::new();
-        }
+        fit(&mut heard.rows);
     }
 
     /// Drops the row of a pattern.
@@ -401,6 +403,13 @@ impl Hub {
         let topic = self.topics.get_mut(row.topic);
         topic.acquire(after, row.cursor, encoder);
         topic.release(before);
+    }
+}
+
+/// Of a hundred thousand topics' lists each has room for its few who are behind, not for all members.
+fn fit(rows: &mut Vec<u32>) {
+    if rows.capacity() > 4 * rows.len() {
+        rows.shrink_to(2 * rows.len());
     }
 }
 

@@ -84,6 +84,8 @@ pub(super) struct Registry {
     /// By slot: noted subscriptions, the one noted last first.
     fresh: Slots<u32, HEADS>,
     clients: Slots<Client>,
+    /// Passing rows that are not idle.
+    passing: u32,
     /// Of the subscriptions that do not read their ring.
     walks: HashMap<u32, Walk>,
     pub(super) due: DueSet,
@@ -96,6 +98,7 @@ impl Registry {
             free: NONE,
             fresh: Slots::new(),
             clients: Slots::new(),
+            passing: 0,
             walks: HashMap::new(),
             due: DueSet::default(),
         }
@@ -114,6 +117,7 @@ impl Registry {
         let (next_due, next, previous) = (NOT_NOTED, NONE, NONE);
         let subscription = Subscription { cursor, topic, slot, encoding, terms, kind, mode, next_due, next, previous };
         self.free = std::mem::replace(&mut self.subscriptions[id], subscription).next;
+        self.passing += u32::from(kind == Kind::Passing);
         self.link(id);
         id
     }
@@ -156,6 +160,24 @@ impl Registry {
         let subscription = &mut self.subscriptions[id];
         debug_assert!(subscription.kind == Kind::Passing && subscription.next_due == NOT_NOTED, "{subscription:?}");
         subscription.next_due = IDLE;
+        self.passing -= 1;
+    }
+
+    /// A topic that a pattern brought is named, or the other way round.
+    pub(super) fn set_passing(&mut self, id: u32, is_passing: bool) {
+        let (before, kind) = if is_passing { (Kind::Name, Kind::Passing) } else { (Kind::Passing, Kind::Name) };
+        assert_eq!(std::mem::replace(&mut self.subscriptions[id].kind, kind), before, "only a topic's row changes what it is");
+        self.passing = if is_passing { self.passing + 1 } else { self.passing - 1 };
+    }
+
+    /// Passing rows that are not idle, over all clients.
+    pub(super) fn passing(&self) -> u32 {
+        self.passing
+    }
+
+    /// Those of one client.
+    pub(super) fn passing_of(&self, slot: u32) -> impl Iterator<Item = u32> {
+        self.of_client(slot).filter(|id| self.subscriptions[*id].kind == Kind::Passing)
     }
 
     pub(super) fn is_idle(&self, id: u32) -> bool {
@@ -172,6 +194,7 @@ impl Registry {
         let subscription = &mut self.subscriptions[id];
         (subscription.encoding, subscription.cursor, subscription.next_due) = (encoding, cursor, NOT_NOTED);
         subscription.set_terms(terms);
+        self.passing += 1;
         self.link(id);
         id
     }

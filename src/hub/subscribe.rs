@@ -183,6 +183,15 @@ impl Hub {
     pub fn leave(&mut self, slot: u32) {
         let Some(client) = self.registry.client_mut(slot) else { return };
         self.taken -= std::mem::take(&mut client.taken);
+        self.forget_rest(slot);
+        self.drop_subscriptions(slot);
+        self.registry.due.unmark(slot);
+        self.registry.due.unblock(slot);
+    }
+
+    /// What the client was not sent of the frame that it is inside of is owed to it no more.
+    pub(super) fn forget_rest(&mut self, slot: u32) {
+        let Some(client) = self.registry.client_mut(slot) else { return };
         match std::mem::take(&mut client.rest) {
             Rest::None => {}
             Rest::InRing { subscription, .. } => {
@@ -193,9 +202,6 @@ impl Hub {
             Rest::Copied(rest) => self.rests.forget(rest.bytes.len()),
             Rest::Lost => self.rests.forget_overflowed(slot),
         }
-        self.drop_subscriptions(slot);
-        self.registry.due.unmark(slot);
-        self.registry.due.unblock(slot);
     }
 
     /// The topics that the client named, in the order subscribed, each with the number of the first publication not wholly sent.

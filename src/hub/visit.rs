@@ -72,7 +72,7 @@ pub enum TornPlace {
 pub(super) struct Rests {
     bytes: usize,
     bytes_max: usize,
-    overflowed: Vec<u32>,
+    pub(super) overflowed: Vec<u32>,
     /// Rests copied since this was last asked.
     copies: u64,
 }
@@ -181,8 +181,8 @@ impl Hub {
         }
     }
 
-    /// Clients whose unfinished frame was given up when copied rests were at `torn_bytes_max`: they must be reset, and
-    /// nothing more can be sent to them. Each is told once. Asked after publishing, unsubscribing and changes of encoding.
+    /// Clients whose unfinished frame was given up when copied rests were at `torn_bytes_max`, or whose rows at `pattern_rows_max`: they
+    /// must be reset, and nothing more can be sent to them. Each is told once. Asked after publishing, unsubscribing and changes of encoding.
     pub fn take_overflowed(&mut self) -> impl Iterator<Item = u32> {
         self.rests.overflowed.drain(..)
     }

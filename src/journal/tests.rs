@@ -11,6 +11,7 @@ use super::records::{Ending, Records};
 use super::segment::Segment;
 use super::writer::{Batch, Writer};
 use crate::config::{JournalFlush, JournalFull, TopicJournal};
+use crate::disk::{Disk, start};
 use crate::hub::{Epoch, Key, Marks, Payload, PayloadKind, Position, Publication, SourceGap, TopicName};
 
 const BOOT: BootId = BootId([7; 16]);
@@ -336,9 +337,13 @@ fn held_bytes(directory: &Path) -> u64 {
 
 #[test]
 fn segments_are_rotated_and_only_so_many_kept() {
+    [Disk::Ring, Disk::Pool].into_iter().for_each(check_rotation);
+}
+
+fn check_rotation(disk: Disk) {
     let place = Place::new();
     fs::create_dir_all(place.of_topic()).expect("a directory can be made");
-    tokio_uring::start(async {
+    start(disk, async {
         let mut offset = 0;
         for _ in 0..3 {
             let found = place.find(OTHER, ALL);
@@ -354,7 +359,8 @@ fn segments_are_rotated_and_only_so_many_kept() {
         let held = offsets(&found);
         assert!(held.len() > 100, "{held:?}");
         assert_eq!(held, (held[0]..=1500).collect::<Vec<_>>(), "without a hole, to the newest");
-    });
+    })
+    .unwrap();
 }
 
 #[test]
@@ -365,10 +371,11 @@ fn what_is_too_old_is_removed() {
     let old = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
     let file = fs::OpenOptions::new().append(true).open(place.of_topic().join(super::segment::file_name(1)));
     file.and_then(|file| file.set_modified(old)).expect("its time can be set");
-    tokio_uring::start(async {
+    start(Disk::Pool, async {
         let mut writer = writer(&place, SETTINGS, place.find(BOOT, ALL));
         append(&mut writer, &mut 4, 1).await;
-    });
+    })
+    .unwrap();
     place.check(BOOT, Some(5), &[4, 5]);
 }
 
@@ -377,13 +384,14 @@ fn what_is_too_old_is_removed() {
 fn a_segment_that_was_begun_too_long_ago_is_ended() {
     let place = Place::new();
     fs::create_dir_all(place.of_topic()).expect("a directory can be made");
-    tokio_uring::start(async {
+    start(Disk::Ring, async {
         let mut offset = 0;
         let mut writer = writer(&place, TopicJournal { keep_s: 0, ..SETTINGS }, place.find(BOOT, ALL));
         for _ in 0..4 {
             append(&mut writer, &mut offset, 1).await;
         }
-    });
+    })
+    .unwrap();
     place.check(BOOT, Some(4), &[4]);
 }
 
@@ -394,7 +402,7 @@ fn what_is_left_is_not_gone_on_with_until_there_is_more_and_nothing_is_recovered
     fs::create_dir_all(place.of_topic()).expect("a directory can be made");
     let (second, third) = (Epoch::from_number(500), Epoch::from_number(501));
     let position = || place.find(BOOT, ALL).position;
-    tokio_uring::start(async {
+    start(Disk::Pool, async {
         let found = place.find(BOOT, ALL);
         let mut first_run = writer(&place, SETTINGS, found);
         first_run.leave(second).await.expect("there is nothing that a start could go on with");
@@ -418,5 +426,6 @@ fn what_is_left_is_not_gone_on_with_until_there_is_more_and_nothing_is_recovered
         assert_eq!(offsets(&found), (61..=68).collect::<Vec<_>>(), "nothing from before the hole");
         writer.leave(third).await.expect("it is written over what is there");
         assert_eq!(position(), None);
-    });
+    })
+    .unwrap();
 }

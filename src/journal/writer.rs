@@ -1,4 +1,4 @@
-//! Appends to one topic's journal with `tokio-uring`: whole batches, in segments that are rotated and kept by size and age.
+//! Appends to one topic's journal: whole batches, in segments that are rotated and kept by size and age.
 //!
 //! Without: offsets, who waits for what. Invariants: when [`Writer::append`] returns without an error all that it was given is
 //! written, and under [`JournalFlush::Always`] on disk; with an error nothing of it counts, now or after a restart. A segment's header and its
@@ -7,15 +7,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
-
-use tokio_uring::fs::{File, OpenOptions};
 
 use super::directory::NEWEST;
 use super::format::{self, BootId, Header};
 use super::segment;
 use crate::config::{JournalFlush, JournalFull, TopicJournal};
+use crate::disk::{Access, File};
 use crate::hub::{Epoch, Position, TopicName};
 
 /// A topic's journal, as this run writes it.
@@ -38,7 +36,7 @@ pub struct Writer {
 /// The segment that is appended to.
 #[derive(Debug)]
 struct Open {
-    file: Rc<File>,
+    file: File,
     path: PathBuf,
     bytes: u64,
     header_bytes: u64,
@@ -159,14 +157,14 @@ impl Writer {
         std::fs::create_dir_all(&self.directory)?;
         if self.newest.is_none() {
             let path = self.directory.join(NEWEST);
-            self.newest = Some(OpenOptions::new().write(true).create(true).open(path).await?);
+            self.newest = Some(File::open(&path, Access::Write).await?);
         }
         let path = self.directory.join(segment::file_name(self.next_number));
         let Position { epoch, offset } = batch.before;
         let header = Header { topic: self.topic.clone(), epoch, first: offset + 1, created_us: batch.unix_us, boot: self.boot };
         let mut bytes = Vec::new();
         format::put_header(&header, &mut bytes);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).await?;
+        let file = File::open(&path, Access::New).await?;
         let (result, bytes) = file.write_all_at(bytes, 0).await;
         let result = match result {
             Ok(()) => self.put_on_disk(&file).await,
@@ -181,7 +179,7 @@ impl Writer {
         }
         self.next_number += 1;
         let header_bytes = bytes.len() as u64;
-        self.segment = Some(Open { file: Rc::new(file), path, bytes: header_bytes, header_bytes, begun: Instant::now() });
+        self.segment = Some(Open { file, path, bytes: header_bytes, header_bytes, begun: Instant::now() });
         self.forget_surplus();
         Ok(())
     }
@@ -196,14 +194,14 @@ impl Writer {
     async fn put_on_disk(&self, file: &File) -> io::Result<()> {
         file.sync_all().await?;
         for directory in self.directory.ancestors().take(2) {
-            File::open(directory).await?.sync_all().await?;
+            File::open(directory, Access::Read).await?.sync_all().await?;
         }
         Ok(())
     }
 
     async fn finish_segment(&mut self) -> io::Result<()> {
         let Some(open) = &self.segment else { return Ok(()) };
-        open.file.clone().sync_data().await?;
+        open.file.sync_data().await?;
         self.abandon();
         Ok(())
     }
@@ -226,7 +224,7 @@ impl Writer {
             return Ok(());
         }
         if self.newest.is_none() {
-            self.newest = Some(OpenOptions::new().write(true).open(self.directory.join(NEWEST)).await?);
+            self.newest = Some(File::open(&self.directory.join(NEWEST), Access::Overwrite).await?);
         }
         self.note_newest(Position { epoch, offset: format::UNWRITTEN }).await?;
         if self.left != Some(epoch) {
@@ -244,7 +242,7 @@ impl Writer {
 
     /// The segment that is appended to, to be synced while the next batch is written.
     #[must_use]
-    pub fn file(&self) -> Option<Rc<File>> {
+    pub fn file(&self) -> Option<File> {
         self.segment.as_ref().map(|open| open.file.clone())
     }
 

@@ -1,7 +1,7 @@
 //! Listening sockets: one per shard and address, all of an address in one `SO_REUSEPORT` group, so that the kernel deals
 //! new clients out to the shards.
 //!
-//! Without: accepting. That is the ring's.
+//! Without: when to accept. That is the reactor's.
 //!
 //! Invariant: a group has one owner. `SO_REUSEPORT` alone would let a second gateway of the same user join silently and
 //! take every other client, so the first socket of a group binds *and listens* without it (which fails with
@@ -10,10 +10,12 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::accepting;
 
 /// What accepted sockets inherit from their listener. Set here once, not for each client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +70,26 @@ impl Listener {
         self.address
     }
 
+    /// From now on [`Listener::accept`] does not wait. A ring needs the contrary.
+    pub(super) fn never_wait(&self) -> io::Result<()> {
+        self.socket.set_nonblocking(true)
+    }
+
+    /// A client, and where it came from; `EAGAIN` if nobody waits.
+    pub(super) fn accept(&self) -> io::Result<(OwnedFd, SocketAddr)> {
+        let (client, address) = self.socket.accept()?;
+        Ok((client.into(), accepting::peer(&address)))
+    }
+
     fn of(socket: Socket, settings: ListenSettings) -> io::Result<Self> {
         let address = socket.local_addr()?.as_socket().expect("a socket bound to an internet address has one");
         Ok(Self { socket, address, settings })
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

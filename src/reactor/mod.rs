@@ -1,21 +1,31 @@
 //! The kernel seam: operations in, completions out. The shard knows this trait and nothing of the kernel.
 //!
-//! [`uring`] is the kernel's; [`sim`] is the same in memory, with seeded misfortune.
+//! [`uring`] is the kernel's, and [`epoll`] where the kernel may not be asked by a ring; [`sim`] is the same in memory, with
+//! seeded misfortune.
 //!
-//! Invariants, asserted by both:
+//! Invariants, asserted by all:
 //! - at most one send per client and turn, and each send is decided when [`Reactor::turn`] returns: whole, short or failed.
 //!   The kernel then holds no pointer of ours, which is why a send may borrow its bytes;
 //! - a client's descriptor is closed only after its receive and poll have been cancelled and reaped;
 //! - a completion names the client's generation, so that a late one never reaches the slot's next client.
 
+mod accepting;
 mod buffers;
 mod clock;
 #[cfg(test)]
 mod echo;
+pub mod epoll;
 pub mod listener;
+mod pieces;
 pub mod probe;
 pub mod sim;
+mod sizes;
+#[cfg(test)]
+mod tests;
 pub mod uring;
+mod waker;
+
+pub use self::sizes::ReactorSizes;
 
 use std::io;
 use std::net::SocketAddr;
@@ -38,9 +48,9 @@ pub enum Op {
         /// How many.
         armed: u16,
     },
-    /// Arm a multishot receive. It goes on until [`Completion::ReceiveEnded`].
+    /// Arm a receive. It goes on until [`Completion::ReceiveEnded`].
     Receive(ClientKey),
-    /// End the multishot receive; [`Completion::ReceiveEnded`] follows, after what had already arrived. Nothing if it has
+    /// End the receive; [`Completion::ReceiveEnded`] follows, after what had already arrived. Nothing if it has
     /// ended already.
     CancelReceive(ClientKey),
     /// Say once when the socket takes bytes again: [`Completion::Writable`].
@@ -99,7 +109,7 @@ pub enum Completion {
         /// Where they lie.
         buffer: BufferId,
     },
-    /// The multishot receive is no longer armed.
+    /// The receive is no longer armed.
     ReceiveEnded {
         /// Whose.
         client: ClientKey,
@@ -137,7 +147,7 @@ pub struct BufferId {
 pub enum ReceiveEnd {
     /// The peer will send no more (FIN).
     Eof,
-    /// No buffer was left; arm it again once some are back.
+    /// No buffer was left; arm it again once some are back. (Only of a ring: an epoll reactor goes on by itself.)
     NoBuffers,
     /// The kernel ended it for a reason of its own; arm it again.
     Ended,
@@ -198,13 +208,13 @@ pub trait Reactor {
     /// [`QueueFull`]: call [`Reactor::turn`], then submit again.
     fn submit(&mut self, op: Op) -> Result<(), QueueFull>;
 
-    /// One `io_uring_enter` (more only where the kernel brings a burst in pieces): hands over `sends` and then the queued
-    /// operations, waits as told, appends what completed to `out`: one [`Completion::Sent`] for each send, in their order and
+    /// One `io_uring_enter` of a ring (more only where the kernel brings a burst in pieces): hands over `sends` and then the
+    /// queued operations, waits as told, appends what completed to `out`: one [`Completion::Sent`] for each send, in their order and
     /// before all others, then at most `completions_max` others. A turn with sends does not sleep: what they came to has
     /// happened.
     ///
     /// # Errors
-    /// Only where the machine fails (the ring itself); the shard cannot go on.
+    /// Only where the machine fails (the ring itself, the epoll set); the shard cannot go on.
     fn turn(&mut self, sends: &[Send<'_>], wait: Wait, completions_max: usize, out: &mut Vec<Completion>) -> io::Result<Now>;
 
     /// The bytes of a [`Completion::Received`], to be unmasked in place.

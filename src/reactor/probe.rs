@@ -12,7 +12,8 @@ use io_uring::{IoUring, opcode};
 use rustix::process::{Resource, getrlimit};
 
 use super::buffers::Buffers;
-use super::uring::{self, UringSettings};
+use super::sizes::ReactorSizes;
+use super::uring;
 
 /// Oldest kernel with `IORING_SETUP_DEFER_TASKRUN`.
 const KERNEL_MIN: (u32, u32) = (6, 1);
@@ -27,9 +28,9 @@ const DIRECT_KERNEL_MIN: (u32, u32) = (6, 13);
 pub struct Capabilities {
     /// The kernel's major and minor version.
     pub kernel: (u32, u32),
-    /// Clients may be direct descriptors ([`UringSettings::direct`]).
+    /// Clients may be direct descriptors ([`UringSettings::direct`](uring::UringSettings::direct)).
     pub direct: bool,
-    /// Receives may share a buffer ([`UringSettings::incremental`]): `IOU_PBUF_RING_INC`, Linux 6.12.
+    /// Receives may share a buffer ([`UringSettings::incremental`](uring::UringSettings::incremental)): `IOU_PBUF_RING_INC`, Linux 6.12.
     pub incremental: bool,
     /// Descriptors that the process may have, the soft limit of `RLIMIT_NOFILE`.
     pub descriptors_max: u64,
@@ -43,23 +44,43 @@ impl Capabilities {
     pub fn check_clients(&self, connections_max: u32, shards: u16) -> Result<(), ProbeError> {
         // A table is held to the limit for itself; ordinary descriptors all count together.
         let clients = if self.direct { connections_max.div_ceil(shards.max(1).into()) } else { connections_max };
-        let needed = u64::from(clients) + DESCRIPTORS_BESIDES;
-        if needed > self.descriptors_max {
-            return Err(ProbeError::TooFewDescriptors { needed, limit: self.descriptors_max, a_shard: self.direct });
-        }
-        Ok(())
+        check_descriptors(clients, self.descriptors_max, self.direct)
     }
+}
+
+/// Whether so many clients of the process are possible without rings, as ordinary descriptors.
+///
+/// # Errors
+/// [`ProbeError::TooFewDescriptors`].
+pub fn check_ordinary_clients(connections_max: u32) -> Result<(), ProbeError> {
+    check_descriptors(connections_max, descriptors_max(), false)
+}
+
+fn check_descriptors(clients: u32, descriptors_max: u64, a_shard: bool) -> Result<(), ProbeError> {
+    let needed = u64::from(clients) + DESCRIPTORS_BESIDES;
+    if needed > descriptors_max {
+        return Err(ProbeError::TooFewDescriptors { needed, limit: descriptors_max, a_shard });
+    }
+    Ok(())
+}
+
+/// The soft limit of `RLIMIT_NOFILE`.
+fn descriptors_max() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Rings, listeners, files, feeds and armed accepts.
 const DESCRIPTORS_BESIDES: u64 = 256;
 
-/// Why the gateway cannot run here, and what to do about it.
+/// Why there is no io_uring to be had here, or too few descriptors, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
     /// The kernel is older than 6.1, or refuses what that one has.
-    #[error("the kernel is {release}, but Linux {}.{} or newer is needed: upgrade the kernel", KERNEL_MIN.0, KERNEL_MIN.1)]
+    #[error(
+        "the kernel is {release}, but io_uring as it is needed here came with Linux {}.{}: upgrade the kernel",
+        KERNEL_MIN.0, KERNEL_MIN.1
+    )]
     KernelTooOld {
         /// `uname -r`.
         release: String,
@@ -142,24 +163,22 @@ pub fn probe() -> Result<Capabilities, ProbeError> {
         let disabled = read("/proc/sys/kernel/io_uring_disabled").parse().unwrap_or(0);
         reason(error.raw_os_error(), error.to_string(), disabled, release.clone())
     };
-    let settings = UringSettings {
+    let sizes = ReactorSizes {
         entries: 8,
         connections_max: 1,
         accepts_max: 1,
         receive_buffers: 1,
         receive_buffer_bytes: 1,
         bounded_send_bytes: 1,
-        direct: false,
-        incremental: false,
     };
-    let ring = uring::make_ring(&settings).map_err(refused)?;
+    let ring = uring::make_ring(&sizes).map_err(refused)?;
     // Nothing is received into these.
     let incremental = Buffers::register(&ring, 1, 1, true).is_ok();
     if !incremental {
         Buffers::register(&ring, 1, 1, false).map_err(refused)?;
     }
     let direct = kernel >= DIRECT_KERNEL_MIN && sets_options_of_direct_descriptors(ring).map_err(refused)?;
-    Ok(Capabilities { kernel, direct, incremental, descriptors_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) })
+    Ok(Capabilities { kernel, direct, incremental, descriptors_max: descriptors_max() })
 }
 
 fn if_direct<'t>(direct: &bool, text: &'t str) -> &'t str {
@@ -175,7 +194,7 @@ fn reason(errno: Option<i32>, text: String, disabled: u8, release: String) -> Pr
         Some(libc::EINVAL) => ProbeError::KernelTooOld { release },
         Some(libc::ENOMEM) => ProbeError::NoMemory { limit_bytes: getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX) },
         Some(libc::EMFILE) => {
-            let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+            let limit = descriptors_max();
             ProbeError::TooFewDescriptors { needed: limit.saturating_add(1), limit, a_shard: false }
         }
         _ => ProbeError::Other(text),
@@ -246,7 +265,7 @@ mod tests {
         check(libc::EPERM, 1, &["kernel.io_uring_disabled = 1", "sysctl", "io_uring_group"]);
         check(libc::EPERM, 2, &["kernel.io_uring_disabled = 2", "sysctl"]);
         check(libc::ENOSYS, 0, &["CONFIG_IO_URING", "gVisor"]);
-        check(libc::EINVAL, 0, &["6.1.0", "Linux 6.1 or newer", "upgrade"]);
+        check(libc::EINVAL, 0, &["6.1.0", "came with Linux 6.1", "upgrade"]);
         check(libc::ENOMEM, 0, &["RLIMIT_MEMLOCK", "LimitMEMLOCK="]);
         check(libc::EMFILE, 0, &["RLIMIT_NOFILE", "ulimit -n"]);
         check(libc::EIO, 0, &["text"]);

@@ -31,12 +31,13 @@ use self::accepts::{Accepted, Accepts};
 use self::clients::{Clients, Target};
 pub use self::setup::UringSettings;
 pub(super) use self::setup::make_ring;
-use self::setup::{check, choose_from_first, explain, table_error};
+use self::setup::{choose_from_first, explain, table_error};
 use self::sleep::Sleep;
 pub use self::sleep::WakeAfter;
 use self::tag::{Kind, Tag};
 use super::buffers::Buffers;
 use super::listener::Listener;
+use super::waker::EventWaker;
 use super::{BufferId, ClientKey, Completion, Now, Op, PIECES_MAX, QueueFull, Reactor, Send, SendOutcome, Wait, Waker, clock};
 
 /// `io_uring_enter` flags; the crate keeps them to itself.
@@ -104,21 +105,21 @@ impl Uring {
     /// # Errors
     /// `InvalidInput` for settings out of their range; else what the kernel refuses, with the limit that it ran into.
     pub fn new(settings: UringSettings, listeners: Vec<Listener>) -> io::Result<Self> {
-        check(&settings, listeners.len())?;
-        let ring = make_ring(&settings).map_err(|error| explain("a ring cannot be made", error))?;
-        let slots = settings.connections_max + u32::from(settings.accepts_max);
-        if settings.direct {
+        let UringSettings { sizes, direct, incremental } = settings;
+        sizes.check(listeners.len())?;
+        let ring = make_ring(&sizes).map_err(|error| explain("a ring cannot be made", error))?;
+        let slots = sizes.slots();
+        if direct {
             ring.submitter().register_files_sparse(slots).map_err(|error| table_error(slots, error))?;
         }
-        let UringSettings { receive_buffers, receive_buffer_bytes, incremental, .. } = settings;
-        let buffers = Buffers::register(&ring, receive_buffers, receive_buffer_bytes, incremental)
+        let buffers = Buffers::register(&ring, sizes.receive_buffers, sizes.receive_buffer_bytes, incremental)
             .map_err(|error| explain("the ring of receive buffers cannot be made", error))?;
-        let entries = usize::from(settings.entries);
-        let clients = Clients::new(slots, &settings, !listeners.is_empty());
+        let entries = usize::from(sizes.entries);
+        let clients = Clients::new(&settings, !listeners.is_empty());
         let mut uring = Self {
             ring,
             buffers,
-            accepts: Accepts::new(listeners, settings.accepts_max, settings.direct),
+            accepts: Accepts::new(listeners, sizes.accepts_max, direct),
             clients,
             waker: Arc::new(EventWaker::new()?),
             wakes: Box::new(UnsafeCell::new(0)),
@@ -173,7 +174,7 @@ impl Uring {
     }
 
     fn arm_wake(&mut self) {
-        let entry = opcode::Read::new(Fd(self.waker.0.as_raw_fd()), self.wakes.get().cast(), size_of::<u64>() as u32).build();
+        let entry = opcode::Read::new(Fd(self.waker.as_raw_fd()), self.wakes.get().cast(), size_of::<u64>() as u32).build();
         self.queued.push(entry.user_data(Tag { kind: Kind::Wake, generation: 0, slot: 0 }.encode()));
     }
 
@@ -478,22 +479,4 @@ fn send_entry(send: &Send<'_>, target: Target, messages: &mut Vec<libc::msghdr>)
         }
     };
     entry.flags(flags)
-}
-
-/// An eventfd: the ring has a read armed on it.
-#[derive(Debug)]
-struct EventWaker(OwnedFd);
-
-impl EventWaker {
-    fn new() -> io::Result<Self> {
-        // Blocking, since io_uring would give `EAGAIN` on a non-blocking one in place of waiting.
-        let descriptor = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
-        Ok(Self(descriptor))
-    }
-}
-
-impl Waker for EventWaker {
-    fn wake(&self) {
-        rustix::io::write(&self.0, &1_u64.to_ne_bytes()).expect("an eventfd counts to 2^64 - 2");
-    }
 }

@@ -108,6 +108,29 @@ impl Client {
     }
 }
 
+/// Where a client comes from, as far as it is known, and when it has been here for long enough.
+#[derive(Debug)]
+struct Origin {
+    address: IpAddr,
+    leaving: Leaving,
+}
+
+impl Default for Origin {
+    fn default() -> Origin {
+        Origin { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), leaving: Leaving::Never }
+    }
+}
+
+/// When a client is to leave because it has been here for long. Moments are ticks of the wheel of deadlines since the machine's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    Never,
+    /// It is told at this tick.
+    At(u32),
+    /// It was told, and is closed at this tick.
+    Told(u32),
+}
+
 /// How a client is counted with its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Counted {
@@ -170,8 +193,7 @@ impl Wait {
 #[derive(Default)]
 pub(super) struct Clients {
     slots: Slots<Option<Client>>,
-    /// Where each comes from, as far as it is known.
-    addresses: Slots<IpAddr>,
+    origins: Slots<Origin>,
     count: usize,
 }
 
@@ -184,8 +206,8 @@ impl Filed for Clients {
 impl Clients {
     pub(super) fn insert(&mut self, client: Client, address: IpAddr) {
         let slot = client.key.slot;
-        self.addresses.reserve_with(slot, |_| IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        self.addresses[slot] = address;
+        self.origins.reserve_with(slot, |_| Origin::default());
+        self.origins[slot] = Origin { address, ..Origin::default() };
         self.slots.reserve_with(slot, |_| None);
         assert!(self.slots[slot].is_none(), "the reactor gives a slot out again only after Closed");
         self.slots[slot] = Some(client);
@@ -213,11 +235,15 @@ impl Clients {
 
     /// Where the client at this slot comes from: its connection's other end, or whom a trusted proxy speaks for.
     pub(super) fn address(&self, slot: u32) -> IpAddr {
-        self.addresses[slot]
+        self.origins[slot].address
     }
 
     pub(super) fn set_address(&mut self, slot: u32, address: IpAddr) {
-        self.addresses[slot] = address;
+        self.origins[slot].address = address;
+    }
+
+    pub(super) fn leaving(&mut self, slot: u32) -> &mut Leaving {
+        &mut self.origins[slot].leaving
     }
 
     pub(super) fn count(&self) -> usize {

@@ -232,6 +232,7 @@ impl Core {
             let class = &self.metrics.classes[usize::from(class)];
             class.publish_to_submit.record(self.now.unix_us.saturating_sub(unix_us));
         }
+        self.metrics.pattern_rows.set(self.topics.hub.pattern_rows().into());
         self.metrics.torn_copies.add(self.topics.hub.take_torn_copies());
         let LeftOut { dropped, culled, conflations } = self.topics.hub.take_left_out();
         self.metrics.dropped.add(dropped);
@@ -244,6 +245,7 @@ impl Core {
         for slot in self.topics.hub.take_overflowed().collect::<Vec<_>>() {
             if let Some(client) = self.clients.at(slot) {
                 let key = client.key;
+                self.metrics.overflows.add(1);
                 self.close(key, CloseClass::Lag, true);
             }
         }
@@ -288,6 +290,7 @@ impl Core {
                 Expiry::NotYet { due_us } | Expiry::Owes { due_us } => {
                     self.wheel.file(slot, due_us, &mut self.clients);
                     self.settle(key);
+                    self.let_go(key);
                 }
                 Expiry::Reset => self.close(key, CloseClass::Timeout, true),
             }
@@ -312,6 +315,10 @@ impl Core {
         }
         self.walk_to_stop();
         self.arm_accepts();
+    }
+
+    pub(super) fn file(&mut self, slot: u32, due_us: u64) {
+        self.wheel.file(slot, due_us, &mut self.clients);
     }
 
     // --- what happens to one client ---

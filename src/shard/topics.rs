@@ -100,8 +100,10 @@ pub(super) enum Wanted {
 impl Topics {
     pub(crate) fn new(place: Place, config: &config::Config, shards: u16) -> Topics {
         let settings = config.topics.iter().chain([&config::Topic::default()]).map(Setting::new).collect();
+        let mut hub = Hub::new(config.limits.torn_bytes_max as usize);
+        hub.bound_pattern_rows(config.limits.pattern_rows_max);
         Topics {
-            hub: Hub::new(config.limits.torn_bytes_max as usize),
+            hub,
             encoder: StreamEncoder::new(config.limits.deflate_bytes_min),
             place,
             settings,

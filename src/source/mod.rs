@@ -101,12 +101,12 @@ impl Outlet for broker::Handle {
     }
 }
 
-/// Starts every source as a task of this `tokio-uring` runtime. One that ends with an error says so in the log and leaves
+/// Starts every source as a task of this thread's runtime. One that ends with an error says so in the log and leaves
 /// the others and the gateway running.
 pub fn spawn(sources: Vec<config::Source>, context: &SourceContext) -> Vec<JoinHandle<()>> {
     let start = |source: config::Source| {
         let context = context.clone();
-        tokio_uring::spawn(async move {
+        tokio::task::spawn_local(async move {
             if let Err(error) = run(&source, &context).await {
                 context.metrics.source_errors.add(1);
                 tracing::error!("a source ended: {error}");
@@ -116,7 +116,7 @@ pub fn spawn(sources: Vec<config::Source>, context: &SourceContext) -> Vec<JoinH
     sources.into_iter().map(start).collect()
 }
 
-/// Runs one source until its end or until the gateway stops. Must run within `tokio-uring`.
+/// Runs one source until its end or until the gateway stops. Must run within [`disk::start`](crate::disk::start).
 ///
 /// # Errors
 /// [`SourceError`] where it cannot go on.

@@ -1,4 +1,4 @@
-//! A recording on disk, piece by piece: read with `tokio-uring`, inflated on the way if it is gzip.
+//! A recording on disk, piece by piece, inflated on the way if it is gzip.
 //!
 //! Without: lines and their meaning. Holds one chunk of the file and the inflater's window, whatever the file's size.
 
@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::write::MultiGzDecoder;
-use tokio_uring::fs::File;
+
+use crate::disk::{Access, File};
 
 /// Bytes read from the file at once. Inflated they are looked at in steps of the inflater's 32 KiB, so that even a file
 /// that inflates a thousandfold takes no more memory.
@@ -86,7 +87,7 @@ impl Recording {
     /// [`RecordingError::Open`].
     pub async fn open(path: &Path) -> Result<Recording, RecordingError> {
         let open = |error| RecordingError::Open { path: path.to_owned(), error };
-        let file = File::open(path).await.map_err(open)?;
+        let file = File::open(path, Access::Read).await.map_err(open)?;
         let chunk = Vec::with_capacity(CHUNK_BYTES);
         Ok(Recording { path: path.to_owned(), file, chunk, consumed: 0, at: 0, form: Form::Unknown })
     }
@@ -116,8 +117,7 @@ impl Recording {
 
     /// Reads the next chunk; an empty one is the file's end.
     async fn fill(&mut self) -> Result<(), RecordingError> {
-        let mut chunk = std::mem::take(&mut self.chunk);
-        chunk.clear();
+        let chunk = std::mem::take(&mut self.chunk);
         let (result, chunk) = self.file.read_at(chunk, self.at).await;
         self.chunk = chunk;
         self.consumed = 0;
@@ -163,6 +163,7 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
+    use crate::disk::{Disk, start};
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -173,12 +174,19 @@ mod tests {
     fn read(bytes: &[u8]) -> Result<Vec<u8>, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
-        tokio_uring::start(async {
-            let mut recording = Recording::open(file.path()).await.unwrap();
+        let [by_ring, by_pool] = [Disk::Ring, Disk::Pool].map(|disk| read_by(disk, file.path()));
+        assert_eq!(by_ring, by_pool);
+        by_pool
+    }
+
+    fn read_by(disk: Disk, path: &Path) -> Result<Vec<u8>, String> {
+        start(disk, async {
+            let mut recording = Recording::open(path).await.unwrap();
             let mut out = Vec::new();
             while recording.read(&mut out).await.map_err(|error| error.to_string())? {}
             Ok(out)
         })
+        .unwrap()
     }
 
     fn text() -> Vec<u8> {
@@ -203,7 +211,7 @@ mod tests {
         let packed = gzip(&zeros);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), packed).unwrap();
-        tokio_uring::start(async {
+        start(Disk::Pool, async {
             let mut recording = Recording::open(file.path()).await.unwrap();
             let (mut out, mut total) = (Vec::new(), 0);
             while recording.read(&mut out).await.unwrap() {
@@ -212,7 +220,8 @@ mod tests {
                 out.clear();
             }
             assert_eq!(total, zeros.len());
-        });
+        })
+        .unwrap();
     }
 
     #[test]
@@ -239,12 +248,13 @@ mod tests {
     #[test]
     fn a_missing_file_and_a_directory_are_sentences() {
         let directory = tempfile::tempdir().unwrap();
-        tokio_uring::start(async {
+        start(Disk::Pool, async {
             let missing = Recording::open(&directory.path().join("none.gz")).await.err().expect("missing").to_string();
             assert!(missing.contains("none.gz\" cannot be opened: No such file or directory"), "{missing}");
             let mut recording = Recording::open(directory.path()).await.unwrap();
             let error = recording.read(&mut Vec::new()).await.expect_err("a directory").to_string();
             assert!(error.contains("cannot be read at byte 0: Is a directory"), "{error}");
-        });
+        })
+        .unwrap();
     }
 }

@@ -16,6 +16,16 @@ use super::{PATIENCE, Response, http};
 /// The part of a configuration that lets clients on this machine publish anything.
 pub(crate) const PUBLISHING: &str = "[publish]\nallow = \"loopback\"\ntopics = [\">\"]\n";
 
+const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
+
+/// Names the reactor that all gateways are started with: `epoll` runs a test on that one.
+const REACTOR: &str = "TIDEGATE_REACTOR";
+
+/// Whether gateways are started with epoll.
+pub(crate) fn is_epoll() -> bool {
+    std::env::var(REACTOR).is_ok_and(|kind| kind == "epoll")
+}
+
 /// A running gateway; killed when dropped.
 pub(crate) struct Gateway {
     /// Where clients connect.
@@ -71,22 +81,41 @@ impl Gateway {
     }
 
     fn of_shards(shards: &str, listener: &str, toml: &str, environment: &[(&str, &str)]) -> Gateway {
+        let (directory, file) = Gateway::configuration(listener, toml);
+        Gateway::start(&["--config", &file, "--shards", shards], directory, environment)
+    }
+
+    /// Two shards with `toml`, started by a command that is given the gateway's; it chooses the reactor by itself.
+    pub(crate) fn under(command: &[&str], toml: &str) -> Gateway {
+        let (directory, file) = Gateway::configuration("", toml);
+        let words: Vec<&str> = command.iter().copied().chain([BINARY, "--config", &file, "--shards", "2"]).collect();
+        Gateway::run(Command::new(words[0]).args(&words[1..]), directory)
+    }
+
+    /// A file with `toml`.
+    fn configuration(listener: &str, toml: &str) -> (TempDir, String) {
         let directory = TempDir::new().expect("a temporary directory can be made");
         let file = directory.path().join("tidegate.toml");
         let addresses = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{listener}\n[admin]\naddress = \"127.0.0.1:0\"\n\n");
         std::fs::write(&file, format!("{addresses}{toml}")).expect("a temporary file can be written");
-        Gateway::start(&["--config", &file.to_string_lossy(), "--shards", shards], directory, environment)
+        (directory, file.to_string_lossy().into_owned())
     }
 
+    /// With the reactor that the environment names (`TIDEGATE_REACTOR`), unless the flags do.
     fn start(flags: &[&str], directory: TempDir, environment: &[(&str, &str)]) -> Gateway {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args(flags)
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut command = Command::new(BINARY);
+        command.args(flags).envs(environment.iter().copied());
+        if let Ok(kind) = std::env::var(REACTOR)
+            && !flags.contains(&"--reactor")
+        {
+            command.args(["--reactor", &kind]);
+        }
+        Gateway::run(&mut command, directory)
+    }
+
+    fn run(command: &mut Command, directory: TempDir) -> Gateway {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let stderr = Arc::new(Mutex::new(String::new()));
         let errors = child.stderr.take().expect("stderr is piped");
         let keep = Arc::clone(&stderr);
@@ -103,7 +132,7 @@ impl Gateway {
             Err(said) => {
                 drop(child.kill());
                 drop(child.wait());
-                panic!("{flags:?} did not start; it said:\n{said}\n{}", stderr.lock().expect("no test panics with it"));
+                panic!("{command:?} did not start; it said:\n{said}\n{}", stderr.lock().expect("no test panics with it"));
             }
         }
     }

@@ -13,7 +13,7 @@ mod secure;
 
 pub(crate) use client::Client;
 pub(crate) use events::Events;
-pub(crate) use gateway::{Gateway, PUBLISHING, position_of};
+pub(crate) use gateway::{Gateway, PUBLISHING, is_epoll, position_of};
 pub(crate) use raw::{Frame, Raw, Response, frame, frame_with, http, parse_in_place};
 pub(crate) use recording::{Recording, data_of, skipped};
 pub(crate) use secure::{Authority, Secure, certificate_in};

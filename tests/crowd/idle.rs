@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::alone;
-use crate::common::{Gateway, PATIENCE, frame};
+use crate::common::{Gateway, PATIENCE, frame, is_epoll};
 use crate::figures::{comes_to, metric, mib, resident_bytes};
 use crate::members::{Came, Member, Then, join, read_all};
 
@@ -100,7 +100,8 @@ fn ten_thousand_clients_that_send_at_once_into_few_receive_buffers_are_all_answe
     assert_eq!(answered, CLIENTS);
     let shortages = metric(&gateway, "buffer_shortages_total", "");
     println!("{CLIENTS} clients that send at once: {shortages} found no buffer");
-    assert!(shortages > 0, "there were buffers for all of them");
+    // With epoll nobody is read from before there is a buffer.
+    assert_eq!(shortages > 0, !is_epoll(), "there were buffers for all of them");
     assert_eq!(metric(&gateway, "connections", ""), CLIENTS as i64);
 }
 

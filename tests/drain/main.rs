@@ -182,3 +182,17 @@ fn haproxy_sends_nobody_to_a_gateway_that_drains() {
     }
     assert_eq!(closed, 3, "those of the one have left, those of the other stay");
 }
+
+#[test]
+fn a_connection_that_is_old_enough_is_told_and_closed_alone() {
+    let gateway = Gateway::configured("[limits]\nconnection_age_max_s = 2\nidle_ping_ms = 1000\n");
+    let mut client = Client::connect(&gateway, "/stream");
+    let event: Value = serde_json::from_str(&client.text()).expect("an event is JSON");
+    assert_eq!((&event["e"], &event["in"]), (&Value::from("serverShutdown"), &Value::from(200)));
+    let Ok(tungstenite::Message::Close(Some(close))) = client.socket.read() else { panic!("it is closed then") };
+    assert_eq!(u16::from(close.code), 1012);
+    // The others stay, and it may come again.
+    Client::connect(&gateway, "/stream").say(r#"{"method":"PING"}"#);
+    assert_eq!(common::http(gateway.clients, "GET", "/health/ready", &[], &[]).status, 200);
+    gateway.stop();
+}

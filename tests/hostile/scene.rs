@@ -69,8 +69,9 @@ impl Scene {
     }
 
     fn with(listener: &str, admin: &str, toml: &str) -> Scene {
-        // Few receive buffers, so that the warm-up touches all of them.
-        let small = "[shards]\nreceive_buffers = 64\n[[topic]]\npattern = \"calm\"\nring_bytes = 65536\n";
+        // Few receive buffers, so that the warm-up touches all of them, and small ones: what comes at once comes in pieces.
+        let small =
+            "[shards]\nreceive_buffers = 64\nreceive_buffer_bytes = 1024\n[[topic]]\npattern = \"calm\"\nring_bytes = 65536\n";
         // Without huge pages, which would round every measure up to 2 MiB for each thread, and what is free is given back at once.
         let exact = [("MIMALLOC_ALLOW_THP", "0"), ("MIMALLOC_PURGE_DELAY", "0")];
         let gateway = Gateway::configured_with(listener, &format!("{admin}{PUBLISHING}{small}{toml}"), &exact);

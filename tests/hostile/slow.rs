@@ -1,5 +1,6 @@
 //! Clients that take their time: with the handshake, with a message, with reading.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -236,6 +237,77 @@ fn zero_window() {
         assert!(kernel_bytes(gateway) < 1 << 20, "the kernel gave it back");
         drop(stalled);
     });
+}
+
+/// Subscribers of patterns that read nothing, while every topic is published on: each would have a row for each topic.
+#[test]
+fn patterns_that_nobody_reads() {
+    const CLIENTS: usize = 300;
+    const TOPICS: usize = 4_000;
+    const BATCH: usize = 200;
+    const ROWS_MAX: usize = 10_000;
+    /// A row, and its place in its topic's list; as many may be idle, and a list has twice its room.
+    const ROW_BYTES: usize = 2 * (32 + 2 * 4);
+    /// A rate's variant of a topic, whose rings hold one small publication: it stays while somebody is behind there.
+    const VARIANT_BYTES: usize = 1024;
+    const BIG_BYTES: usize = 256 << 10;
+    let topic = format!("[[topic]]\npattern = \"md.>\"\nkind = \"state\"\nrates_ms = [50]\nring_bytes = {}\n", 2 * BIG_BYTES);
+    let mut scene = Scene::new(&format!("{topic}[limits]\npattern_rows_max = {ROWS_MAX}\nsend_timeout_ms = 600000\n"));
+    let paths = ["/stream?streams=md.%3E", "/stream?streams=md.%3E;rate=50ms"];
+    // Others hear the same patterns, and nothing more is published before they have it; all that they need is there before.
+    let mut readers: Vec<Raw> = paths.iter().flat_map(|path| on_both_shards(&scene.gateway, path)).collect();
+    let mut publisher = Raw::upgraded(&scene.gateway, "/publish");
+    let mut round = |offset: usize| {
+        for first in (0..TOPICS).step_by(BATCH) {
+            let text = |number| format!("{{\"stream\":\"md.{number}\",\"o\":{offset},\"data\":\"{number} {offset}\"}}");
+            let batch: BTreeSet<String> = (first..first + BATCH).map(text).collect();
+            publisher.send(batch.iter().flat_map(|text| frame(0x81, text.as_bytes())).collect::<Vec<u8>>());
+            for reader in &mut readers {
+                let came: BTreeSet<String> = (0..BATCH).map(|_| publication(reader)).collect();
+                assert_eq!(came, batch, "who reads has all of it");
+            }
+        }
+        readers.len()
+    };
+    round(1);
+    // Rows, of which readers have a batch more; variants; the large publication in its rings and on its way to them.
+    let resident = 2 * ((ROWS_MAX + 8 * BATCH) * ROW_BYTES + TOPICS * VARIANT_BYTES + 6 * BIG_BYTES);
+    let unsent = CLIENTS as u64 * ((16 + 64 + 8) << 10);
+    let cost = Cost { resident_bytes: resident as u64 + CLIENTS as u64 * CLIENT_BYTES, kernel_bytes: unsent };
+    let mut big = Raw::upgraded(&scene.gateway, "/publish/big.all");
+    scene.attack(cost, |gateway| {
+        let patterns = ["/stream?streams=md.%3E/big.%3E", "/stream?streams=md.%3E;rate=50ms/big.%3E"];
+        let stalled: Vec<_> = patterns.iter().flat_map(|path| join(gateway, path, CLIENTS / 2, Some(4096))).collect();
+        // Inside its frame they stay.
+        big.send(frame(0x82, &[b'x'; BIG_BYTES]));
+        let mut offset = 1;
+        let survivors = 2 * (ROWS_MAX / TOPICS) as i64;
+        while metric(gateway, "closes_total", "class=\"lag\"") < CLIENTS as i64 - survivors {
+            offset += 1;
+            let readers = round(offset);
+            let rows = metric(gateway, "pattern_rows", "");
+            assert!(rows <= (2 * ROWS_MAX + readers * BATCH) as i64, "{rows} rows");
+            assert!(offset < 50, "clients that never read are borne for ever");
+        }
+        let lag = metric(gateway, "closes_total", "class=\"lag\"");
+        assert_eq!(metric(gateway, "overflows_total", ""), lag, "nobody was closed for anything else");
+        // Who is within the bound is not reset, and leaves nothing behind.
+        assert!(lag < CLIENTS as i64 && metric(gateway, "pattern_rows", "") >= TOPICS as i64);
+        drop(stalled);
+        comes_to(gateway, "pattern_rows", "", 0);
+    });
+}
+
+/// The next publication, without replies and pings.
+fn publication(reader: &mut Raw) -> String {
+    loop {
+        let frame = reader.frame().expect("who reads keeps its connection");
+        match frame.first {
+            0x89 => reader.send(crate::common::frame(0x8A, &frame.payload)),
+            _ if frame.payload.starts_with(b"{\"stream\"") => return String::from_utf8(frame.payload).expect("JSON is text"),
+            _ => {}
+        }
+    }
 }
 
 /// Requests are not read from a client that does not take their answers.

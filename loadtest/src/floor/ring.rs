@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tidegate::reactor::listener::{ListenSettings, Listener};
 use tidegate::reactor::probe;
 use tidegate::reactor::uring::{Uring, UringSettings};
-use tidegate::reactor::{ClientKey, Completion, Op, Reactor, ReceiveEnd, Send, SendOutcome, Wait};
+use tidegate::reactor::{ClientKey, Completion, Op, Reactor, ReactorSizes, ReceiveEnd, Send, SendOutcome, Wait};
 
 use super::server::{Heard, Place, Way};
 
@@ -34,16 +34,15 @@ impl Ring {
         let settings = ListenSettings { backlog: 4096, send_unsent_bytes_max: 0, send_timeout_ms: 0, nodelay: true };
         let listener = Listener::bind(address, &settings)?;
         let address = listener.address();
-        let settings = UringSettings {
+        let sizes = ReactorSizes {
             entries: SENDS_PER_TURN as u16,
             connections_max,
             accepts_max: ACCEPTS,
             receive_buffers: 256,
             receive_buffer_bytes: 16 << 10,
             bounded_send_bytes: 16 << 10,
-            direct: capabilities.direct,
-            incremental: capabilities.incremental,
         };
+        let settings = UringSettings { sizes, direct: capabilities.direct, incremental: capabilities.incremental };
         let slots = connections_max + u32::from(ACCEPTS);
         let mut reactor = Uring::new(settings, vec![listener])?;
         reactor.submit(Op::Accept { armed: ACCEPTS }).map_err(io::Error::other)?;

@@ -3,12 +3,11 @@
 //! Without: offsets, files' bytes.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 use tokio::time::Instant;
-use tokio_uring::fs::File;
 
 use crate::config::TopicJournal;
+use crate::disk::File;
 use crate::hub::{NewPublication, Publication};
 use crate::journal::writer::Writer;
 use crate::shard::mail::{Place, Ticket};
@@ -25,7 +24,7 @@ pub(super) struct Log {
     pub(super) is_open: bool,
     pub(super) is_ready: bool,
     /// Written and not yet known to be on disk.
-    pub(super) dirty: Option<Rc<File>>,
+    pub(super) dirty: Option<File>,
     /// It could not be put on disk: the next batch goes into a new segment.
     pub(super) abandon: bool,
     /// The newest write failed, and when the next may be tried.

@@ -5,7 +5,6 @@
 //! nobody takes what is missing in the files for what follows on them.
 
 use std::io;
-use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -140,8 +139,7 @@ impl Journaled {
                 if let Err(error) = result {
                     self.complain(&topic, &error, None);
                     let log = self.logs.get_mut(&topic).expect("a topic that was written stays");
-                    let current =
-                        log.writer.as_ref().is_none_or(|writer| writer.file().is_some_and(|own| Rc::ptr_eq(&own, &file)));
+                    let current = log.writer.as_ref().is_none_or(|writer| writer.file().is_some_and(|own| own.is_same(&file)));
                     log.abandon |= current;
                 }
             }

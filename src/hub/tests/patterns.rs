@@ -134,3 +134,49 @@ fn a_pattern_at_a_rate_has_variants_only_while_an_interval_is_under_way_or_read(
         assert_eq!(hub.topics.numbers(), 200, "numbers are given again");
     }
 }
+
+/// At the bound a client whose socket is full is given up, and no more of them than that makes room; who takes bytes has all.
+#[test]
+fn clients_that_take_nothing_have_no_more_rows_than_there_may_be() {
+    const ROWS_MAX: u32 = 100;
+    const CLIENTS: u32 = 20;
+    const READER: u32 = 7;
+    for rate_ms in [None, Some(100)] {
+        let mut hub = Hub::new(0);
+        hub.bound_pattern_rows(ROWS_MAX);
+        for slot in 0..CLIENTS {
+            hub.subscribe_pattern(slot, &pattern(">"), rate_ms, Encoding::Combined, Terms::default(), false);
+        }
+        let first = open(&mut hub, "t", ROOMY, 0);
+        let deliver = |hub: &mut Hub, topic| {
+            publish(hub, topic, "some text");
+            let variant = hub.variants(topic).first().map(|(_, variant)| *variant);
+            variant.map(|variant| hub.refresh(variant, &mut TestEncoder));
+        };
+        deliver(&mut hub, first);
+        // Each is inside a frame of it.
+        (0..CLIENTS).for_each(|slot| assert!(visit(&mut hub, slot, ALL, 5).is_ok()));
+        (0..CLIENTS).filter(|slot| *slot != READER).for_each(|slot| hub.due().block(slot));
+        let mut lost = Vec::new();
+        for number in 0..60 {
+            let topic = open(&mut hub, &format!("t.{number}"), ROOMY, 0);
+            deliver(&mut hub, topic);
+            assert!(hub.pattern_rows() <= ROWS_MAX + 2, "{} rows", hub.pattern_rows());
+            // Who is given up already, and not reset yet, has no row of this one either.
+            deliver(&mut hub, first);
+            let came = visit(&mut hub, READER, ALL, ALL).expect("nothing fell");
+            assert!(came.contains(&format!("t.{number} ")) && came.contains("t "), "{came}");
+            for slot in hub.take_overflowed().collect::<Vec<_>>() {
+                assert_eq!(hub.registry.passing_of(slot).count(), 0, "its rows are freed at once");
+                hub.leave(slot);
+                lost.push(slot);
+            }
+        }
+        // Of each of 61 topics one row: one client is within the bound.
+        assert_eq!(lost.len(), CLIENTS as usize - 2, "{lost:?}");
+        assert_eq!((hub.pattern_rows(), hub.torn_bytes()), (61, 0));
+        assert!(!lost.contains(&READER) && lost.iter().collect::<std::collections::BTreeSet<_>>().len() == lost.len());
+        (0..CLIENTS).for_each(|slot| hub.leave(slot));
+        assert_eq!(hub.pattern_rows(), 0);
+    }
+}

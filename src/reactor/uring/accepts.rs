@@ -6,7 +6,7 @@
 //! concerned one client only, after a pause where the error lasts (no descriptor, no memory).
 
 use std::cell::UnsafeCell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use io_uring::types::{DestinationSlot, Fd};
@@ -14,10 +14,8 @@ use io_uring::{opcode, squeue};
 use socket2::{SockAddr, SockAddrStorage};
 
 use super::tag::{Kind, Tag};
+use crate::reactor::accepting::{PAUSE_US, lasts, peer};
 use crate::reactor::listener::Listener;
-
-/// How long a place rests after an error that lasts.
-const PAUSE_US: u64 = 100_000;
 
 /// All places of a ring.
 #[derive(Debug)]
@@ -206,30 +204,8 @@ impl Place {
         let storage = std::mem::replace(&mut address.storage, SockAddrStorage::zeroed());
         // SAFETY: the accept is done, so the kernel has written an address of this length there, and writes no more until
         // the place is armed again.
-        let peer = unsafe { SockAddr::new(storage, address.len) };
-        let peer = peer.as_socket().expect("a TCP client has an internet address");
-        // A listener on `[::]` gives IPv4 clients as mapped addresses; limits and logs want them as they are.
-        SocketAddr::new(IpAddr::to_canonical(&peer.ip()), peer.port())
+        peer(&unsafe { SockAddr::new(storage, address.len) })
     }
-}
-
-/// Whether the next accept would fail as well. accept(2) names the others: errors of the network, or of a client that left.
-fn lasts(errno: i32) -> bool {
-    !matches!(
-        errno,
-        libc::ECONNABORTED
-            | libc::EINTR
-            | libc::EAGAIN
-            | libc::ENETDOWN
-            | libc::EPROTO
-            | libc::ENOPROTOOPT
-            | libc::EHOSTDOWN
-            | libc::ENONET
-            | libc::EHOSTUNREACH
-            | libc::EOPNOTSUPP
-            | libc::ENETUNREACH
-            | libc::EPERM
-    )
 }
 
 fn tag(kind: Kind, index: usize) -> u64 {

@@ -58,11 +58,12 @@ enum Closing {
 static RESET: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
 
 impl Clients {
-    pub(super) fn new(slots: u32, settings: &UringSettings, accepts: bool) -> Self {
-        let direct = settings.direct;
+    pub(super) fn new(settings: &UringSettings, accepts: bool) -> Self {
+        let UringSettings { sizes, direct, .. } = *settings;
+        let slots = sizes.slots();
         let kernel_chooses = direct && accepts;
         let free = if kernel_chooses { Vec::new() } else { (0..slots).rev().collect() };
-        let bounded_send_bytes = libc::c_int::try_from(settings.bounded_send_bytes).unwrap_or(libc::c_int::MAX);
+        let bounded_send_bytes = libc::c_int::try_from(sizes.bounded_send_bytes).unwrap_or(libc::c_int::MAX);
         // Few bytes for each ring of a process, and the kernel may read them as long as that runs.
         let bounded_send_bytes = Box::leak(Box::new(bounded_send_bytes));
         Self { slots: Slots::new(), free, direct, kernel_chooses, len: slots, bounded_send_bytes }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::disk::{Disk, start};
 
 /// Keeps what is sent and judges batches: between two waits a topic may get at most its share.
 #[derive(Default)]
@@ -78,7 +79,7 @@ fn play(settings: &config::Replay, double: Double) -> Played {
         topics: Arc::new([ring]),
         metrics: metrics.clone(),
     };
-    let result = tokio_uring::start(run(settings, &double, &context));
+    let result = start(Disk::Ring, run(settings, &double, &context)).unwrap();
     drop(stop);
     Played { double, metrics, result }
 }

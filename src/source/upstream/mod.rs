@@ -64,7 +64,7 @@ pub(super) async fn run<O: Outlet>(settings: &config::Upstream, outlet: &O, cont
             metrics: context.metrics.clone(),
         };
         let stopping = context.stopping.clone();
-        tokio_uring::spawn(async move { unless_stopped(&stopping, line.run()).await });
+        tokio::task::spawn_local(async move { unless_stopped(&stopping, line.run()).await });
     }
     let feed = Feed {
         arbiter: Arbiter::new(settings),

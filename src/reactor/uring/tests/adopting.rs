@@ -8,7 +8,8 @@ use super::*;
 /// A ring without listeners, with room for two clients.
 fn both_without_listeners(check: fn(Host)) {
     for direct in [true, false] {
-        check(Host::new(UringSettings { connections_max: 2, accepts_max: 0, direct, ..SETTINGS }, 0));
+        let sizes = ReactorSizes { connections_max: 2, accepts_max: 0, ..SIZES };
+        check(Host::new(Way::Uring { direct, incremental: direct }, sizes, 0));
     }
 }
 
@@ -22,7 +23,7 @@ fn connecting(host: &mut Host, address: SocketAddr) -> std::io::Result<ClientKey
     socket.set_nonblocking(true).unwrap();
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => panic!("{error}"),
-        _ => host.reactor.adopt(OwnedFd::from(socket)),
+        _ => host.ring().adopt(OwnedFd::from(socket)),
     }
 }
 
@@ -79,14 +80,14 @@ fn a_ring_adopts_no_more_than_it_has_room_for() {
 /// The table's file is not the process's.
 #[test]
 fn direct_descriptors_do_not_count_against_the_process() {
-    let mut host = Host::new(UringSettings { connections_max: 1, accepts_max: 0, ..SETTINGS }, 0);
+    let mut host = Host::new(NEWER, ReactorSizes { connections_max: 1, accepts_max: 0, ..SIZES }, 0);
     let listener = listener();
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let descriptor = socket.as_raw_fd();
     socket.connect(&listener.local_addr().unwrap().into()).unwrap();
     let inode = |descriptor| std::fs::read_link(format!("/proc/self/fd/{descriptor}")).ok();
     let before = inode(descriptor);
-    host.reactor.adopt(OwnedFd::from(socket)).unwrap();
+    host.ring().adopt(OwnedFd::from(socket)).unwrap();
     // Another test's descriptor may have the number by now.
     assert!(before.is_some() && inode(descriptor) != before);
 }
@@ -94,7 +95,6 @@ fn direct_descriptors_do_not_count_against_the_process() {
 #[test]
 #[should_panic(expected = "the kernel chooses its slots")]
 fn a_ring_that_accepts_direct_descriptors_adopts_none() {
-    let mut host = Host::new(SETTINGS, 1);
-    let address = host.addresses[0];
-    let _ = connecting(&mut host, address);
+    let mut host = Host::new(NEWER, SIZES, 1);
+    let _ = connecting(&mut host, listener().local_addr().unwrap());
 }

@@ -5,8 +5,8 @@ use super::*;
 /// Many connect at once, over several listeners: each comes with its own address and its listener.
 #[test]
 fn each_client_comes_with_its_own_address() {
-    for direct in [true, false] {
-        let mut host = Host::new(UringSettings { direct, ..SETTINGS }, 3);
+    for way in WAYS {
+        let mut host = Host::new(way, SIZES, 3);
         host.submit(Op::Accept { armed: 8 });
         let streams: Vec<_> = (0..90).map(|place| (place % 3, TcpStream::connect(host.addresses[place % 3]).unwrap())).collect();
         // Two connections to different ports may come from the same one.
@@ -29,7 +29,7 @@ fn each_client_comes_with_its_own_address() {
 /// However many come and leave: what is kept for each slot that was ever taken stays as much as the most at once need.
 #[test]
 fn clients_that_come_and_leave_have_low_slots() {
-    both(SETTINGS, |mut host| {
+    every(SIZES, |mut host| {
         for round in 0..40 {
             let clients: Vec<_> = (0..3).map(|_| host.connect()).collect();
             for (client, _stream) in clients {
@@ -43,7 +43,7 @@ fn clients_that_come_and_leave_have_low_slots() {
 
 #[test]
 fn internet_addresses_of_both_kinds_are_told() {
-    for direct in [true, false] {
+    for way in WAYS {
         let listen = ListenSettings { backlog: 16, send_unsent_bytes_max: 0, send_timeout_ms: 0, nodelay: true };
         let address = SocketAddr::from(([0_u16; 8], 0));
         let Ok(listener) = Listener::bind(address, &listen) else {
@@ -51,7 +51,7 @@ fn internet_addresses_of_both_kinds_are_told() {
             return;
         };
         let port = listener.address().port();
-        let mut reactor = Uring::new(UringSettings { direct, ..SETTINGS }, vec![listener]).unwrap();
+        let mut reactor = Kernel::new(way, SIZES, vec![listener]).unwrap();
         for target in [SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 1], port))] {
             reactor.submit(Op::Accept { armed: 1 }).unwrap();
             let stream = TcpStream::connect(target).unwrap();
@@ -66,7 +66,7 @@ fn internet_addresses_of_both_kinds_are_told() {
 
 #[test]
 fn no_accept_is_armed_after_zero() {
-    both(SETTINGS, |mut host| {
+    every(SIZES, |mut host| {
         host.submit(Op::Accept { armed: 8 });
         host.turn(&[], Wait::Poll);
         host.submit(Op::Accept { armed: 0 });
@@ -86,7 +86,7 @@ fn no_accept_is_armed_after_zero() {
 /// Clients in the queue are taken as fast as accepts are armed, so one that armed itself again would be one too many.
 #[test]
 fn no_more_clients_come_than_accepts_were_wanted() {
-    both(SETTINGS, |mut host| {
+    every(SIZES, |mut host| {
         let _streams: Vec<_> = (0..20).map(|_| TcpStream::connect(host.addresses[0]).unwrap()).collect();
         for armed in [3, 1, 8] {
             host.submit(Op::Accept { armed });
@@ -100,7 +100,7 @@ fn no_more_clients_come_than_accepts_were_wanted() {
 
 #[test]
 fn a_full_table_fails_the_accept_and_goes_on_later() {
-    both(UringSettings { connections_max: 2, accepts_max: 1, ..SETTINGS }, |mut host| {
+    every(ReactorSizes { connections_max: 2, accepts_max: 1, ..SIZES }, |mut host| {
         let pairs: Vec<_> = (0..3).map(|_| host.connect()).collect();
         let refused = TcpStream::connect(host.addresses[0]).unwrap();
         host.submit(Op::Accept { armed: 1 });
@@ -113,24 +113,15 @@ fn a_full_table_fails_the_accept_and_goes_on_later() {
 
 #[test]
 fn settings_out_of_range_are_refused_with_a_sentence() {
-    let listener = || Listener::bind(([127, 0, 0, 1], 0).into(), &LISTEN).unwrap();
-    let refused = |settings| Uring::new(settings, vec![listener()]).err().expect("refused").to_string();
-    assert!(refused(UringSettings { entries: 100, ..SETTINGS }).contains("a power of two up to 4096"));
-    assert!(refused(UringSettings { receive_buffers: 3, ..SETTINGS }).contains("a power of two up to 32768"));
-    assert!(refused(UringSettings { receive_buffer_bytes: 0, ..SETTINGS }).contains("between 1 byte and 1 GiB"));
-    assert!(refused(UringSettings { accepts_max: 0, ..SETTINGS }).contains("at least one each"));
-    assert!(refused(UringSettings { connections_max: 0, ..SETTINGS }).contains("between 1 and"));
-}
-
-#[test]
-fn a_table_above_the_limit_of_descriptors_is_refused_with_its_remedy() {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let Some(connections_max) = limit.and_then(|limit| u32::try_from(limit).ok()).filter(|limit| *limit < 1_000_000) else {
-        eprintln!("skipped: RLIMIT_NOFILE is above what one table holds");
-        return;
-    };
-    let error = Uring::new(UringSettings { connections_max, ..SETTINGS }, Vec::new()).err().expect("refused").to_string();
-    assert!(error.contains("RLIMIT_NOFILE") && error.contains("ulimit -n") && error.contains("connections_max"), "{error}");
+    for way in WAYS {
+        let listener = || Listener::bind(([127, 0, 0, 1], 0).into(), &LISTEN).unwrap();
+        let refused = |sizes| Kernel::new(way, sizes, vec![listener()]).err().expect("refused").to_string();
+        assert!(refused(ReactorSizes { entries: 100, ..SIZES }).contains("a power of two up to 4096"));
+        assert!(refused(ReactorSizes { receive_buffers: 3, ..SIZES }).contains("a power of two up to 32768"));
+        assert!(refused(ReactorSizes { receive_buffer_bytes: 0, ..SIZES }).contains("between 1 byte and 1 GiB"));
+        assert!(refused(ReactorSizes { accepts_max: 0, ..SIZES }).contains("at least one each"));
+        assert!(refused(ReactorSizes { connections_max: 0, ..SIZES }).contains("between 1 and"));
+    }
 }
 
 /// Runs in a process of its own, since the limit is the process's.
@@ -138,21 +129,24 @@ fn a_table_above_the_limit_of_descriptors_is_refused_with_its_remedy() {
 fn a_process_out_of_descriptors_accepts_again_later() {
     const CHILD: &str = "TIDEGATE_TEST_EMFILE";
     if std::env::var_os(CHILD).is_none() {
-        let name = "reactor::uring::tests::accepting::a_process_out_of_descriptors_accepts_again_later";
+        let name = "reactor::tests::accepting::a_process_out_of_descriptors_accepts_again_later";
         let child = std::process::Command::new(std::env::current_exe().unwrap()).args(["--exact", name]).env(CHILD, "1").output();
         let child = child.unwrap();
         assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
         return;
     }
-    let mut host = Host::new(UringSettings { direct: false, ..SETTINGS }, 1);
-    let stream = TcpStream::connect(host.addresses[0]).unwrap();
-    let resource = rustix::process::Resource::Nofile;
-    let before = rustix::process::getrlimit(resource);
-    let next = std::fs::File::open("/dev/null").unwrap().as_raw_fd() as u64;
-    rustix::process::setrlimit(resource, rustix::process::Rlimit { current: Some(next), ..before }).unwrap();
-    host.submit(Op::Accept { armed: 1 });
-    host.expect(Completion::AcceptFailed { errno: libc::EMFILE });
-    host.expect(Completion::AcceptFailed { errno: libc::EMFILE });
-    rustix::process::setrlimit(resource, before).unwrap();
-    assert!(matches!(host.next(), Completion::Accepted { peer, .. } if peer == stream.local_addr().unwrap()));
+    // Direct descriptors do not count.
+    for way in [OLDER, Way::Epoll] {
+        let mut host = Host::new(way, SIZES, 1);
+        let stream = TcpStream::connect(host.addresses[0]).unwrap();
+        let resource = rustix::process::Resource::Nofile;
+        let before = rustix::process::getrlimit(resource);
+        let next = std::fs::File::open("/dev/null").unwrap().as_raw_fd() as u64;
+        rustix::process::setrlimit(resource, rustix::process::Rlimit { current: Some(next), ..before }).unwrap();
+        host.submit(Op::Accept { armed: 1 });
+        host.expect(Completion::AcceptFailed { errno: libc::EMFILE });
+        host.expect(Completion::AcceptFailed { errno: libc::EMFILE });
+        rustix::process::setrlimit(resource, before).unwrap();
+        assert!(matches!(host.next(), Completion::Accepted { peer, .. } if peer == stream.local_addr().unwrap()));
+    }
 }

@@ -9,10 +9,10 @@ use crate::reactor::echo::Echo;
 /// Peers that behave and peers that do not, all at once, over few buffers and short turns. Who behaves gets every byte back.
 #[test]
 fn a_crowd_is_served_to_the_byte() {
-    for (direct, incremental) in [(true, true), (true, false), (false, true), (false, false)] {
-        let buffers = UringSettings { receive_buffers: 4, receive_buffer_bytes: 512, incremental, ..SETTINGS };
-        let settings = UringSettings { entries: 32, direct, ..buffers };
-        let host = Host::new(settings, 1);
+    let mixed = [Way::Uring { direct: true, incremental: false }, Way::Uring { direct: false, incremental: true }];
+    for way in WAYS.into_iter().chain(mixed) {
+        let sizes = ReactorSizes { entries: 32, receive_buffers: 4, receive_buffer_bytes: 512, ..SIZES };
+        let host = Host::new(way, sizes, 1);
         let address = host.addresses[0];
         let mut echo = Echo::new(host.reactor);
         let left = Arc::new(AtomicUsize::new(0));

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn what_came_is_echoed() {
-    both(SETTINGS, |mut host| {
+    every(SIZES, |mut host| {
         let (client, mut peer) = host.connect();
         host.submit(Op::Receive(client));
         for round in 0..5 {
@@ -23,7 +23,7 @@ fn what_came_is_echoed() {
 
 #[test]
 fn the_end_of_a_peer_is_told() {
-    both(SETTINGS, |mut host| {
+    every(SIZES, |mut host| {
         let (client, mut peer) = host.connect();
         host.submit(Op::Receive(client));
         peer.write_all(b"last words").unwrap();
@@ -37,9 +37,30 @@ fn the_end_of_a_peer_is_told() {
     });
 }
 
+/// A receive stops short of urgent data, though there is more behind it. (The urgent byte itself is not of the stream.)
+#[test]
+fn urgent_data_holds_up_nothing() {
+    every(SIZES, |mut host| {
+        let (client, mut peer) = host.connect();
+        for _ in 0..3 {
+            peer.write_all(b"before ").unwrap();
+            socket2::SockRef::from(&peer).send_out_of_band(b"!").unwrap();
+            peer.write_all(b"behind").unwrap();
+            host.submit(Op::Receive(client));
+            let mut received = Vec::new();
+            while received.len() < 13 {
+                received.extend(host.received(client));
+            }
+            assert_eq!(received, b"before behind");
+            host.submit(Op::CancelReceive(client));
+            host.expect(Completion::ReceiveEnded { client, reason: ReceiveEnd::Cancelled });
+        }
+    });
+}
+
 #[test]
 fn a_reset_by_the_peer_is_told() {
-    both(SETTINGS, |mut host| {
+    every(SIZES, |mut host| {
         let (client, peer) = host.connect();
         host.submit(Op::Receive(client));
         assert_eq!(host.quiet(), None);
@@ -52,7 +73,7 @@ fn a_reset_by_the_peer_is_told() {
 
 #[test]
 fn a_receive_is_cancelled_and_armed_again() {
-    both(SETTINGS, |mut host| {
+    every(SIZES, |mut host| {
         let (client, mut peer) = host.connect();
         host.submit(Op::Receive(client));
         host.submit(Op::CancelReceive(client));
@@ -69,7 +90,7 @@ fn a_receive_is_cancelled_and_armed_again() {
 /// again as some come back, and every byte returns to its owner.
 #[test]
 fn out_of_buffers_loses_nothing() {
-    both(UringSettings { receive_buffers: 4, receive_buffer_bytes: 512, ..SETTINGS }, |mut host| {
+    every(ReactorSizes { receive_buffers: 4, receive_buffer_bytes: 512, ..SIZES }, |mut host| {
         const CLIENTS: usize = 100;
         const LEN: usize = 50_000;
         let pairs: Vec<_> = (0..CLIENTS).map(|_| host.connect()).collect();
@@ -103,7 +124,8 @@ fn out_of_buffers_loses_nothing() {
                 host.submit(Op::Receive(client));
             }
         }
-        assert!(shortages > 0, "there were buffers for all");
+        // An epoll set does not say so: who found none is next.
+        assert!(shortages > 0 || host.way == Way::Epoll, "there were buffers for all");
         for (_, peer) in peers {
             peer.join().unwrap();
         }
@@ -123,52 +145,22 @@ fn exchange(mut peer: TcpStream, len: usize) {
 }
 
 #[test]
-#[should_panic(expected = "released twice")]
 fn a_buffer_goes_back_once() {
-    let mut host = Host::new(SETTINGS, 1);
-    let (client, mut peer) = host.connect();
-    host.submit(Op::Receive(client));
-    peer.write_all(b"x").unwrap();
-    let Completion::Received { buffer, .. } = host.next() else { panic!() };
-    host.reactor.release(buffer);
-    host.reactor.release(buffer);
+    mistake("released twice", |mut host| {
+        let (client, mut peer) = host.connect();
+        host.submit(Op::Receive(client));
+        peer.write_all(b"x").unwrap();
+        let Completion::Received { buffer, .. } = host.next() else { panic!() };
+        host.reactor.release(buffer);
+        host.reactor.release(buffer);
+    });
 }
 
 #[test]
-#[should_panic(expected = "second receive")]
 fn a_receive_is_armed_once() {
-    let mut host = Host::new(SETTINGS, 1);
-    let (client, _peer) = host.connect();
-    host.submit(Op::Receive(client));
-    host.submit(Op::Receive(client));
-}
-
-/// 16 buffers of 1 KiB are four of 4 KiB: what comes lies in one piece, behind what came before, and a buffer that was
-/// filled is filled anew once its last piece is back.
-#[test]
-fn receives_share_buffers_where_the_kernel_can() {
-    let mut host = Host::new(UringSettings { receive_buffers: 16, receive_buffer_bytes: 1024, ..SETTINGS }, 1);
-    let (client, mut peer) = host.connect();
-    host.submit(Op::Receive(client));
-    let mut piece = |host: &mut Host, len: usize| {
-        peer.write_all(&pattern(len)).unwrap();
-        let Completion::Received { buffer, .. } = host.next() else { panic!("no bytes") };
-        assert_eq!(host.reactor.bytes(buffer), &pattern(len)[..buffer.len as usize]);
-        buffer
-    };
-    let (one, two) = (piece(&mut host, 100), piece(&mut host, 3900));
-    assert_eq!((one.start, two.start, two.index == one.index), (0, 100, true));
-    let three = piece(&mut host, 96);
-    assert_eq!((three.start, three.len, three.index == one.index), (4000, 96, true));
-    assert_eq!(host.reactor.buffers_free(), 12);
-    host.reactor.release(one);
-    host.reactor.release(three);
-    assert_eq!(host.reactor.bytes(two), pattern(3900));
-    // The other three are filled, then the first anew.
-    host.reactor.release(two);
-    assert_eq!(host.reactor.buffers_free(), 16);
-    let full: Vec<_> = (0..3).map(|_| piece(&mut host, 4096)).collect();
-    assert!(full.iter().all(|buffer| buffer.len == 4096 && buffer.index != one.index));
-    let again = piece(&mut host, 1);
-    assert_eq!((again.index, again.start), (one.index, 0));
+    mistake("second receive", |mut host| {
+        let (client, _peer) = host.connect();
+        host.submit(Op::Receive(client));
+        host.submit(Op::Receive(client));
+    });
 }
