@@ -43,6 +43,11 @@ impl Topic {
         self.settings.keyed || self.newest.as_ref().is_some_and(|newest| !newest.is_keyless())
     }
 
+    /// Whether the newest is kept beside the ring.
+    pub(super) fn keeps_newest(&self) -> bool {
+        self.newest.is_some()
+    }
+
     /// Keys that had to make room since this was last asked.
     pub(super) fn take_evicted_keys(&mut self) -> u64 {
         self.newest.as_mut().map_or(0, |newest| newest.take_evicted())
