@@ -19,6 +19,8 @@ use super::publication::{Key, Publication};
 #[derive(Debug)]
 pub(super) struct Newest {
     keys_max: usize,
+    /// There was never a key, and nothing but the newest of all.
+    keyless: bool,
     by_key: HashMap<Option<Key>, u64>,
     by_offset: BTreeMap<u64, Kept>,
     /// Offsets of removals.
@@ -41,6 +43,7 @@ impl Newest {
     pub(super) fn new(keys_max: u32) -> Newest {
         Newest {
             keys_max: keys_max as usize,
+            keyless: true,
             by_key: HashMap::new(),
             by_offset: BTreeMap::new(),
             removals: BTreeSet::new(),
@@ -51,6 +54,7 @@ impl Newest {
     /// A publication came: it replaces the one of its key. One that the log does not hold is given to be kept.
     pub(super) fn replace(&mut self, publication: &Publication, keep: bool) {
         let key = publication.marks.key.clone();
+        self.keyless &= key.is_none() && !keep;
         if let Some(before) = self.by_key.insert(key.clone(), publication.offset) {
             self.by_offset.remove(&before);
             self.removals.remove(&before);
@@ -101,9 +105,9 @@ impl Newest {
         self.by_offset.range(from..to.max(from)).count() as u64
     }
 
-    /// Whether there was never a key.
+    /// Whether there was never a key: then this is what the log has, too.
     pub(super) fn is_keyless(&self) -> bool {
-        self.by_key.keys().all(Option::is_none)
+        self.keyless
     }
 
     /// All offsets, removals too.

@@ -281,7 +281,7 @@ impl Hub {
         if id != of || reached.epoch != self.topics.get(of).epochs.present() {
             self.topics.get_mut(of).keep_newest();
         }
-        let (newest, snapshot) = (self.topics.get(of).log().next() - 1, self.topics.get(of).is_keyed());
+        let (newest, snapshot) = (self.topics.get(of).log().next() - 1, self.topics.get(of).keeps_newest());
         if !snapshot {
             let row = self.give_row(owner, id, newest, encoder);
             let topic = self.topics.get_mut(id);

@@ -33,8 +33,18 @@ impl Topic {
         }
     }
 
-    /// Whether `last` gives more than the log's newest.
+    /// Whether `last` gives anything.
+    pub(super) fn holds_any(&self) -> bool {
+        self.next_newest(0, false).is_some()
+    }
+
+    /// Whether `last` gives more than the log's newest. For readers of variants the newest is kept without keys, too.
     pub(super) fn is_keyed(&self) -> bool {
+        self.settings.keyed || self.newest.as_ref().is_some_and(|newest| !newest.is_keyless())
+    }
+
+    /// Whether the newest is kept beside the ring.
+    pub(super) fn keeps_newest(&self) -> bool {
         self.newest.is_some()
     }
 
@@ -49,7 +59,7 @@ impl Topic {
     }
 
     /// From now on the newest is kept beside the ring, also where there are no keys.
-    pub(super) fn keep_newest(&mut self) {
+    pub(super) fn keep_newest(&mut self) -> &mut Newest {
         if self.newest.is_none() {
             let mut newest = Box::new(Newest::new(self.settings.keys_max));
             if let Some(before) = self.log_newest() {
@@ -57,6 +67,7 @@ impl Topic {
             }
             self.newest = Some(newest);
         }
+        self.newest.as_mut().expect("it is there")
     }
 
     /// The newest is not to be kept beside the ring any more, where it is for nobody but readers of variants.
@@ -70,21 +81,22 @@ impl Topic {
         self.log().newest()
     }
 
-    /// The frame of what is the newest of its key (or was, when this was taken): in its ring, or beside it.
+    /// The frame of what is the newest of its key (or was, when this was taken): beside the ring, where it was made, or in it.
     pub(super) fn frame(&self, encoding: Encoding, offset: u64) -> (&[u8], &[u8]) {
-        if let Some(ring) = self.ring_of(encoding, offset) {
-            return ring.range(offset, 0, offset + 1);
+        if let Some(kept) = self.newest.as_ref().and_then(|newest| newest.frame(encoding, offset)) {
+            return (kept, &[]);
         }
-        let kept = self.newest.as_ref().and_then(|newest| newest.frame(encoding, offset));
-        (kept.expect("a frame that is taken was made before"), &[])
+        let ring = self.ring_of(encoding, offset).expect("a frame that is taken was made before");
+        ring.range(offset, 0, offset + 1)
     }
 
-    /// Makes the frame of what is the newest of its key, where no ring holds it; gives its length.
-    pub(super) fn make_frame(&mut self, encoding: Encoding, offset: u64, encoder: &mut dyn Encoder) -> usize {
-        if let Some(ring) = self.ring_of(encoding, offset) {
+    /// Makes the frame of what is the newest of its key, where the reader has no ring that holds it; gives its length. A ring that
+    /// is not the reader's own may go with its last subscriber while the frame is being sent.
+    pub(super) fn make_frame(&mut self, encoding: Encoding, offset: u64, is_own: bool, encoder: &mut dyn Encoder) -> usize {
+        if is_own && let Some(ring) = self.ring_of(encoding, offset) {
             return ring.len_bytes(offset, offset + 1);
         }
-        let newest = self.newest.as_ref().expect("a ring holds the newest of a topic without keys");
+        let newest = self.newest.as_ref().expect("it is kept where readers of variants begin with it");
         if let Some(frame) = newest.frame(encoding, offset) {
             return frame.len();
         }

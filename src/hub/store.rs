@@ -197,11 +197,6 @@ impl Topic {
         }
     }
 
-    /// Whether its log holds a publication.
-    pub(super) fn holds_any(&self) -> bool {
-        self.log().head() < self.log().next()
-    }
-
     /// How many encodings there are frames of.
     pub(super) fn encodings(&self) -> usize {
         1 + self.derived.len()
@@ -316,21 +311,22 @@ impl Topic {
         self.derived.retain(|encoded| encoded.subscriptions > 0);
     }
 
-    /// Puts what is the newest (of each key, in offset order) into a fresh replica, whose position is that of the last one.
+    /// Puts what is the newest (of each key, in offset order) into a fresh replica. The log begins with the topic's newest, if that
+    /// is one of them: a removal may have made room for others.
     pub(super) fn seed(&mut self, state: &[Publication], encoder: &mut dyn Encoder) {
-        let Some((last, others)) = state.split_last() else { return };
-        assert!(self.members.is_empty() && self.log().head() == self.log().next(), "only a fresh topic is seeded");
-        assert_eq!(last.offset + 1, self.log().next(), "a topic is seeded up to its newest publication");
-        self.log = Encoded::new(Encoding::Raw, last.offset, self.settings.ring);
-        let mut frame = Vec::new();
-        encoder.encode(Encoding::Raw, self.name.as_str(), self.epochs.at(last.offset), last, &mut frame);
-        if state.iter().any(|publication| publication.marks.key.is_some()) {
-            self.newest.get_or_insert_with(|| Box::new(Newest::new(self.settings.keys_max)));
+        assert!(self.members.is_empty() && self.log().held() == 0, "only a fresh topic is seeded");
+        let newest = self.log().next() - 1;
+        for publication in state {
+            if publication.offset < newest {
+                self.keep_newest().replace(publication, true);
+                continue;
+            }
+            assert_eq!(publication.offset, newest, "a topic is seeded up to its newest publication");
+            self.log = Encoded::new(Encoding::Raw, newest, self.settings.ring);
+            let mut frame = Vec::new();
+            encoder.encode(Encoding::Raw, self.name.as_str(), self.epochs.at(newest), publication, &mut frame);
+            self.append(Encoding::Raw, publication, 0, &frame);
         }
-        if let Some(newest) = &mut self.newest {
-            others.iter().for_each(|publication| newest.replace(publication, true));
-        }
-        self.append(Encoding::Raw, last, 0, &frame);
     }
 
     /// Makes the log anew from another one that has the same newest publication and goes further back.

@@ -99,7 +99,8 @@ impl Hub {
             self.topics.get_mut(of).keep_newest();
         }
         let topic = self.topics.get_mut(id);
-        let is_state = topic.is_keyed() || parent.is_some();
+        // What a pattern brought in part goes on as that would: with the newest, where it is kept.
+        let is_state = parent.is_some() || topic.is_keyed() || lacking.is_some() && topic.keeps_newest();
         let snapshot = (start == Start::Newest || lacking.is_some()) && is_state && next > 1;
         let cursor = match start {
             Start::Live => next,

@@ -158,6 +158,71 @@ fn newest_is_rebuilt_from_the_log_and_seeds_a_replica() {
     }
 }
 
+/// One publication of a key, or a removal of it.
+fn publish_key(hub: &mut Hub, topic: TopicId, key: &str, removes: bool) {
+    let mut new = publication(hub.newest(topic) + 1, PayloadKind::Text, key.as_bytes());
+    new.marks = Marks { key: Some(Key::parse(key).expect("a key")), removes, ..Marks::default() };
+    hub.publish(topic, &new, &mut TestEncoder);
+}
+
+#[test]
+fn a_replica_is_seeded_also_where_the_newest_was_a_removal_that_made_room() {
+    let mut hub = Hub::new(0);
+    let a = open(&mut hub, "a", ROOMY, 0);
+    publish_key(&mut hub, a, "kept", false);
+    publish_key(&mut hub, a, "unknown", true);
+    let mut replica = Hub::new(0);
+    let b = open(&mut replica, "a", ROOMY, 2);
+    replica.seed(b, &hub.state(a), &mut TestEncoder);
+    assert_eq!((replica.state(b), replica.position(b)), (hub.state(a), hub.position(a)));
+    for (hub, topic) in [(&mut hub, a), (&mut replica, b)] {
+        hub.subscribe(0, topic, Encoding::Raw, Terms::default(), Start::Newest, &mut TestEncoder).expect("a first subscription");
+        assert_eq!(visit(hub, 0, ALL, ALL), Ok("#kept".into()));
+        publish(hub, topic, "next");
+        assert_eq!(visit(hub, 0, ALL, ALL), Ok("#next".into()));
+    }
+    replica.recall(b, &hub.log(a), &mut TestEncoder);
+    assert_eq!((replica.log(b), replica.state(b)), (hub.log(a), hub.state(a)));
+}
+
+#[test]
+fn the_newest_that_last_owes_is_told_as_left_out_also_where_a_variant_needs_it() {
+    for varied in [false, true] {
+        let mut hub = Hub::new(0);
+        let a = open(&mut hub, "a", RingLimits { publications: 1, bytes: 100, age_ms: 0 }, 0);
+        if varied {
+            hub.variant(a, 100);
+        }
+        publish(&mut hub, a, "1");
+        let terms = Terms { slow: Slow::Drop, ..Terms::default() };
+        hub.subscribe(0, a, Encoding::Raw, terms, Start::Newest, &mut TestEncoder).expect("a first subscription");
+        publish(&mut hub, a, "2");
+        let (mut spans, mut notices) = (Vec::new(), Vec::new());
+        hub.take_due(0, twin::visiting(ALL), &mut TestEncoder, &mut spans, &mut notices).expect("nobody is closed");
+        assert_eq!((notices, spans.len()), (vec![Notice::Gap { topic: a, from: 1, to: 1 }], 1), "with a variant: {varied}");
+    }
+}
+
+#[test]
+fn a_variants_snapshot_does_not_need_its_parents_readers() {
+    let mut hub = Hub::new(100);
+    let a = open(&mut hub, "a", ROOMY, 0);
+    let combined = Encoding::Combined;
+    hub.subscribe(0, a, combined, Terms::default(), Start::Live, &mut TestEncoder).expect("a first subscription");
+    publish(&mut hub, a, "newest");
+    let variant = hub.variant(a, 100);
+    hub.subscribe(1, variant, combined, Terms::default(), Start::Newest, &mut TestEncoder).expect("a first subscription");
+    let mut spans = Vec::new();
+    hub.take_due(1, twin::visiting(ALL), &mut TestEncoder, &mut spans, &mut Vec::new()).expect("nobody is closed");
+    // As where a turn finds that somebody fell.
+    hub.unsubscribe_all(0);
+    let (bytes, _) = hub.resolve(&spans[0]);
+    assert!(bytes.ends_with(b"newest"));
+    let sent = bytes.len() - 2;
+    hub.advance(1, &spans[0], sent);
+    assert_eq!(visit(&mut hub, 1, ALL, ALL), Ok("st".into()));
+}
+
 #[test]
 fn what_cannot_be_subscribed_says_why() {
     let mut hub = Hub::new(0);

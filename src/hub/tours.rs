@@ -108,7 +108,7 @@ impl Hub {
     /// yet to bring it.
     pub(super) fn snapshots_to_come(&self, id: TopicId) -> Vec<u32> {
         let (of, _) = self.plain(id);
-        if self.tours.tours.is_empty() || !self.topics.get(of).is_keyed() {
+        if self.tours.tours.is_empty() || !self.topics.get(of).keeps_newest() {
             return Vec::new();
         }
         let (rows, stamp) = (self.tours.tours.iter().map(|tour| tour.row), self.topics.get(id).stamp);

@@ -159,7 +159,8 @@ impl Hub {
                 continue;
             }
             let Some(offset) = next else { break true };
-            let bytes = self.topics.get_mut(view).make_frame(encoding, offset, encoder);
+            let is_own = view == self.registry.get(id).topic;
+            let bytes = self.topics.get_mut(view).make_frame(encoding, offset, is_own, encoder);
             if bytes > visit.bytes_left && spans.len() > visit.spans_before {
                 break false;
             }
@@ -272,6 +273,8 @@ impl Hub {
         let rest = self.rests.copied(slot, &[&one[sent.min(one.len())..], &two[sent.saturating_sub(one.len())..]]);
         self.registry.pass(id, span.from);
         self.registry.client_mut(slot).expect("it is there").rest = rest;
+        // Where this was all that it lacked, its row is not noted for it any more: what is owed is the client's.
+        self.registry.due.mark(slot);
     }
 
     /// A snapshot that has been sent, and a slow subscriber that lacks nothing, read the ring from now on.

@@ -218,6 +218,8 @@ impl Judge {
             assert!(seen.offsets.last().is_none_or(|last| *last < offset), "offsets rise");
             seen.offsets.push(offset);
         }
+        let slot = client as u32;
+        assert!(self.hub.due().is_wanting(slot) || !self.hub.is_behind(slot), "client {client}: who lacks something is marked");
     }
 
     /// A publication is of the epoch that its client was told last; a raw one says so to nobody.
@@ -338,4 +340,18 @@ fn a_snapshot_is_each_keys_newest_in_order_also_of_what_the_ring_gave_up_and_wit
     replica.come(0, true);
     replica.visit(0, usize::MAX, 1000);
     assert_eq!(replica.clients[0].offsets, [4, 7, 8]);
+}
+
+#[test]
+fn the_rest_of_a_snapshots_last_frame_is_due_also_where_no_ring_holds_it_and_nothing_follows() {
+    let mut judge = Judge::new(RingLimits { publications: 1, bytes: 1000, age_ms: 0 });
+    for (number, removes) in [(1, false), (2, true)] {
+        judge.apply(&Step::Publish { key: number, size: 20, removes, begins: false });
+    }
+    judge.come(0, true);
+    judge.visit(0, usize::MAX, 900);
+    assert_eq!(judge.hub.torn(0).map(|rest| rest.place), Some(TornPlace::Copied));
+    assert_eq!(judge.hub.due().next_from(0), Some(0));
+    judge.visit(0, usize::MAX, 1000);
+    assert_eq!((&judge.clients[0].offsets[..], judge.hub.due().next_from(0)), (&[1][..], None));
 }

@@ -3,6 +3,7 @@
 //! A failing seed is named; `SEED=... cargo test <name of the test>` runs it alone. `SEEDS=10000` runs so many of each
 //! scenario.
 
+mod chooser;
 mod control;
 mod dice;
 mod flush;

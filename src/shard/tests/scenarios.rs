@@ -1,5 +1,7 @@
 //! Random lives of a dozen peers on two or three shards, in kinds of misfortune.
 
+mod choosing;
+
 use super::dice::Dice;
 use super::house::{House, Setting};
 use super::peer::{Expecting, Peer, Phase, Role, TOPICS, payload, topic};
