@@ -301,7 +301,10 @@ impl Judge {
                     (None, _) => *hold = None,
                     (Some(by), Some(hold)) => {
                         hold.is_simple &= by.number == hold.by.number;
-                        hold.has_lost |= !is_held(hold.by.number);
+                        let is_lost = !is_held(hold.by.number);
+                        hold.has_lost |= is_lost;
+                        // One with `last` that has not come to the topic yet gives what that one brought once more.
+                        hold.may_repeat |= is_lost && by.last;
                         hold.by = by;
                     }
                     (Some(by), None) => {
@@ -447,6 +450,24 @@ proptest! {
         steps.iter().for_each(|step| judge.apply(step));
         judge.finish();
     }
+}
+
+/// Client 2 has had the first of `a.1` by a pattern that ends while another one, which is to give the newest of each key, is on tour.
+#[test]
+fn what_a_pattern_brought_that_ended_may_come_once_more_by_the_last_of_another() {
+    let mut judge = Judge::new();
+    let publish = |topic, key| Step::Publish { topic, key, begins: false };
+    let pattern = |client, pattern, rate, last| Step::Pattern { client, pattern, rate, last };
+    let steps = [
+        pattern(2, 0, 0, false),
+        publish(1, 0),
+        pattern(2, 1, 2, true),
+        Step::Visit { client: 2, bytes_max: usize::MAX, sent_permille: 1000 },
+        Step::End { client: 2, number: 0 },
+        publish(1, 1),
+    ];
+    steps.iter().for_each(|step| judge.apply(step));
+    judge.finish();
 }
 
 /// Client 2 has had the first of `b.0` by a pattern that is gone, and has the others by the snapshot of one that is still on tour.
