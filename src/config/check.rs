@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use super::forms::covers;
 use super::{
-    ClientCertificates, Config, ForwardedHeader, JournalFlush, Limits, ListenerTls, ProxyProtocol, PublishAllow, Replay, Shards,
-    Source, Speed, Topic, TopicJournal, Upstream, WebSocketUrl,
+    Arrivals, ClientCertificates, Config, Drain, ForwardedHeader, JournalFlush, Limits, Listener, ListenerTls, ProxyProtocol,
+    PublishAllow, Replay, Shards, Source, Speed, Topic, TopicJournal, Upstream, WebSocketUrl,
 };
 
 /// What is in force, one line for each part.
@@ -16,7 +16,8 @@ pub fn in_force(config: &Config) -> String {
     let mut lines: Vec<(&str, String)> = Vec::new();
     for listener in &config.listeners {
         let carrier = listener.tls.as_ref().map_or_else(|| "plain TCP".into(), tls);
-        lines.push(("clients", format!("{} ({carrier}), {}", listener.address, allowed(&listener.hosts, &listener.origins))));
+        let allowed = allowed(&listener.hosts, &listener.origins);
+        lines.push(("clients", format!("{} ({carrier}), {allowed}{}", listener.address, proxies(listener))));
     }
     let compressing = config.listeners.iter().filter(|listener| listener.permessage_deflate);
     let compressing: Vec<String> = compressing.map(|listener| listener.address.to_string()).collect();
@@ -41,6 +42,8 @@ pub fn in_force(config: &Config) -> String {
         lines.push(("journal", config.journal.directory.display().to_string()));
     }
     lines.push(("shards", shards(&config.shards)));
+    lines.push(("arrivals", differing(&config.arrivals, &Arrivals::default())));
+    lines.push(("drain", drain(&config.drain)));
     lines.push(("limits", differing(&config.limits, &Limits::default())));
     lines.push(("slow clients", slow_clients(&config.limits)));
     lines.push(("log", format!("{:?}, {:?}", config.log.format, config.log.level).to_lowercase()));
@@ -49,6 +52,22 @@ pub fn in_force(config: &Config) -> String {
         writeln!(text, "{name:<13} {line}").expect("writing to a String cannot fail");
     }
     text
+}
+
+fn proxies(listener: &Listener) -> String {
+    let prefix = &listener.path_prefix;
+    let below = if prefix.is_empty() { String::new() } else { format!(", all below {prefix}") };
+    if listener.trusted_proxies.is_empty() {
+        return below;
+    }
+    let trusted: Vec<String> = listener.trusted_proxies.iter().map(ToString::to_string).collect();
+    let told = match (listener.proxy_protocol, listener.forwarded_header) {
+        (ProxyProtocol::Required, _) => "a PROXY header each",
+        (ProxyProtocol::Optional, _) => "PROXY headers",
+        (ProxyProtocol::Off, ForwardedHeader::XForwardedFor) => "X-Forwarded-For",
+        (ProxyProtocol::Off, ForwardedHeader::Forwarded) => "Forwarded",
+    };
+    format!("{below}, {told} from {}", trusted.join(", "))
 }
 
 fn tls(tls: &ListenerTls) -> String {
@@ -141,6 +160,14 @@ fn differing<T: serde::Serialize>(settings: &T, default: &T) -> String {
     let changed = settings.iter().filter(|(name, value)| default.get(*name) != Some(value));
     let changed: Vec<String> = changed.map(|(name, value)| format!("{name} = {value}")).collect();
     if changed.is_empty() { "defaults".into() } else { format!("{}, others default", changed.join(", ")) }
+}
+
+fn drain(drain: &Drain) -> String {
+    let Drain { delay_ms, window_ms } = drain;
+    match (delay_ms, window_ms) {
+        (0, 0) => "none: a stop closes all clients at once".into(),
+        _ => format!("{delay_ms} ms not ready while clients are taken, then closing them over {window_ms} ms"),
+    }
 }
 
 fn slow_clients(limits: &Limits) -> String {
