@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::entrance::Refusal;
-use super::{Awaited, Effect, Expiry, Moment, Phase, Rules, Session};
+use super::{Awaited, Effect, Expiry, Moment, Phase, Rules, Session, jitter};
 use crate::admission::proxy::{Progress, Reader};
 use crate::admission::{client_address, is_among};
 use crate::config::ProxyProtocol;
@@ -60,8 +60,7 @@ impl Session {
 
     /// Tells the client to come later, some seconds from now: not all of them in the same one.
     pub fn turn_away(&mut self, status: u16, sentence: &str, now_us: u64) {
-        let spread = now_us.wrapping_add(u64::from(self.number)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        let retry_after_s = 1 + (spread % 5) as u32;
+        let retry_after_s = 1 + jitter(now_us.wrapping_add(self.number.into()), 5) as u32;
         let reason = if status == 503 { RefusalReason::Full } else { RefusalReason::TooMany };
         self.write_refusal(&Refusal::new(status, reason, sentence).with_retry_after(retry_after_s), now_us);
     }

@@ -4,7 +4,7 @@
 //! closing with unread input would make the kernel send a reset that may overtake our close frame.
 
 use super::sse::COMMENT_MS;
-use super::{Moment, Open, Phase, Role, Rules, Session};
+use super::{Moment, Open, Phase, Role, Rules, Session, jitter};
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::ws::{CloseCode, frame};
 
@@ -167,9 +167,8 @@ impl Session {
     /// A fifth of the idle time either way, so that a thousand clients that came at once are not pinged at once. Taken
     /// from the moment of the last byte: as good as random, and the same whenever it is asked.
     fn idle_due_us(&self, idle_ping_ms: u32) -> u64 {
-        let mixed = self.began_us.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         let least_us = u64::from(idle_ping_ms) * 800;
-        self.began_us + least_us + mixed % (least_us / 2).max(1)
+        self.began_us + least_us + jitter(self.began_us, (least_us / 2).max(1))
     }
 }
 

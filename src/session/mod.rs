@@ -15,6 +15,7 @@ mod acks;
 mod arrival;
 mod ending;
 mod entrance;
+mod jitter;
 mod messages;
 mod pongs;
 mod rules;
@@ -25,6 +26,7 @@ mod upgrade;
 
 pub use arrival::{Arrival, Introduction};
 pub use ending::Expiry;
+pub use jitter::jitter;
 pub use rules::{ListenerRules, Moment, Rules};
 
 use std::net::IpAddr;

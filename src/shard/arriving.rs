@@ -4,21 +4,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::clients::{Client, Counted, Leaving};
+use super::clients::{Client, Counted};
 use super::core::Core;
 use super::share;
 use super::stopping::Stop;
-use super::timer::TICK_US;
 use crate::admission::arrivals::{Arrivals, TurnedAway};
 use crate::admission::is_among;
 use crate::config::{self, Config, ProxyProtocol};
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::reactor::{ClientKey, Op};
 use crate::session::{Arrival, Introduction, Session};
-use crate::ws::CloseCode;
-
-/// A client that has been here for long is told so long before it is closed; a tenth of the age, where that is less.
-const AGE_NOTICE_US: u64 = 10_000_000;
 
 /// Least time between two lines of the log about the same thing.
 const WARNING_US: u64 = 1_000_000;
@@ -71,38 +66,6 @@ impl Core {
         }
         if !self.session_mut(key).awaits_proxy() {
             self.begin_tls(key, listener);
-        }
-        self.settle(key);
-    }
-
-    /// When it will have been here for long enough: a tenth earlier or later, so that those who came at once do not leave at once.
-    fn set_age(&mut self, key: ClientKey, number: u32) {
-        let age_us = u64::from(self.config.limits.connection_age_max_s) * 1_000_000;
-        if age_us > 0 {
-            let mixed = u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-            let at_us = self.now.monotonic_us + age_us / 10 * 9 + mixed % (age_us / 5);
-            *self.clients.leaving(key.slot) = Leaving::At(tick(at_us));
-        }
-    }
-
-    /// Tells a client that has been here for long enough, and closes it a little later. Looked at whenever one of its deadlines comes up,
-    /// which is every idle time at the latest.
-    pub(super) fn let_go(&mut self, key: ClientKey) {
-        let now_us = self.now.monotonic_us;
-        let (leaving, now) = (*self.clients.leaving(key.slot), tick(now_us));
-        let Some(client) = self.clients.get(key).filter(|client| client.session.is_open()) else { return };
-        match leaving {
-            Leaving::At(at) if at <= now => {
-                let notice_us = (u64::from(self.config.limits.connection_age_max_s) * 100_000).min(AGE_NOTICE_US);
-                client.session.announce_shutdown(self.now.unix_us / 1000, notice_us / 1000);
-                *self.clients.leaving(key.slot) = Leaving::Told(tick(now_us + notice_us));
-                self.file(key.slot, now_us + notice_us);
-            }
-            Leaving::Told(at) if at <= now => {
-                let reason = "here for longer than connection_age_max_s; connect again";
-                client.session.close(CloseCode::RESTART, reason, CloseClass::GoingAway, now_us);
-            }
-            Leaving::Never | Leaving::At(_) | Leaving::Told(_) => return,
         }
         self.settle(key);
     }
@@ -231,11 +194,6 @@ impl Core {
             tracing::warn!(error = %std::io::Error::from_raw_os_error(errno), "clients could not be accepted");
         }
     }
-}
-
-fn tick(moment_us: u64) -> u32 {
-    // Six years of uptime.
-    (moment_us / TICK_US) as u32
 }
 
 fn status(reason: TurnedAway) -> u16 {

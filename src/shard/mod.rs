@@ -10,6 +10,7 @@
 //! A turn: operations and the sweep's sends go to the kernel in one call; then completions, mail, deadlines; then what was
 //! held back is tried again. Each part is bounded.
 
+mod ageing;
 mod arriving;
 mod clients;
 mod core;
