@@ -6,20 +6,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::spawn_local;
-
-use crate::admin::{self, AdminContext};
-use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
-use crate::broker::memory::Memory;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::disk;
 use crate::journal::JournalError;
 use crate::metrics::{ControlMetrics, ShardMetrics};
@@ -30,20 +22,18 @@ use crate::reactor::uring::{Uring, UringSettings};
 use crate::reactor::{Reactor, ReactorSizes};
 use crate::shard::mail::Post;
 use crate::shard::{Shard, ShardContext};
-use crate::source::{self, SourceContext, SourceError};
-use crate::tls::Acceptors;
+use crate::source::{self, SourceError};
 
 use self::certificates::Loaded;
+use self::control::Control;
 use self::kernel::Kernel;
 
 pub(crate) mod certificates;
+mod control;
 mod greeting;
 mod kernel;
 
 pub use certificates::CertificateError;
-
-/// How often a drain is looked at.
-const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// Why the gateway could not start, with what to try.
 #[derive(Debug, thiserror::Error)]
@@ -256,134 +246,4 @@ fn end_process_on_panic() {
         told(info);
         std::process::abort();
     }));
-}
-
-/// What the control thread has.
-struct Control {
-    config: Arc<Config>,
-    post: Arc<Post>,
-    shards: Arc<[Arc<ShardMetrics>]>,
-    metrics: Arc<ControlMetrics>,
-    ready: Arc<AtomicBool>,
-    addresses: Vec<SocketAddr>,
-    acceptors: Acceptors,
-}
-
-impl Control {
-    async fn run(mut self, journaled: Option<Journaled>) -> Result<(), StartError> {
-        let refused = |what: &str| {
-            let what = what.to_owned();
-            move |error| StartError::Thread { what, error }
-        };
-        let (memory, broker) = Memory::new(self.post.clone(), &self.config.limits, journaled, self.metrics.clone())
-            .map_err(refused("the broker"))?;
-        let (stop, stopping) = watch::channel(false);
-        let mut terminate = signal(SignalKind::terminate()).map_err(refused("the signal handler"))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(refused("the signal handler"))?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(refused("the signal handler"))?;
-
-        let admin = match self.config.admin.enabled {
-            true => Some(self.listen_admin().await?),
-            false => None,
-        };
-        let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
-        if let Some(listener) = admin {
-            let context = AdminContext {
-                broker: broker.clone(),
-                shards: self.shards.clone(),
-                control: self.metrics.clone(),
-                settings: Arc::new(self.config.admin.clone()),
-                publication_bytes_max: self.config.limits.publication_bytes_max,
-                send_timeout_ms: self.config.limits.send_timeout_ms,
-                ready: self.ready.clone(),
-                stopping: stopping.clone(),
-            };
-            spawn_local(admin::serve(listener, context));
-        }
-        let context = SourceContext {
-            broker: broker.clone(),
-            stopping,
-            publication_bytes_max: self.config.limits.publication_bytes_max,
-            topics: self.config.topics.iter().cloned().chain([config::Topic::default()]).collect(),
-            metrics: self.metrics.clone(),
-        };
-        source::spawn(self.config.sources.clone(), &context);
-        self.ready.store(true, Ordering::Relaxed);
-        // Whoever reads the addresses finds a gateway that is ready.
-        greeting::print(&self.config, &self.addresses, admin_address);
-
-        let serving = spawn_local(memory.run());
-        let drains = loop {
-            tokio::select! {
-                _ = terminate.recv() => break true,
-                _ = interrupt.recv() => break false,
-                _ = hangup.recv() => self.reload(&broker).await,
-            }
-        };
-        // Balancers look elsewhere first.
-        self.ready.store(false, Ordering::Relaxed);
-        if drains {
-            tokio::select! {
-                () = self.drain(&broker) => {}
-                _ = terminate.recv() => tracing::info!("the drain is cut short"),
-                _ = interrupt.recv() => tracing::info!("the drain is cut short"),
-            }
-        }
-        stop.send_replace(true);
-        tracing::info!("stopping: clients are told and closed; once more to stop at once");
-        tokio::select! {
-            () = broker.stop() => {}
-            _ = terminate.recv() => std::process::exit(1),
-            _ = interrupt.recv() => std::process::exit(1),
-        }
-        serving.await.expect("a panic ends the process before it gets here").map_err(refused("the broker"))
-    }
-
-    /// Has the clients leave, as configured; over when the last one has left or the window has passed.
-    async fn drain(&self, broker: &Handle) {
-        let config::Drain { delay_ms, window_ms } = self.config.drain;
-        let clients = || self.shards.iter().map(|shard| shard.connections.get()).sum::<i64>();
-        if delay_ms > 0 {
-            tracing::info!(delay_ms, "draining: /health/ready says 503, clients are still taken");
-            tokio::time::sleep(Duration::from_millis(delay_ms.into())).await;
-        }
-        if window_ms == 0 || broker.drain(window_ms).await.is_err() {
-            return;
-        }
-        tracing::info!(
-            window_ms,
-            clients = clients(),
-            "draining: no more clients are taken, those who are there are closed one by one"
-        );
-        let end = Instant::now() + Duration::from_millis(window_ms.into());
-        while clients() > 0 && Instant::now() < end {
-            tokio::time::sleep(DRAIN_LOOK).await;
-        }
-    }
-
-    /// Reads the files of TLS listeners again. No client is touched; new ones are accepted with what the files hold now, or
-    /// with what was in force where they cannot be used.
-    async fn reload(&mut self, broker: &Handle) {
-        if self.acceptors.iter().all(Option::is_none) {
-            tracing::info!("SIGHUP: there is nothing to reload, as no listener has TLS");
-            return;
-        }
-        match certificates::load(&self.config, Some(&self.acceptors)) {
-            Ok(Loaded { acceptors, warnings }) => {
-                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-                self.acceptors = acceptors.clone();
-                // It fails only where the gateway stops, and then nobody is accepted any more.
-                if broker.renew(acceptors).await.is_ok() {
-                    tracing::info!("SIGHUP: the certificates were read again and are in force for new clients");
-                }
-            }
-            Err(error) => tracing::error!("SIGHUP: the certificates stay as they were: {error}"),
-        }
-    }
-
-    async fn listen_admin(&self) -> Result<tokio::net::TcpListener, StartError> {
-        let address = self.config.admin.address;
-        let refused = |error| listen_error("the admin port", "--admin", address, error);
-        admin::bind(address).await.map_err(refused)
-    }
 }

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Fault, nearest};
 use super::keys::{self, Table};
-use super::reference::{KEYS, TABLES};
+use super::reference::TABLES;
 
 /// Longest part of a value that an error repeats, in characters.
 const VALUE_CHARACTERS_MAX: usize = 60;
@@ -141,7 +141,7 @@ impl<'t> Document<'t> {
     fn unknown_table(&self, name: &Spanned<impl AsRef<str>>, value: &Spanned<DeValue<'_>>) -> ConfigError {
         let written = name.get_ref().as_ref();
         let known: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
-        let hint = match KEYS.iter().find(|key| key.name == written) {
+        let hint = match keys::all().find(|key| key.name == written) {
             Some(key) if !value.get_ref().is_table() => Some(format!("It belongs below {}.", heading(key.table))),
             _ => {
                 let below = known.iter().find(|name| name.rsplit_once('.').is_some_and(|(_, last)| last == written));
@@ -160,7 +160,7 @@ impl<'t> Document<'t> {
         let near = nearest(written, known.iter().copied());
         let elsewhere = match keys::table(written) {
             Some(table) => Some(format!("It is a table of its own; begin it with the line {}.", table.heading())),
-            None => KEYS.iter().find(|key| key.name == written).map(|key| format!("It belongs below {}.", heading(key.table))),
+            None => keys::all().find(|key| key.name == written).map(|key| format!("It belongs below {}.", heading(key.table))),
         };
         match (elsewhere, near) {
             (Some(hint), _) => self.at(name.span(), path, Fault::Unknown, format!("a key of {}", table.heading()), Some(hint)),

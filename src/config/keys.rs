@@ -132,7 +132,12 @@ pub(super) fn key(table: &str, name: &str) -> Option<&'static Key> {
     of(table).find(|key| key.name == name)
 }
 
+/// Every key.
+pub(super) fn all() -> impl Iterator<Item = &'static Key> {
+    KEYS.into_iter().flatten()
+}
+
 /// The keys of a table, in the order in which they are printed.
 pub(super) fn of(table: &str) -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().filter(move |key| key.table == table)
+    all().filter(move |key| key.table == table)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::keys::{self, Key};
-use super::reference::{KEYS, TABLES};
+use super::reference::TABLES;
 use super::*;
 
 const LISTENER: &str = "[[listener]]\naddress = \"127.0.0.1:8080\"\n";
@@ -363,7 +363,7 @@ fn everything_can_be_set() {
 
 #[test]
 fn the_least_and_the_greatest_number_can_be_read() {
-    for key in KEYS {
+    for key in keys::all() {
         let (keys::Form::Whole(least, most, _) | keys::Form::PowerOfTwo(least, most, _)) = key.form else { continue };
         let table = keys::table(key.table).expect("keys name tables that exist").heading();
         let required = match key.table {
@@ -392,7 +392,7 @@ fn names_from_the_file_cannot_command_a_terminal() {
 
 #[test]
 fn defaults_are_within_their_own_bounds() {
-    for key in KEYS {
+    for key in keys::all() {
         let Some(value) = print::default_value(key) else { continue };
         let text = format!("x = {value}");
         let table = toml::de::DeTable::parse(&text).expect("a default is TOML").into_inner();

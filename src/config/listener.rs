@@ -1,0 +1,74 @@
+//! Settings of where clients connect.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use super::{ForwardedHeader, ProxyProtocol};
+
+/// One address that clients connect to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Address and port; port 0 lets the kernel choose.
+    pub address: SocketAddr,
+    /// What speaks there.
+    pub kind: ListenerKind,
+    /// `Host` values accepted besides `localhost` and loopback addresses when `address` is loopback (421 else). Without port.
+    pub hosts: Vec<String>,
+    /// Origins accepted besides the same host: `scheme://host[:port]`, exact.
+    pub origins: Vec<String>,
+    /// Grants permessage-deflate to clients that offer it.
+    pub permessage_deflate: bool,
+    /// Proxies whose word on whom they speak for is taken.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether they say it before the client's own bytes.
+    pub proxy_protocol: ProxyProtocol,
+    /// Where they say it in a request.
+    pub forwarded_header: ForwardedHeader,
+    /// What stands before every path, as `/md`; empty: nothing.
+    pub path_prefix: String,
+    /// TLS over it; none: plain.
+    pub tls: Option<ListenerTls>,
+}
+
+/// TLS on a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// For clients that name no host, or one that no other certificate has; also for those that name its hosts.
+    pub certificate: CertificateFiles,
+    /// Further ones, chosen by the host that a client names.
+    pub sni: Vec<CertificateFiles>,
+    /// Authorities of clients' certificates, PEM; none: clients are not asked for any.
+    pub client_ca: Option<PathBuf>,
+    /// Whether clients must show one.
+    pub client_certificates: ClientCertificates,
+}
+
+/// Where a certificate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain, PEM, the server's own first.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+}
+
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// Who shows none is refused.
+    Required,
+    /// Who shows none is let in.
+    Optional,
+}
+
+/// What carries a listener. Unix sockets come here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerKind {
+    /// Plain TCP.
+    Tcp,
+}
