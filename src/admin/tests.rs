@@ -30,6 +30,7 @@ impl Port {
             publication_bytes_max: 100,
             send_timeout_ms: 10_000,
             ready: Arc::new(AtomicBool::new(false)),
+            listeners: Arc::new([]),
             stopping,
         };
         let listener = bind(context.settings.address).await.expect("a free port");

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::ShardContext;
 use super::clients::{Client, Clients, Receive, Wait as Awaiting};
 use super::exchange::Exchange;
+use super::inspection::Inspection;
 use super::mail::Outbox;
 use super::stopping::{Leavers, Stop};
 use super::sweep::{Loss, Sweep, Told, Visited};
@@ -44,6 +45,8 @@ pub(super) struct Core {
     pub(super) waits: u64,
     pub(super) stop: Stop,
     pub(super) leavers: Leavers,
+    /// What those who watch over the gateway asked and was not answered yet.
+    pub(super) inspections: VecDeque<Inspection>,
     /// By listener; newer ones come by mail.
     pub(super) acceptors: Acceptors,
     /// What a TLS client's bytes are opened into; empty between two of them.
@@ -89,6 +92,7 @@ impl Core {
             waits: 0,
             stop: Stop::Running,
             leavers: Leavers::default(),
+            inspections: VecDeque::new(),
             acceptors,
             opened: Vec::new(),
             ready_flag: ready,
@@ -147,6 +151,7 @@ impl Core {
             || matches!(self.stop, Stop::Warning { .. } | Stop::Announcing(_) | Stop::Closing { .. })
             || matches!(self.stop, Stop::Leaving { .. }) && self.clients.count() == 0
             || self.exchange.is_reporting()
+            || !self.inspections.is_empty()
             || self.topics.staleness.is_walking()
             || self.topics.heartbeats.is_walking()
             || self.topics.is_walking() && !self.outbox.is_congested()
@@ -190,6 +195,7 @@ impl Core {
         let (key, visited, progress) = self.sweep.sent(number, outcome, &mut self.topics.hub, &mut self.clients);
         self.metrics.sends.add(1);
         self.metrics.bytes_out.add(progress.bytes);
+        self.clients.count_sent(key.slot, progress.bytes);
         self.metrics.deliveries.add(progress.deliveries);
         self.metrics.messages_out.add(progress.deliveries);
         let now_us = self.now.monotonic_us;
@@ -351,6 +357,11 @@ impl Core {
         if let Some(reason) = session.take_refusal() {
             self.metrics.refusals.add(reason, 1);
         }
+        if let Some(id) = session.take_request_id() {
+            self.clients.keep_request_id(key.slot, id);
+        }
+        let Some(client) = self.clients.get(key) else { return };
+        let session = &client.session;
         let is_over = session.is_ending() && !client.owes() && (client.is_broken() || self.topics.hub.torn(key.slot).is_none());
         // close_notify is the last of a TLS client's bytes.
         if is_over && let Some(tls) = &mut client.tls {

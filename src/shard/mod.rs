@@ -20,6 +20,8 @@ mod flush;
 mod heartbeat;
 mod housekeeping;
 mod input;
+pub mod inquiry;
+mod inspection;
 pub mod mail;
 pub mod mailbox;
 mod opening;
