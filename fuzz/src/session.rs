@@ -211,6 +211,7 @@ fn outlive(session: &mut Session, rules: &Rules, owed: &mut Vec<u8>) {
         session.owed_went(session.owed().len());
         match expiry {
             Expiry::Reset => return,
+            Expiry::Asks { .. } => session.ping_acknowledged(now_us),
             Expiry::NotYet { due_us } | Expiry::Owes { due_us } => assert!(due_us >= now_us, "deadlines lie ahead"),
         }
     }

@@ -12,6 +12,7 @@ use super::stopping::{Leavers, Stop};
 use super::sweep::{Loss, Sweep, Told, Visited};
 use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
+use super::unanswered::Unanswered;
 use crate::admission::arrivals::Arrivals;
 use crate::config::Config;
 use crate::dialect::stream::Compressions;
@@ -44,6 +45,7 @@ pub(super) struct Core {
     pub(super) waits: u64,
     pub(super) stop: Stop,
     pub(super) leavers: Leavers,
+    pub(super) unanswered: Unanswered,
     /// By listener; newer ones come by mail.
     pub(super) acceptors: Acceptors,
     /// What a TLS client's bytes are opened into; empty between two of them.
@@ -89,6 +91,7 @@ impl Core {
             waits: 0,
             stop: Stop::Running,
             leavers: Leavers::default(),
+            unanswered: Unanswered::default(),
             acceptors,
             opened: Vec::new(),
             ready_flag: ready,
@@ -193,6 +196,9 @@ impl Core {
         self.metrics.deliveries.add(progress.deliveries);
         self.metrics.messages_out.add(progress.deliveries);
         let now_us = self.now.monotonic_us;
+        if self.client(key).session.is_asked_of_ping() {
+            self.unanswered.sent(key.slot, progress.bytes);
+        }
         match visited {
             Visited::Failed => self.close(key, CloseClass::Reset, true),
             Visited::Whole => {
@@ -262,6 +268,7 @@ impl Core {
 
     pub(super) fn closed(&mut self, key: ClientKey) {
         self.clients.remove(key).expect("a descriptor is closed once");
+        self.unanswered.left(key.slot);
         self.metrics.connections.set(self.clients.count() as i64);
     }
 
@@ -291,6 +298,10 @@ impl Core {
                     self.wheel.file(slot, due_us, &mut self.clients);
                     self.settle(key);
                     self.let_go(key);
+                }
+                Expiry::Asks { due_us, first } => {
+                    self.wheel.file(slot, due_us, &mut self.clients);
+                    self.ask_of_ping(key, first);
                 }
                 Expiry::Reset => self.close(key, CloseClass::Timeout, true),
             }

@@ -34,6 +34,7 @@ mod sweep;
 mod tests;
 pub mod timer;
 pub(crate) mod topics;
+mod unanswered;
 mod watches;
 
 use std::io;
@@ -170,6 +171,7 @@ impl<R: Reactor> Shard<R> {
                 Completion::Writable(client) => self.core.writable(client),
                 Completion::Accepted { client, peer, listener } => self.core.accepted(client, peer, listener),
                 Completion::AcceptFailed { errno } => self.core.accept_failed(errno),
+                Completion::Unacknowledged { client, bytes } => self.core.unacknowledged(client, bytes),
                 Completion::Closed(client) => self.core.closed(client),
                 Completion::Woken => self.core.woken(),
             }

@@ -8,3 +8,4 @@ mod common;
 mod addresses;
 mod arriving;
 mod parts;
+mod pongs;
