@@ -234,7 +234,7 @@ mod tests {
         let arrival = Arrival { listener: 0, address: Ipv4Addr::LOCALHOST.into(), number: 0 };
         let mut session = Session::new(rules, arrival, 0);
         let mut bytes = head.as_bytes().to_vec();
-        let moment = Moment { now_us: 4_000_000, unix_us: 0, ready: true };
+        let moment = Moment { now_us: 4_000_000, unix_us: 0, ready: true, full: false };
         assert!(session.receive(&mut &mut bytes[..], rules, moment).is_none(), "the session answers by itself");
         session
     }

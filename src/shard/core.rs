@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::ShardContext;
 use super::clients::{Client, Clients, Receive, Wait as Awaiting};
@@ -13,6 +12,7 @@ use super::sweep::{Loss, Sweep, Told, Visited};
 use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
 use super::unanswered::Unanswered;
+use crate::admission::Readiness;
 use crate::admission::arrivals::Arrivals;
 use crate::config::Config;
 use crate::dialect::stream::Compressions;
@@ -50,7 +50,7 @@ pub(super) struct Core {
     pub(super) acceptors: Acceptors,
     /// What a TLS client's bytes are opened into; empty between two of them.
     pub(super) opened: Vec<u8>,
-    ready_flag: Arc<AtomicBool>,
+    pub(super) readiness: Arc<Readiness>,
     wheel: Wheel,
     /// Slots of clients whose deadlines came up.
     due: Vec<u32>,
@@ -65,6 +65,8 @@ pub(super) struct Core {
     /// Clients that came, for their names.
     pub(super) came: u32,
     connections_max: usize,
+    /// As many clients and who is told that there are so many already.
+    places: usize,
     pub(super) accepts_armed: u16,
     housekeeping_us: u64,
     /// When the next failed accept is worth a line in the log.
@@ -75,7 +77,7 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(context: ShardContext, now: Now) -> Core {
-        let ShardContext { place, config, post, metrics, ready, nonce, acceptors } = context;
+        let ShardContext { place, config, post, metrics, readiness, nonce, acceptors } = context;
         let shards = post.shards();
         let mut core = Core {
             rules: Rules { nonce, ..Rules::new(&config) },
@@ -94,7 +96,7 @@ impl Core {
             unanswered: Unanswered::default(),
             acceptors,
             opened: Vec::new(),
-            ready_flag: ready,
+            readiness,
             wheel: Wheel::new(now.monotonic_us),
             due: Vec::new(),
             lost: Vec::new(),
@@ -104,6 +106,7 @@ impl Core {
             arrivals: super::arriving::arrivals(&config, shards, now.monotonic_us),
             came: 0,
             connections_max: super::connections_max(&config, shards) as usize,
+            places: super::places(&config, shards) as usize,
             accepts_armed: 0,
             housekeeping_us: now.monotonic_us,
             accept_warning_us: 0,
@@ -115,8 +118,9 @@ impl Core {
     }
 
     pub(super) fn moment(&self) -> Moment {
-        let ready = self.stop == Stop::Running && self.ready_flag.load(Ordering::Relaxed);
-        Moment { now_us: self.now.monotonic_us, unix_us: self.now.unix_us, ready }
+        let full = self.clients.count() > self.connections_max || self.readiness.is_overfull();
+        let ready = self.stop == Stop::Running && self.readiness.serves() && !full;
+        Moment { now_us: self.now.monotonic_us, unix_us: self.now.unix_us, ready, full }
     }
 
     // --- the turn's parts, in their order ---
@@ -268,6 +272,7 @@ impl Core {
 
     pub(super) fn closed(&mut self, key: ClientKey) {
         self.clients.remove(key).expect("a descriptor is closed once");
+        self.readiness.left();
         self.unanswered.left(key.slot);
         self.metrics.connections.set(self.clients.count() as i64);
     }
@@ -450,7 +455,7 @@ impl Core {
     }
 
     pub(super) fn arm_accepts(&mut self) {
-        let room = self.connections_max.saturating_sub(self.clients.count());
+        let room = self.places.saturating_sub(self.clients.count());
         let armed = if self.stop == Stop::Running { room.min(usize::from(self.config.shards.accepts_armed)) as u16 } else { 0 };
         if armed != self.accepts_armed {
             self.accepts_armed = armed;
