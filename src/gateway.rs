@@ -14,6 +14,7 @@ use crate::broker::journaled::Journaled;
 use crate::config::Config;
 use crate::disk;
 use crate::journal::JournalError;
+use crate::lines;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::reactor::epoll::Epoll;
 use crate::reactor::listener::{ListenSettings, Listener};
@@ -243,6 +244,7 @@ fn end_process_on_panic() {
     let told = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         tracing::error!("the gateway ends: {info}");
+        lines::finish();
         told(info);
         std::process::abort();
     }));

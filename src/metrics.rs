@@ -184,6 +184,28 @@ label! {
     }
 }
 
+label! {
+    /// What a client is, once it is let in.
+    ClientRole, ROLES {
+        /// It hears topics over a WebSocket.
+        Subscriber = "subscriber",
+        /// It publishes over a WebSocket.
+        Publisher = "publisher",
+        /// It hears topics as server-sent events.
+        Events = "events",
+        /// It is sent back what it sends.
+        Echo = "echo",
+    }
+}
+
+impl CloseClass {
+    /// Whether such an end is worth a line in the log: we ended it, and not because we stop.
+    #[must_use]
+    pub fn is_for_cause(self) -> bool {
+        !matches!(self, CloseClass::Normal | CloseClass::GoingAway | CloseClass::Reset)
+    }
+}
+
 /// One counter for each value of a label.
 #[derive(Debug)]
 pub struct Counters<L, const N: usize> {
@@ -211,13 +233,41 @@ impl<L: Label, const N: usize> Counters<L, N> {
     }
 }
 
+/// One gauge for each value of a label.
+#[derive(Debug)]
+pub struct Gauges<L, const N: usize> {
+    gauges: [Gauge; N],
+    label: std::marker::PhantomData<fn(L)>,
+}
+
+impl<L, const N: usize> Default for Gauges<L, N> {
+    fn default() -> Self {
+        Gauges { gauges: std::array::from_fn(|_| Gauge::default()), label: std::marker::PhantomData }
+    }
+}
+
+impl<L: Label, const N: usize> Gauges<L, N> {
+    /// Adds `change` to the gauge of `label`; for the owning thread only.
+    pub fn add(&self, label: L, change: i64) {
+        self.gauges[label.index()].add(change);
+    }
+
+    /// The value of the gauge of `label`.
+    #[must_use]
+    pub fn get(&self, label: L) -> i64 {
+        self.gauges[label.index()].get()
+    }
+}
+
 /// What one shard counts. Aligned so that two shards never write to one cache line (or its prefetched neighbour).
 #[derive(Debug, Default)]
 #[repr(align(128))]
 #[non_exhaustive]
 pub struct ShardMetrics {
-    /// Clients now, from accept to close.
+    /// Connections now, from accept to close, whatever they are.
     pub connections: Gauge,
+    /// Clients that were let in, until they are closed; no probe is one.
+    pub clients: Gauges<ClientRole, ROLES>,
     /// Subscriptions now.
     pub subscriptions: Gauge,
     /// Topics that clients are behind in by patterns, each once for each client.

@@ -206,9 +206,14 @@ fn told(value: serde_json::Value) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], axum::Json(value)).into_response()
 }
 
-async fn metrics(State(context): State<AdminContext>) -> Response {
+async fn metrics(State(context): State<AdminContext>, headers: HeaderMap) -> Response {
     let text = exposition::text(&context.shards, &context.control);
-    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (kind, text) = match accepted.into_iter().any(|kinds| kinds.contains("application/openmetrics-text")) {
+        true => (exposition::OPEN_METRICS, text),
+        false => (exposition::CLASSIC, exposition::classic(&text)),
+    };
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 /// This thread answers, so it lives.

@@ -139,7 +139,7 @@ fn metrics_are_text_with_a_line_for_each_shard() {
         port.context.shards[1].deliveries.add(11);
         let answer = port.get("/metrics").await;
         assert_eq!(answer.status, 200);
-        assert!(answer.head.contains("\r\ncontent-type: application/openmetrics-text; version=1.0.0"), "{}", answer.head);
+        assert!(answer.head.contains("\r\ncontent-type: text/plain; version=0.0.4"), "{}", answer.head);
         assert!(answer.body.contains("\ntidegate_deliveries_total{shard=\"1\"} 11\n"), "{}", answer.body);
         assert!(answer.body.contains("\ntidegate_admin_requests_total 1\n"), "{}", answer.body);
     });

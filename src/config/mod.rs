@@ -224,6 +224,10 @@ pub struct Log {
     pub format: LogFormat,
     /// Least level written.
     pub level: LogLevel,
+    /// Lines that wait to be written; further ones are lost, and counted.
+    pub waiting_lines_max: u32,
+    /// Lines of each kind about single clients that a shard writes in a second; further ones are counted in one line.
+    pub client_lines_per_second: u32,
 }
 
 /// Form of log lines.

@@ -16,6 +16,7 @@ use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
 use crate::broker::memory::Memory;
 use crate::config::{self, Config};
+use crate::lines;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::shard::mail::Post;
 use crate::source::{self, SourceContext};
@@ -101,8 +102,8 @@ impl Control {
         tracing::info!("stopping: clients are told and closed; once more to stop at once");
         tokio::select! {
             () = broker.stop() => {}
-            _ = terminate.recv() => std::process::exit(1),
-            _ = interrupt.recv() => std::process::exit(1),
+            _ = terminate.recv() => end_at_once(),
+            _ = interrupt.recv() => end_at_once(),
         }
         serving.await.expect("a panic ends the process before it gets here").map_err(refused("the broker"))
     }
@@ -154,4 +155,9 @@ impl Control {
         let refused = |error| listen_error("the admin port", "--admin", address, error);
         admin::bind(address).await.map_err(refused)
     }
+}
+
+fn end_at_once() -> ! {
+    lines::finish();
+    std::process::exit(1)
 }

@@ -10,6 +10,7 @@ use super::inspection::Inspection;
 use super::mail::Outbox;
 use super::stopping::{Leavers, Stop};
 use super::sweep::{Loss, Sweep, Told, Visited};
+use super::telling::Tellings;
 use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
 use super::unanswered::Unanswered;
@@ -74,8 +75,7 @@ pub(super) struct Core {
     housekeeping_us: u64,
     /// When the next failed accept is worth a line in the log.
     pub(super) accept_warning_us: u64,
-    /// The same of clients that were turned away.
-    pub(super) turned_away_warning_us: u64,
+    pub(super) tellings: Tellings,
 }
 
 impl Core {
@@ -114,7 +114,7 @@ impl Core {
             accepts_armed: 0,
             housekeeping_us: now.monotonic_us,
             accept_warning_us: 0,
-            turned_away_warning_us: 0,
+            tellings: Tellings::default(),
             config,
         };
         core.arm_accepts();
@@ -370,11 +370,12 @@ impl Core {
         session.acknowledge(self.now.monotonic_us);
         self.metrics.messages_in.add(u64::from(session.take_messages_in()));
         self.metrics.messages_out.add(u64::from(session.take_messages_out()));
-        if let Some(reason) = session.take_refusal() {
-            self.metrics.refusals.add(reason, 1);
-        }
-        if let Some(id) = session.take_request_id() {
+        let (refusal, request_id) = (session.take_refusal(), session.take_request_id());
+        if let Some(id) = request_id {
             self.clients.keep_request_id(key.slot, id);
+        }
+        if let Some(reason) = refusal {
+            self.refused(key, reason);
         }
         let Some(client) = self.clients.get(key) else { return };
         let session = &client.session;
@@ -456,7 +457,11 @@ impl Core {
         self.uncount(key);
         let Some(client) = self.clients.get(key) else { return };
         let class = client.session.close_class().unwrap_or(class);
+        if let Some(reason) = client.session.take_refusal() {
+            self.refused(key, reason);
+        }
         self.metrics.closes.add(class, 1);
+        self.tell_of_close(key, class);
         self.wheel.remove(key.slot, &mut self.clients);
         self.forget_subscriptions(key);
         self.topics.hub.leave(key.slot);

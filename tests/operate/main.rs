@@ -7,6 +7,8 @@ mod common;
 mod parts;
 
 mod connections;
+mod logs;
+mod metrics;
 mod topics;
 
 use serde_json::{Value, json};
