@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::ShardContext;
 use super::clients::{Client, Clients, Receive, Wait as Awaiting};
 use super::exchange::Exchange;
+use super::history::Histories;
 use super::mail::Outbox;
 use super::stopping::{Leavers, Stop};
 use super::sweep::{Loss, Sweep, Told, Visited};
@@ -46,6 +47,7 @@ pub(super) struct Core {
     pub(super) stop: Stop,
     pub(super) leavers: Leavers,
     pub(super) unanswered: Unanswered,
+    pub(super) histories: Histories,
     /// By listener; newer ones come by mail.
     pub(super) acceptors: Acceptors,
     /// What a TLS client's bytes are opened into; empty between two of them.
@@ -94,6 +96,7 @@ impl Core {
             stop: Stop::Running,
             leavers: Leavers::default(),
             unanswered: Unanswered::default(),
+            histories: Histories::default(),
             acceptors,
             opened: Vec::new(),
             readiness,
@@ -137,6 +140,9 @@ impl Core {
         // Before anything is sent to them: they are inside a frame whose rest is gone.
         self.reset_overflowed();
         self.topics.hub.tour(TOUR_ROWS, &mut self.topics.encoder);
+        for (slot, bytes) in self.topics.hub.take_toured().collect::<Vec<_>>() {
+            self.charge_history(slot, bytes);
+        }
         self.sweep.plan(&mut self.topics, &mut self.clients, self.now.unix_us, &mut self.lost);
         for (client, loss) in std::mem::take(&mut self.lost) {
             match loss {
@@ -274,6 +280,7 @@ impl Core {
         self.clients.remove(key).expect("a descriptor is closed once");
         self.readiness.left();
         self.unanswered.left(key.slot);
+        self.histories.left(key.slot);
         self.metrics.connections.set(self.clients.count() as i64);
     }
 

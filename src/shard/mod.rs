@@ -18,6 +18,7 @@ mod effects;
 mod exchange;
 mod flush;
 mod heartbeat;
+mod history;
 mod housekeeping;
 mod input;
 pub mod mail;
