@@ -7,4 +7,5 @@ mod common;
 
 mod addresses;
 mod arriving;
+mod demo;
 mod parts;
