@@ -1,4 +1,4 @@
-//! The admin port: publishing over HTTP, topics, metrics, health.
+//! The admin port: publishing over HTTP, topics, connections, metrics, health.
 //!
 //! Ordinary `axum` on the control thread. Without: authentication, so the configuration lets it listen on loopback only,
 //! and `guard` turns away what a browser was tricked into sending. Invariants: every answer that is not 2xx says why as
@@ -9,6 +9,8 @@ mod batch;
 mod connections;
 mod exposition;
 mod guard;
+mod topic;
+mod watching;
 
 use std::io;
 use std::net::SocketAddr;
@@ -51,6 +53,8 @@ pub struct AdminContext {
     pub send_timeout_ms: u32,
     /// Whether the gateway takes clients; `/health/ready` tells it.
     pub readiness: Arc<Readiness>,
+    /// Where clients connect, by listener.
+    pub listeners: Arc<[String]>,
     /// Turns true when the gateway stops: from then on publishing is answered with 503.
     pub stopping: watch::Receiver<bool>,
 }
@@ -72,7 +76,11 @@ fn router(context: AdminContext) -> Router {
     Router::new()
         .route("/api/publish", post(publish_batch))
         .route("/api/topics", get(topics))
-        .route("/api/topics/{topic}", post(publish_body))
+        .route("/api/topics/{topic}", post(publish_body).get(topic::topic))
+        .route("/api/connections", get(watching::connections))
+        .route("/api/connections/{id}", get(watching::one_connection))
+        .route("/api/connections/{id}/disconnect", post(watching::disconnect))
+        .route("/api/slow", get(watching::slow))
         .route("/metrics", get(metrics))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
@@ -193,6 +201,11 @@ async fn topics(State(context): State<AdminContext>) -> Result<Response, Refused
     Ok(axum::Json(entries).into_response())
 }
 
+/// What holds for this moment only.
+fn told(value: serde_json::Value) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], axum::Json(value)).into_response()
+}
+
 async fn metrics(State(context): State<AdminContext>) -> Response {
     let text = exposition::text(&context.shards, &context.control);
     ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
@@ -224,7 +237,8 @@ async fn ready(State(context): State<AdminContext>) -> Response {
 
 async fn unknown_path(request: Request) -> Refused {
     let msg = format!(
-        "there is no {:?} here; try /api/publish, /api/topics, /api/topics/<topic>, /metrics, /health/live or /health/ready",
+        "there is no {:?} here; try /api/publish, /api/topics, /api/topics/<topic>, /api/connections, /api/slow, /metrics, \
+         /health/live or /health/ready",
         request.uri().path()
     );
     Refused { status: StatusCode::NOT_FOUND, code: ErrorCode::BadRequest, msg }

@@ -30,6 +30,7 @@ impl Port {
             publication_bytes_max: 100,
             send_timeout_ms: 10_000,
             readiness: Arc::new(Readiness::new(1)),
+            listeners: Arc::new([]),
             stopping,
         };
         let listener = bind(context.settings.address).await.expect("a free port");

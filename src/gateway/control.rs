@@ -63,6 +63,7 @@ impl Control {
                 publication_bytes_max: self.config.limits.publication_bytes_max,
                 send_timeout_ms: self.config.limits.send_timeout_ms,
                 readiness: self.readiness.clone(),
+                listeners: self.addresses.iter().map(SocketAddr::to_string).collect(),
                 stopping: stopping.clone(),
             };
             spawn_local(admin::serve(listener, context));

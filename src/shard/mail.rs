@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::inquiry::{Finding, Inquiry};
 use super::mailbox::Mailbox;
 use crate::config;
 use crate::hub::{Epochs, KeyError, NewPublication, Pattern, Position, Publication, TopicName};
@@ -205,6 +206,20 @@ pub enum Mail {
         topics: Vec<TopicShare>,
         /// Nothing more comes from this shard.
         last: bool,
+    },
+    /// From the control thread, for those who watch over the gateway.
+    Inquire {
+        /// Named in the answer.
+        token: u64,
+        /// What is asked.
+        inquiry: Inquiry,
+    },
+    /// To the control thread: the one answer.
+    Found {
+        /// Which inquiry.
+        token: u64,
+        /// The answer.
+        finding: Finding,
     },
     /// To the control thread: a client asked for the list of topics.
     TopicsWanted {

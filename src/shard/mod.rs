@@ -21,6 +21,8 @@ mod heartbeat;
 mod history;
 mod housekeeping;
 mod input;
+pub mod inquiry;
+mod inspection;
 pub mod mail;
 pub mod mailbox;
 mod opening;
@@ -36,6 +38,7 @@ mod tests;
 pub mod timer;
 pub(crate) mod topics;
 mod unanswered;
+mod waiting;
 mod watches;
 
 use std::io;
