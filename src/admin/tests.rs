@@ -32,7 +32,9 @@ impl Port {
             ready: Arc::new(AtomicBool::new(false)),
             stopping,
         };
-        let listener = bind(context.settings.address).await.expect("a free port");
+        let listener = bind(context.settings.address).expect("a free port");
+        listener.set_nonblocking(true).expect("a listener can be made so");
+        let listener = tokio::net::TcpListener::from_std(listener).expect("this is a runtime");
         let address = listener.local_addr().expect("bound");
         tokio::spawn(serve(listener, context.clone()));
         Port { address, context, stop }

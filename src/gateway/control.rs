@@ -1,16 +1,18 @@
 //! The control thread: broker, sources, admin port, signals; how the gateway drains and stops.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_local;
 
 use super::certificates::{self, Loaded};
-use super::{StartError, greeting, listen_error};
+use super::giving::Place;
+use super::taking::Predecessor;
+use super::{StartError, greeting, supervisor};
 use crate::admin::{self, AdminContext};
 use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
@@ -19,6 +21,7 @@ use crate::config::{self, Config};
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::shard::mail::Post;
 use crate::source::{self, SourceContext};
+use crate::takeover::Line;
 use crate::tls::Acceptors;
 
 /// How often a drain is looked at.
@@ -33,6 +36,20 @@ pub(super) struct Control {
     pub(super) ready: Arc<AtomicBool>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) acceptors: Acceptors,
+    pub(super) admin: Option<TcpListener>,
+    /// What is given to the next gateway.
+    pub(super) place: Option<Place>,
+    /// The gateway before, whose topics came along.
+    pub(super) predecessor: Option<Predecessor>,
+}
+
+/// Why serving ends.
+enum Ending {
+    /// The clients are given time.
+    Drain,
+    Stop,
+    /// Another gateway has the place.
+    Given(Line),
 }
 
 impl Control {
@@ -44,15 +61,23 @@ impl Control {
         };
         let (memory, broker) = Memory::new(self.post.clone(), &self.config.limits, journaled, self.metrics.clone())
             .map_err(refused("the broker"))?;
+        let serving = spawn_local(memory.run());
         let (stop, stopping) = watch::channel(false);
+        let (take, taken) = watch::channel(false);
         let mut terminate = signal(SignalKind::terminate()).map_err(refused("the signal handler"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(refused("the signal handler"))?;
         let mut hangup = signal(SignalKind::hangup()).map_err(refused("the signal handler"))?;
 
-        let admin = match self.config.admin.enabled {
-            true => Some(self.listen_admin().await?),
-            false => None,
-        };
+        // From here on this gateway has the place.
+        match self.predecessor.take() {
+            None => broker.accept().await,
+            Some(predecessor) => {
+                if let Err(error) = predecessor.take(&broker).await {
+                    tracing::warn!("the gateway whose place was taken: {error}; this one goes on alone");
+                }
+            }
+        }
+        let admin = self.admin.take().map(tokio::net::TcpListener::from_std).transpose().map_err(refused("the admin port"))?;
         let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
         if let Some(listener) = admin {
             let context = AdminContext {
@@ -64,6 +89,7 @@ impl Control {
                 send_timeout_ms: self.config.limits.send_timeout_ms,
                 ready: self.ready.clone(),
                 stopping: stopping.clone(),
+                taken,
             };
             spawn_local(admin::serve(listener, context));
         }
@@ -79,19 +105,45 @@ impl Control {
         // Whoever reads the addresses finds a gateway that is ready.
         greeting::print(&self.config, &self.addresses, admin_address);
 
-        let serving = spawn_local(memory.run());
-        let drains = loop {
+        supervisor::ready();
+        let (gave, mut given) = oneshot::channel();
+        let place = self.place.take();
+        let is_asked = place.is_some();
+        if let Some(place) = place {
+            let door = place.door()?;
+            spawn_local(async move { drop(gave.send(place.give(door).await)) });
+        }
+
+        let ending = loop {
             tokio::select! {
-                _ = terminate.recv() => break true,
-                _ = interrupt.recv() => break false,
+                _ = terminate.recv() => break Ending::Drain,
+                _ = interrupt.recv() => break Ending::Stop,
                 _ = hangup.recv() => self.reload(&broker).await,
+                Ok(line) = &mut given, if is_asked => break Ending::Given(line),
             }
         };
-        // Balancers look elsewhere first.
-        self.ready.store(false, Ordering::Relaxed);
-        if drains {
+        let drain = match &ending {
+            Ending::Drain => {
+                // Balancers look elsewhere first.
+                self.ready.store(false, Ordering::Relaxed);
+                supervisor::stopping();
+                Some(self.config.drain.clone())
+            }
+            Ending::Stop => {
+                self.ready.store(false, Ordering::Relaxed);
+                supervisor::stopping();
+                None
+            }
+            Ending::Given(_) => {
+                take.send_replace(true);
+                tracing::info!("another gateway has this one's place; the clients that are here leave");
+                Some(config::Drain { delay_ms: 0, ..self.config.drain })
+            }
+        };
+        if let Some(drain) = drain {
+            let grace_ms = if matches!(ending, Ending::Given(_)) { self.config.limits.handshake_timeout_ms } else { 0 };
             tokio::select! {
-                () = self.drain(&broker) => {}
+                () = Control::drain(&self.shards, &broker, drain, grace_ms) => {}
                 _ = terminate.recv() => tracing::info!("the drain is cut short"),
                 _ = interrupt.recv() => tracing::info!("the drain is cut short"),
             }
@@ -106,15 +158,16 @@ impl Control {
         serving.await.expect("a panic ends the process before it gets here").map_err(refused("the broker"))
     }
 
-    /// Has the clients leave, as configured; over when the last one has left or the window has passed.
-    async fn drain(&self, broker: &Handle) {
-        let config::Drain { delay_ms, window_ms } = self.config.drain;
-        let clients = || self.shards.iter().map(|shard| shard.connections.get()).sum::<i64>();
+    /// Has the clients leave; over when the last one has left or the window has passed. Where the place is given, who was accepted just
+    /// before is served, and leaves then.
+    async fn drain(shards: &[Arc<ShardMetrics>], broker: &Handle, drain: config::Drain, grace_ms: u32) {
+        let config::Drain { delay_ms, window_ms } = drain;
+        let clients = || shards.iter().map(|shard| shard.connections.get()).sum::<i64>();
         if delay_ms > 0 {
             tracing::info!(delay_ms, "draining: /health/ready says 503, clients are still taken");
             tokio::time::sleep(Duration::from_millis(delay_ms.into())).await;
         }
-        if window_ms == 0 || broker.drain(window_ms).await.is_err() {
+        if window_ms + grace_ms == 0 || broker.drain(window_ms).await.is_err() {
             return;
         }
         tracing::info!(
@@ -122,7 +175,7 @@ impl Control {
             clients = clients(),
             "draining: no more clients are taken, those who are there are closed one by one"
         );
-        let end = Instant::now() + Duration::from_millis(window_ms.into());
+        let end = Instant::now() + Duration::from_millis((window_ms + grace_ms).into());
         while clients() > 0 && Instant::now() < end {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
@@ -146,11 +199,5 @@ impl Control {
             }
             Err(error) => tracing::error!("SIGHUP: the certificates stay as they were: {error}"),
         }
-    }
-
-    async fn listen_admin(&self) -> Result<tokio::net::TcpListener, StartError> {
-        let address = self.config.admin.address;
-        let refused = |error| listen_error("the admin port", "--admin", address, error);
-        admin::bind(address).await.map_err(refused)
     }
 }

@@ -175,6 +175,7 @@ impl Core {
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
             Mail::Acceptors(acceptors) => self.acceptors = acceptors,
+            Mail::Accept => self.accept(),
             Mail::Drain { window_ms } => self.drain(window_ms),
             Mail::Pause => {
                 // The last of an interval is delivered, too.
@@ -182,7 +183,7 @@ impl Core {
                 self.pause();
             }
             Mail::Finish => self.finish(),
-            Mail::Drained { .. } | Mail::Reported { .. } | Mail::TopicsWanted { .. } | Mail::Finished => {
+            Mail::Drained { .. } | Mail::Reported { .. } | Mail::TopicsWanted { .. } | Mail::Accepts | Mail::Finished => {
                 unreachable!("this mail is the control thread's")
             }
         }

@@ -5,6 +5,7 @@ mod common;
 #[path = "../balancer/parts.rs"]
 #[allow(dead_code, reason = "the drain needs one of the balancers")]
 mod parts;
+mod takeover;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
