@@ -7,10 +7,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::thread;
 
+use crate::admission::Readiness;
 use crate::broker::journaled::Journaled;
 use crate::config::Config;
 use crate::disk;
@@ -160,7 +160,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let metrics: Arc<[Arc<ShardMetrics>]> = (0..shards)
         .map(|_| Arc::new(ShardMetrics::with_classes(config.topics.iter().map(|topic| topic.pattern.as_str()))))
         .collect();
-    let ready = Arc::new(AtomicBool::new(false));
+    let readiness = Arc::new(Readiness::new(config.limits.connections_max));
     end_process_on_panic();
     let mut threads = Vec::new();
     for (place, listeners) in listeners.into_iter().enumerate() {
@@ -169,7 +169,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
             config: config.clone(),
             post: post.clone(),
             metrics: metrics[place].clone(),
-            ready: ready.clone(),
+            readiness: readiness.clone(),
             nonce: rand::random(),
             acceptors: acceptors.clone(),
             waits: true,
@@ -182,7 +182,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         post,
         shards: metrics,
         metrics: control_metrics,
-        ready,
+        readiness,
         addresses,
         acceptors,
         admin,
@@ -199,7 +199,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
 
 /// Whether the machine gives a descriptor for each client. Demo mode makes do with what there is.
 fn within_machine(mut config: Config, kernel: Kernel, shards: u16) -> Result<Config, StartError> {
-    let clients = |config: &Config| crate::shard::connections_max(config, shards).saturating_mul(shards.into());
+    let clients = |config: &Config| crate::shard::places(config, shards).saturating_mul(shards.into());
     while let Err(error) = kernel.check_clients(clients(&config), shards) {
         if !config.demo || config.limits.connections_max < 64 {
             return Err(error.into());
@@ -221,7 +221,7 @@ fn start_shard(context: ShardContext, listeners: Vec<Listener>, kernel: Kernel) 
         }
         let sizes = ReactorSizes {
             entries: shards.ring_entries,
-            connections_max: crate::shard::connections_max(&context.config, context.post.shards()),
+            connections_max: crate::shard::places(&context.config, context.post.shards()),
             // Somebody may wait at each socket that was taken over, however many they are.
             accepts_max: shards.accepts_armed.max(listeners.len().try_into().unwrap_or(u16::MAX)),
             receive_buffers: shards.receive_buffers,

@@ -48,8 +48,8 @@ impl Place {
         Door::open(&self.socket)
     }
 
-    /// Returns once another gateway has taken the place, with the connection to it. One at a time may ask.
-    pub(super) async fn give(self, door: Door) -> Line {
+    /// Returns once another gateway has taken the place, and it is told of everything. One at a time may ask.
+    pub(super) async fn give(self, door: Door) {
         loop {
             let mut line = match door.next().await {
                 Ok(stream) => Line::new(stream),
@@ -61,7 +61,7 @@ impl Place {
             };
             tracing::info!("another gateway asks for this one's place");
             match self.give_to(&mut line).await {
-                Ok(()) => return line,
+                Ok(()) => return,
                 Err(error) => tracing::warn!("the other gateway did not take this one's place, which goes on: {error}"),
             }
         }

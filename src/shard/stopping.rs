@@ -108,7 +108,7 @@ impl Core {
             }
         }
         clients.shuffle(&mut StdRng::seed_from_u64(self.rules.nonce));
-        let gap_us = end_us.saturating_sub(self.now.monotonic_us) / (clients.len() as u64).max(1);
+        let gap_us = end_us.saturating_sub(self.now.monotonic_us) / (clients.len() as u64 + 1);
         let came: Vec<ClientKey> = late.iter().copied().collect();
         self.leavers = Leavers { clients, next_us: self.now.monotonic_us + gap_us, gap_us, end_us, late };
         self.stop = Stop::Draining;
