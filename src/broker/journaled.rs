@@ -203,6 +203,8 @@ impl Journaled {
             | Mail::TopicsWanted { .. }
             | Mail::TopicsAnswer { .. }
             | Mail::Acceptors(_)
+            | Mail::Accept
+            | Mail::Accepts
             | Mail::Drain { .. }
             | Mail::Pause
             | Mail::Finish

@@ -82,7 +82,7 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(context: ShardContext, now: Now) -> Core {
-        let ShardContext { place, config, post, metrics, readiness, nonce, acceptors } = context;
+        let ShardContext { place, config, post, metrics, readiness, nonce, acceptors, waits } = context;
         let shards = post.shards();
         let mut core = Core {
             rules: Rules { nonce, ..Rules::new(&config) },
@@ -96,7 +96,7 @@ impl Core {
             ops: VecDeque::new(),
             ready: Vec::new(),
             waits: 0,
-            stop: Stop::Running,
+            stop: if waits { Stop::Waiting } else { Stop::Running },
             leavers: Leavers::default(),
             unanswered: Unanswered::default(),
             histories: Histories::default(),
@@ -330,6 +330,9 @@ impl Core {
             self.forget_subscriptions(key);
         }
         self.count_opened(key);
+        if self.stop == Stop::Draining {
+            self.leave_late(key);
+        }
         let Some(client) = self.clients.get(key) else { return };
         let session = &mut client.session;
         session.acknowledge(self.now.monotonic_us);

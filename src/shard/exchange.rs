@@ -178,6 +178,7 @@ impl Core {
             Mail::Inquire { token, inquiry } => self.inspections.push_back(Inspection::new(token, inquiry)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
             Mail::Acceptors(acceptors) => self.acceptors = acceptors,
+            Mail::Accept => self.accept(),
             Mail::Drain { window_ms } => self.drain(window_ms),
             Mail::Pause => {
                 // The last of an interval is delivered, too.
@@ -185,7 +186,12 @@ impl Core {
                 self.pause();
             }
             Mail::Finish => self.finish(),
-            Mail::Drained { .. } | Mail::Reported { .. } | Mail::Found { .. } | Mail::TopicsWanted { .. } | Mail::Finished => {
+            Mail::Drained { .. }
+            | Mail::Reported { .. }
+            | Mail::Found { .. }
+            | Mail::TopicsWanted { .. }
+            | Mail::Accepts
+            | Mail::Finished => {
                 unreachable!("this mail is the control thread's")
             }
         }

@@ -77,6 +77,8 @@ pub struct ShardContext {
     pub nonce: u64,
     /// By listener; newer ones come as [`mail::Mail::Acceptors`].
     pub acceptors: Acceptors,
+    /// It accepts nobody before [`mail::Mail::Accept`].
+    pub waits: bool,
 }
 
 /// Most clients of one shard.
@@ -98,7 +100,7 @@ fn share(max: u32, shards: u16) -> u32 {
 }
 
 impl<R: Reactor> Shard<R> {
-    /// A shard on this thread's reactor; it accepts from its first turn on.
+    /// A shard on this thread's reactor; it accepts from its first turn on, unless it is to wait.
     ///
     /// # Errors
     /// Where the reactor fails.
