@@ -13,7 +13,7 @@ mod topic;
 mod watching;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,12 +21,11 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, RawQuery, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::answer::Refused;
@@ -57,18 +56,21 @@ pub struct AdminContext {
     pub listeners: Arc<[String]>,
     /// Turns true when the gateway stops: from then on publishing is answered with 503.
     pub stopping: watch::Receiver<bool>,
+    /// Turns true when another gateway has this one's place, and its admin port.
+    pub taken: watch::Receiver<bool>,
 }
 
-/// Binds the admin port. Must run within the control thread's runtime.
+/// Binds the admin port.
 ///
 /// # Errors
 /// [`io::Error`] where the address is taken or not this machine's.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
 }
 
-/// Serves as long as the runtime runs, so that whoever publishes while the gateway stops is told.
-pub async fn serve(listener: TcpListener, context: AdminContext) {
+/// Serves as long as the runtime runs, so that whoever publishes while the gateway stops is told. New connections are another
+/// gateway's once this one's place is taken.
+pub async fn serve(listener: tokio::net::TcpListener, context: AdminContext) {
     connections::serve(listener, router(context.clone()), context).await;
 }
 
@@ -95,10 +97,14 @@ fn router(context: AdminContext) -> Router {
 async fn admit(State(context): State<AdminContext>, request: Request, next: Next) -> Response {
     context.control.http_requests.add(1);
     let admitted = guard::check(request.method(), request.uri(), request.headers(), &context.settings.hosts);
-    let response = match admitted {
+    let mut response = match admitted {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
     };
+    if *context.taken.borrow() {
+        // Its next request is for who has the place.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if response.status().is_client_error() || response.status().is_server_error() {
         context.control.http_errors.add(1);
     }

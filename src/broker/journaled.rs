@@ -206,6 +206,8 @@ impl Journaled {
             | Mail::TopicsWanted { .. }
             | Mail::TopicsAnswer { .. }
             | Mail::Acceptors(_)
+            | Mail::Accept
+            | Mail::Accepts
             | Mail::Drain { .. }
             | Mail::Pause
             | Mail::Finish

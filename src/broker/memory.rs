@@ -58,6 +58,8 @@ pub struct Memory {
     topics_told: Option<Told>,
     topics_wanted: Vec<Wanted>,
     inquiries: Inquiries,
+    /// Shards that do not accept yet, and who wants to know when they do.
+    accepting: Option<(u16, oneshot::Sender<()>)>,
     /// Shards that have ended; counted once the stop is under way.
     finished: u16,
     stopped: Option<oneshot::Sender<()>>,
@@ -153,6 +155,7 @@ impl Memory {
             topics_told: None,
             topics_wanted: Vec::new(),
             inquiries: Inquiries::default(),
+            accepting: None,
             finished: 0,
             stopped: None,
             metrics,
@@ -248,6 +251,11 @@ impl Memory {
                 let shards = 0..self.outbox.post().shards();
                 shards.for_each(|shard| self.outbox.send(shard, Mail::Acceptors(acceptors.clone())));
             }
+            Request::Accept(answer) => {
+                let shards = self.outbox.post().shards();
+                self.accepting = Some((shards, answer));
+                (0..shards).for_each(|shard| self.outbox.send(shard, Mail::Accept));
+            }
             Request::Drain { window_ms } => {
                 let shards = 0..self.outbox.post().shards();
                 shards.for_each(|shard| self.outbox.send(shard, Mail::Drain { window_ms }));
@@ -331,12 +339,24 @@ impl Memory {
                 Mail::Reported { token, topics, last } => self.reported(token, topics, last),
                 Mail::TopicsWanted { from, client } => self.want_topics(Wanted::Client { place: from, client }),
                 Mail::Found { token, finding } => self.inquiries.found(token, finding),
+                Mail::Accepts => self.shard_accepts(),
                 Mail::Finished => self.finished += 1,
                 other => {
                     let journaled = self.journaled.as_mut().expect("a home's mail comes only where there are journals");
                     journaled.take(other, &mut self.outbox);
                 }
             }
+        }
+    }
+
+    fn shard_accepts(&mut self) {
+        let Some((missing, _)) = &mut self.accepting else { return };
+        *missing -= 1;
+        if *missing == 0
+            && let Some((_, answer)) = self.accepting.take()
+        {
+            // Whoever asked may be gone.
+            answer.send(()).ok();
         }
     }
 

@@ -81,6 +81,7 @@ enum Request {
     Topics(oneshot::Sender<Arc<[TopicReport]>>),
     Inquire { place: Place, inquiry: Inquiry, awaited: Awaited },
     Acceptors(Acceptors),
+    Accept(oneshot::Sender<()>),
     Drain { window_ms: u32 },
     Stop(oneshot::Sender<()>),
 }
@@ -156,6 +157,11 @@ impl Handle {
     /// [`PublishError::Stopping`].
     pub async fn renew(&self, acceptors: Acceptors) -> Result<(), PublishError> {
         self.requests.send(Request::Acceptors(acceptors)).await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// Has the shards take clients; returns when all of them do, or the gateway stops.
+    pub async fn accept(&self) {
+        self.ask(Request::Accept).await.ok();
     }
 
     /// Has the shards take no more clients, and close those who are there one after the other within this time.

@@ -53,8 +53,11 @@ impl Core {
         self.metrics.connections.set(self.clients.count() as i64);
         self.ops.push_back(Op::Receive(key));
         self.accepts_armed = self.accepts_armed.saturating_sub(1);
-        if self.stop != Stop::Running {
-            return self.close(key, CloseClass::GoingAway, false);
+        match self.stop {
+            Stop::Running => {}
+            // It was accepted before that began.
+            Stop::Warning { .. } | Stop::Draining => self.came_late(key),
+            _ => return self.close(key, CloseClass::GoingAway, false),
         }
         if let Some(reason) = turned_away {
             return self.turn_away(key, reason);

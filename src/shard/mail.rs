@@ -237,6 +237,10 @@ pub enum Mail {
     },
     /// From the control thread: new clients of TLS listeners are accepted with these.
     Acceptors(Acceptors),
+    /// From the control thread: take clients from now on.
+    Accept,
+    /// To the control thread: this shard takes clients.
+    Accepts,
     /// From the control thread: take no more clients, close those who are there one after the other within this time.
     Drain {
         /// Milliseconds.

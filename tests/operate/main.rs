@@ -1,4 +1,7 @@
-//! What an operator sees and does while the real binary runs: connections, topics, logs, metrics.
+//! Operating it: what an operator sees and does while the real binary runs (connections, topics, logs, metrics), what is installed,
+//! and the examples that operators copy, checked by the programs that will read them.
+//!
+//! Where one of those is not there its tests say so and are skipped; where `TIDEGATE_TEST_PARTS` or `CI` promises them, they fail.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -6,9 +9,13 @@ mod common;
 #[allow(dead_code, reason = "some addresses to come from are needed of it")]
 mod parts;
 
+mod alerts;
 mod connections;
+mod containers;
 mod logs;
 mod metrics;
+mod packaging;
+mod programs;
 mod topics;
 
 use serde_json::{Value, json};

@@ -9,7 +9,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::members::{Came, Member, Then};
-use crate::common::{Authority, Client, Gateway, PATIENCE, Raw, Secure, http, skipped};
+use crate::common::{Authority, Client, Gateway, PATIENCE, Raw, Secure, http};
+use crate::programs::{checkout, program};
 
 /// Metrics that stay at nothing here, each with the test that feeds it or why none does.
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -61,16 +62,11 @@ fn families(text: &str) -> BTreeMap<String, f64> {
     families
 }
 
-/// `promtool`, unless it is not installed and nobody promised it.
+/// What `promtool` says, and whether it accepts the input; none where it is not installed and nobody promised it.
 fn promtool(test: &str, arguments: &[&str], input: &str) -> Option<(bool, String)> {
-    let spawned =
-        Command::new("promtool").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let Ok(mut child) = spawned else {
-        let must = ["TIDEGATE_TEST_PARTS", "CI"].iter().any(|promise| std::env::var_os(promise).is_some());
-        assert!(!must, "promtool is not there; scripts/install-test-parts installs it");
-        skipped(test, "promtool is not installed (scripts/test installs it)");
-        return None;
-    };
+    let mut command = Command::new(program(test, "promtool", &[])?);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("an installed program starts");
     child.stdin.take().expect("it is piped").write_all(input.as_bytes()).expect("promtool reads");
     let output = child.wait_with_output().expect("promtool ends");
     let said = [output.stdout, output.stderr].concat();
@@ -214,14 +210,14 @@ fn every_metric_is_fed() {
     for (name, why) in ELSEWHERE {
         assert!(families.contains_key(*name), "there is no {name} any more");
         let file = why.split(',').next().unwrap_or(why);
-        assert!(why.contains(' ') || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists(), "{name}: {why}");
+        assert!(!file.starts_with("tests/") || checkout(file).exists(), "{name}: {why}");
     }
 }
 
 #[test]
 fn the_dashboard_asks_for_what_there_is() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations/grafana.json");
-    let dashboard: Value = serde_json::from_slice(&std::fs::read(file).expect("it is there")).expect("it is JSON");
+    let file = std::fs::read(checkout("docs/operations/grafana.json"));
+    let dashboard: Value = serde_json::from_slice(&file.expect("it is there")).expect("it is JSON");
     let gateway = Gateway::demo(&[]);
     let answer = gateway.get("/metrics");
     let names: BTreeSet<&str> =
