@@ -73,6 +73,7 @@ impl Control {
             publication_bytes_max: self.config.limits.publication_bytes_max,
             topics: self.config.topics.iter().cloned().chain([config::Topic::default()]).collect(),
             metrics: self.metrics.clone(),
+            feed: Arc::default(),
         };
         source::spawn(self.config.sources.clone(), &context);
         self.readiness.serve(true);

@@ -17,6 +17,7 @@ pub mod due;
 mod epochs;
 mod heard;
 mod lacking;
+mod lag;
 mod newest;
 mod passing;
 mod patterns;

@@ -54,6 +54,8 @@ impl Pair {
                 None => assert!(fell.is_empty()),
             }
             assert_eq!(self.hub.is_behind(slot), client.is_behind());
+            let queued: usize = client.queues.iter().map(|(_, queue)| queue.len()).sum();
+            assert_eq!(self.hub.lag(slot), queued as u64 + u64::from(client.rest.is_some()), "client {number}'s lag");
             assert!(self.hub.due().is_wanting(slot) || !client.is_behind(), "who lacks something is marked");
         }
         let copied = self.clients.iter().filter_map(|client| client.rest.as_ref()).map(|rest| rest.copied);
