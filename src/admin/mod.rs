@@ -9,25 +9,31 @@ mod batch;
 mod connections;
 mod exposition;
 mod guard;
+mod history;
+mod load;
+mod page;
+mod sampling;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Path, RawQuery, Request, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::answer::Refused;
+pub use self::history::History;
 use crate::admission::Readiness;
 use crate::broker;
 use crate::config;
@@ -43,6 +49,8 @@ pub struct AdminContext {
     pub shards: Arc<[Arc<ShardMetrics>]>,
     /// What the control thread counts; this port adds to it.
     pub control: Arc<ControlMetrics>,
+    /// The last ten minutes; this port samples them.
+    pub history: Arc<Mutex<History>>,
     /// `[admin]`.
     pub settings: Arc<config::Admin>,
     /// Largest publication, bytes.
@@ -65,6 +73,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves as long as the runtime runs, so that whoever publishes while the gateway stops is told.
 pub async fn serve(listener: TcpListener, context: AdminContext) {
+    tokio::spawn(sampling::sample(context.clone()));
     connections::serve(listener, router(context.clone()), context).await;
 }
 
@@ -73,7 +82,10 @@ fn router(context: AdminContext) -> Router {
         .route("/api/publish", post(publish_batch))
         .route("/api/topics", get(topics))
         .route("/api/topics/{topic}", post(publish_body))
+        .route("/api/history", get(history))
         .route("/metrics", get(metrics))
+        .route("/", get(page::file))
+        .route("/page/{file}", get(page::file))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .fallback(unknown_path)
@@ -193,6 +205,22 @@ async fn topics(State(context): State<AdminContext>) -> Result<Response, Refused
     Ok(axum::Json(entries).into_response())
 }
 
+/// What a page has already.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Had {
+    run: Option<String>,
+    #[serde(default)]
+    since: u64,
+}
+
+async fn history(State(context): State<AdminContext>, had: Result<Query<Had>, QueryRejection>) -> Result<Response, Refused> {
+    let Query(Had { run, since }) = had.map_err(|error| Refused::bad_request(ErrorCode::BadRequest, error.body_text()))?;
+    let history = context.history.lock().unwrap_or_else(PoisonError::into_inner);
+    let answer = history.answer(run.as_deref(), since, sampling::now());
+    Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(answer)).into_response())
+}
+
 async fn metrics(State(context): State<AdminContext>) -> Response {
     let text = exposition::text(&context.shards, &context.control);
     ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
@@ -224,7 +252,7 @@ async fn ready(State(context): State<AdminContext>) -> Response {
 
 async fn unknown_path(request: Request) -> Refused {
     let msg = format!(
-        "there is no {:?} here; try /api/publish, /api/topics, /api/topics/<topic>, /metrics, /health/live or /health/ready",
+        "there is no {:?} here; try / (the operator's page), /api/publish, /api/topics, /api/topics/<topic>, /api/history, /metrics, /health/live or /health/ready",
         request.uri().path()
     );
     Refused { status: StatusCode::NOT_FOUND, code: ErrorCode::BadRequest, msg }

@@ -1,7 +1,7 @@
 //! The control thread: broker, sources, admin port, signals; how the gateway drains and stops.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 
 use super::certificates::{self, Loaded};
 use super::{StartError, greeting, listen_error};
-use crate::admin::{self, AdminContext};
+use crate::admin::{self, AdminContext, History};
 use crate::admission::Readiness;
 use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
@@ -59,6 +59,7 @@ impl Control {
                 broker: broker.clone(),
                 shards: self.shards.clone(),
                 control: self.metrics.clone(),
+                history: Arc::new(Mutex::new(History::new(rand::random(), self.shards.len(), self.metrics.feeds.clone()))),
                 settings: Arc::new(self.config.admin.clone()),
                 publication_bytes_max: self.config.limits.publication_bytes_max,
                 send_timeout_ms: self.config.limits.send_timeout_ms,
