@@ -4,7 +4,7 @@ import { follows, latencies_of, nearest, stretches } from "./history.js";
 import { count, decades, duration, exact, linear_axis, quantile, time_steps } from "./scale.js";
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
-const LEFT_PX = 58, RIGHT_PX = 12, TOP_PX = 20, FOOT_PX = 20, TIME_LABEL_PX = 74, LEVEL_PX = 34, ROWS = 10, HEATS = 5;
+const LEFT_PX = 58, RIGHT_PX = 12, TOP_PX = 20, FOOT_PX = 20, TIME_LABEL_PX = 74, LEVEL_PX = 30, ROWS = 10, HEATS = 5;
 
 export function element(parent, tag, attributes = {}, text = "") {
   const made = parent.appendChild(parent.namespaceURI === NAMESPACE || tag === "svg" ? document.createElementNS(NAMESPACE, tag) : document.createElement(tag));
@@ -155,7 +155,7 @@ export class TimePlot extends Figure {
       // On top of it, as a band.
       if (above) {
         const band = runs.map((run) => this.line(run.map(([entry, here]) => [entry, here + (above(entry) || 0)])) + run.toReversed().map(([entry, here]) => `L${this.x(entry.at)} ${this.y(here)}`).join("") + "Z");
-        element(this.marks, "path", { class: `area ${kind}`, d: band.join("") });
+        element(this.marks, "path", { class: `area band ${kind}`, d: band.join("") });
       }
       element(this.marks, "path", { class: `line ${kind}`, d: line });
     }

@@ -46,7 +46,7 @@ export const count = (value) => Number.isFinite(value) ? in_units(value, 1000, [
 // 1.5 MiB.
 export const bytes = (value) => Number.isFinite(value) ? in_units(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB"]) : "–";
 // 2.5 ms, of microseconds.
-export const duration = (us) => Number.isFinite(us) ? us < 60e6 ? in_units(us, 1000, ["µs", "ms", "s"]) : `${short(us / 60e6)} min` : "–";
+export const duration = (us) => Number.isFinite(us) ? us < 600e6 ? in_units(us, 1000, ["µs", "ms", "s"]) : `${short(us / 60e6)} min` : "–";
 export const percent = (share) => Number.isFinite(share) ? `${(share * 100).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %` : "–";
 // 12,345.6: as exactly as it is known.
 export const exact = (value) => Number.isFinite(value) ? value.toLocaleString("en", { maximumFractionDigits: 1 }) : "–";
