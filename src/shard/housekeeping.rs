@@ -47,6 +47,6 @@ impl Core {
             return;
         }
         self.lags_us = self.now.monotonic_us + LAGS_US;
-        self.lagging = self.metrics.lags.set(blocked.iter().map(|&slot| self.topics.hub.lag(slot)));
+        self.lagging = self.metrics.lags.set(blocked.iter().map(|&slot| self.topics.hub.lack(slot).publications));
     }
 }
