@@ -33,9 +33,9 @@ systemctl reload tidegate && systemctl is-active tidegate && echo reloaded
 systemctl stop tidegate
 [ "$(systemctl show tidegate -p Result --value)" = success ] && echo stopped with success
 systemctl start tidegate.socket
-! systemctl is-active tidegate && curl -sf --max-time 20 http://127.0.0.1:8080/health/live
 # Ready it is a moment after it takes clients.
-systemctl start tidegate && health && echo started by its socket
+! systemctl is-active tidegate && curl -sf --max-time 20 http://127.0.0.1:8080/health/live && systemctl start tidegate && health &&
+    echo started by its socket
 # Does something while clients connect; fails where one of them found nobody who listens (curl's 7). What an old gateway has taken may be
 # cut off by its end.
 while_clients_come() {
