@@ -132,47 +132,6 @@ impl Core {
                 self.exchange.moved = true;
             }
             Mail::Attach { from, topic } => self.topics.attach_asked(from, &topic, self.now, &mut self.outbox),
-            Mail::Recall { from, number } => self.topics.recall_asked(from, number, &mut self.outbox),
-            Mail::CatchUp { from, client, number } => self.outbox.send(from, Mail::CaughtUp { client, number }),
-            Mail::Detach { from, number } => self.topics.detach_asked(from, number, &mut self.outbox),
-            Mail::Watch { from, pattern } => self.topics.watch_asked(from, pattern),
-            Mail::Attached { .. }
-            | Mail::ReplicaFeed { .. }
-            | Mail::AttachRefused { .. }
-            | Mail::Append { .. }
-            | Mail::Recalled { .. }
-            | Mail::CaughtUp { .. }
-            | Mail::Detached { .. }
-            | Mail::Kept { .. }
-            | Mail::Watched { .. } => self.hear_of_replica(mail),
-            Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
-            Mail::BarrierPassed { token } => self.barrier_passed(token),
-            Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
-            Mail::Inquire { token, inquiry } => self.inspections.push_back(Inspection::new(token, inquiry)),
-            Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
-            Mail::Acceptors(acceptors) => self.acceptors = acceptors,
-            Mail::Accept => self.accept(),
-            Mail::Drain { window_ms } => self.drain(window_ms),
-            Mail::Pause => {
-                // The last of an interval is delivered, too.
-                self.topics.flush_whole();
-                self.pause();
-            }
-            Mail::Finish => self.finish(),
-            Mail::Drained { .. }
-            | Mail::Reported { .. }
-            | Mail::Found { .. }
-            | Mail::TopicsWanted { .. }
-            | Mail::Accepts
-            | Mail::Finished => {
-                unreachable!("this mail is the control thread's")
-            }
-        }
-    }
-
-    /// A home says something of a topic that has a replica here, or is to have one.
-    fn hear_of_replica(&mut self, mail: Mail) {
-        match mail {
             Mail::Attached { home, number, topic, epochs, newest, state, stale_since_ms } => {
                 let waiters = self.topics.attached((home, number), &topic, (epochs, newest), &state, self.now);
                 self.replica_feed(home, number, stale_since_ms);
@@ -191,11 +150,14 @@ impl Core {
                 self.metrics.publications_replicated.add(1);
                 self.topics.append(home, number, &publication, self.now);
             }
+            Mail::Recall { from, number } => self.topics.recall_asked(from, number, &mut self.outbox),
             Mail::Recalled { home, number, publications } => {
                 let waiters = self.topics.recalled(home, number, &publications);
                 self.replicas_came(waiters);
             }
+            Mail::CatchUp { from, client, number } => self.outbox.send(from, Mail::CaughtUp { client, number }),
             Mail::CaughtUp { client, number } => self.replica_came(Waiter { client, number }),
+            Mail::Detach { from, number } => self.topics.detach_asked(from, number, &mut self.outbox),
             Mail::Detached { home, number } => {
                 // Clients that asked while it was being given up ask anew.
                 let waiters = self.topics.detached(home, number);
@@ -205,11 +167,33 @@ impl Core {
                 let waiters = self.topics.kept(home, number);
                 self.replicas_came(waiters);
             }
+            Mail::Watch { from, pattern } => self.topics.watch_asked(from, pattern),
             Mail::Watched { pattern } => {
                 let waiters = self.topics.watched(&pattern, self.now);
                 self.replicas_came(waiters);
             }
-            other => unreachable!("only what homes say to replicas comes here, not {other:?}"),
+            Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
+            Mail::BarrierPassed { token } => self.barrier_passed(token),
+            of_control => self.obey(of_control),
+        }
+    }
+
+    /// Mail of the control thread.
+    fn obey(&mut self, mail: Mail) {
+        match mail {
+            Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
+            Mail::Inquire { token, inquiry } => self.inspections.push_back(Inspection::new(token, inquiry)),
+            Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
+            Mail::Acceptors(acceptors) => self.acceptors = acceptors,
+            Mail::Accept => self.accept(),
+            Mail::Drain { window_ms } => self.drain(window_ms),
+            Mail::Pause => {
+                // The last of an interval is delivered, too.
+                self.topics.flush_whole();
+                self.pause();
+            }
+            Mail::Finish => self.finish(),
+            _ => unreachable!("this mail is for the control thread"),
         }
     }
 

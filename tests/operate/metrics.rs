@@ -16,9 +16,11 @@ use crate::programs::{checkout, program};
 const ELSEWHERE: &[(&str, &str)] = &[
     ("accept_failures", "the process must be out of descriptors, which its start rules out"),
     ("buffer_shortages", "tests/crowd/idle.rs"),
+    ("clients_behind", "they are counted once a second, while sockets are full: src/metrics/lags.rs and the page's tests"),
     ("compressions", "tests/protocol/deflate.rs"),
     ("compression_input_bytes", "tests/protocol/deflate.rs"),
     ("compression_output_bytes", "tests/protocol/deflate.rs"),
+    ("feed_reconnects", "tests/feed/upstream/cuts.rs"),
     ("feed_notices", "tests/feed/upstream/stale.rs"),
     ("journal_epochs", "tests/journal/continuing.rs"),
     ("journal_errors", "tests/journal/full.rs"),
