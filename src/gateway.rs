@@ -15,6 +15,7 @@ use crate::broker::journaled::Journaled;
 use crate::config::Config;
 use crate::disk;
 use crate::journal::JournalError;
+use crate::lines;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::reactor::epoll::Epoll;
 use crate::reactor::listener::Listener;
@@ -152,7 +153,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
         Place::new(&doors, &config.takeover).map_err(|error| StartError::Thread { what: "a listening socket".into(), error })?;
     let Doors { shards: listeners, admin, addresses } = doors;
     let post = Post::new(shards, config.shards.mailbox_places as usize, &config.topics);
-    let control_metrics = Arc::new(ControlMetrics::default());
+    let control_metrics = Arc::new(ControlMetrics { feeds: source::feeds(&config.sources), ..ControlMetrics::default() });
+    control_metrics.thread.set(kernel_number());
     let journaled = match post.has_journals() {
         true => Some(Journaled::open(&config, post.control(), control_metrics.clone())?),
         false => None,
@@ -215,6 +217,7 @@ fn start_shard(context: ShardContext, listeners: Vec<Listener>, kernel: Kernel) 
     let refused = |error| StartError::Thread { what: format!("shard {place}"), error };
     let (made, is_made) = mpsc::sync_channel(1);
     let body = move || {
+        context.metrics.thread.set(kernel_number());
         let shards = &context.config.shards;
         if shards.pin {
             pin(usize::from(place));
@@ -254,6 +257,11 @@ fn serve<R: Reactor>(reactor: io::Result<R>, context: ShardContext, made: &mpsc:
     }
 }
 
+/// The kernel's number of the calling thread.
+fn kernel_number() -> i64 {
+    rustix::thread::gettid().as_raw_nonzero().get().into()
+}
+
 /// Pins the calling thread to the `number`-th of the processors that this process may use.
 fn pin(number: usize) {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -273,6 +281,7 @@ fn end_process_on_panic() {
     let told = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         tracing::error!("the gateway ends: {info}");
+        lines::finish();
         told(info);
         std::process::abort();
     }));

@@ -5,11 +5,15 @@ use std::io::{self, IsTerminal};
 use tracing::level_filters::LevelFilter;
 
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::lines;
 
 /// Starts the log of the process; called once.
 pub(super) fn start(log: &Log) {
     let colours = io::stderr().is_terminal();
-    let subscriber = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(colours).with_max_level(filter(log.level));
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(lines::to_stderr(log.waiting_lines_max as usize))
+        .with_ansi(colours)
+        .with_max_level(filter(log.level));
     match log.format {
         LogFormat::Text => subscriber.with_target(false).init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),

@@ -11,6 +11,7 @@ use super::{CommandError, log, read};
 use crate::config::{self, Config, Listener, LogFormat, LogLevel, ReactorChoice, Replay, Source, Speed, forms};
 use crate::gateway;
 use crate::journal::segment::is_journal;
+use crate::lines;
 
 /// What `tidegate serve` takes.
 #[derive(Debug, Default, Args)]
@@ -72,7 +73,9 @@ enum LogForm {
 pub(super) fn run(args: &ServeArgs) -> Result<(), CommandError> {
     let config = configuration(args)?;
     log::start(&config.log);
-    Ok(gateway::run(config)?)
+    let ran = gateway::run(config);
+    lines::finish();
+    Ok(ran?)
 }
 
 /// The file or demo mode, with the flags over it.

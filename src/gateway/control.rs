@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,12 +13,13 @@ use super::certificates::{self, Loaded};
 use super::giving::Place;
 use super::taking::Predecessor;
 use super::{StartError, greeting, supervisor};
-use crate::admin::{self, AdminContext};
+use crate::admin::{self, AdminContext, History};
 use crate::admission::Readiness;
 use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
 use crate::broker::memory::Memory;
 use crate::config::{self, Config};
+use crate::lines;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::shard::mail::Post;
 use crate::source::{self, SourceContext};
@@ -138,7 +139,7 @@ impl Control {
         tracing::info!("stopping: clients are told and closed; once more to stop at once");
         tokio::select! {
             () = broker.stop() => {}
-            () = signals.end() => std::process::exit(1),
+            () = signals.end() => end_at_once(),
         }
         serving.await.expect("a panic ends the process before it gets here").map_err(refused("the broker"))
     }
@@ -157,6 +158,7 @@ impl Control {
             broker: broker.clone(),
             shards: self.shards.clone(),
             control: self.metrics.clone(),
+            history: Arc::new(Mutex::new(History::new(rand::random(), self.shards.len(), self.metrics.feeds.clone()))),
             settings: Arc::new(self.config.admin.clone()),
             publication_bytes_max: self.config.limits.publication_bytes_max,
             send_timeout_ms: self.config.limits.send_timeout_ms,
@@ -176,6 +178,7 @@ impl Control {
             publication_bytes_max: self.config.limits.publication_bytes_max,
             topics: self.config.topics.iter().cloned().chain([config::Topic::default()]).collect(),
             metrics: self.metrics.clone(),
+            feed: Arc::default(),
         };
         source::spawn(self.config.sources.clone(), &context);
     }
@@ -249,4 +252,9 @@ impl Control {
 fn refused(what: &str) -> impl FnOnce(io::Error) -> StartError {
     let what = what.to_owned();
     move |error| StartError::Thread { what, error }
+}
+
+fn end_at_once() -> ! {
+    lines::finish();
+    std::process::exit(1)
 }

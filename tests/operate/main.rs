@@ -12,6 +12,8 @@ mod parts;
 mod alerts;
 mod connections;
 mod containers;
+mod logs;
+mod metrics;
 mod packaging;
 mod programs;
 mod topics;
