@@ -10,6 +10,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::thread;
 
+use tokio::sync::watch;
+
 use crate::broker::journaled::Journaled;
 use crate::config::Config;
 use crate::disk;
@@ -32,8 +34,10 @@ pub(crate) mod certificates;
 mod control;
 mod greeting;
 mod kernel;
+mod reload;
 
 pub use certificates::CertificateError;
+pub use reload::Reloading;
 
 /// Why the gateway could not start, with what to try.
 #[derive(Debug, thiserror::Error)]
@@ -89,11 +93,11 @@ pub enum StartError {
     },
 }
 
-/// Runs the gateway until it is told to stop.
+/// Runs the gateway until it is told to stop; on SIGHUP it goes by what `reloading` gives.
 ///
 /// # Errors
 /// [`StartError`]: nothing was served then.
-pub fn run(config: Config) -> Result<(), StartError> {
+pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
     // Where it cannot be raised the check below says what is missing.
     raise_descriptors_max().ok();
     let kernel = Kernel::choose(config.shards.reactor)?;
@@ -130,7 +134,18 @@ pub fn run(config: Config) -> Result<(), StartError> {
         };
         threads.push(start_shard(context, listeners, kernel)?);
     }
-    let control = Control { config, post, shards: metrics, metrics: control_metrics, ready, addresses, acceptors };
+    let control = Control {
+        started: config.clone(),
+        settings: watch::Sender::new(config.clone()),
+        config,
+        reloading,
+        post,
+        shards: metrics,
+        metrics: control_metrics,
+        ready,
+        addresses,
+        acceptors,
+    };
     let refused = |error| StartError::Thread { what: "the control thread".into(), error };
     disk::start(kernel.disk(), control.run(journaled)).map_err(refused)??;
     for thread in threads {

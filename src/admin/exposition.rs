@@ -142,9 +142,10 @@ impl Collector for Gathered {
         let help = "From a publication's ingest to its last submission on the shard";
         let mut family = encoder.encode_descriptor("publish_to_submit_seconds", help, None, MetricType::Histogram)?;
         for (shard, metrics) in self.numbered() {
-            for (number, class) in metrics.classes.iter().enumerate() {
+            let classes = metrics.classes.get();
+            for (number, class) in classes.iter().enumerate() {
                 // A pattern that stands there twice matches nothing the second time.
-                if metrics.classes[..number].iter().all(|earlier| earlier.pattern != class.pattern) {
+                if classes[..number].iter().all(|earlier| earlier.pattern != class.pattern) {
                     let labels = &[("shard", shard.to_string()), ("topics", class.pattern.to_string())];
                     histogram(family.encode_family(labels)?, &class.publish_to_submit)?;
                 }
@@ -209,7 +210,7 @@ mod tests {
         shards[1].refusals.add(RefusalReason::NotFound, 7);
         shards[0].closes.add(CloseClass::Lag, 2);
         for us in [5, 10, 11, 40_000_000] {
-            shards[0].classes[0].publish_to_submit.record(us);
+            shards[0].classes.get()[0].publish_to_submit.record(us);
         }
         let control = Arc::new(ControlMetrics::default());
         control.replay_lines.add(9);

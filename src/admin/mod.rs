@@ -30,7 +30,7 @@ use tokio::sync::watch;
 
 use self::answer::Refused;
 use crate::broker;
-use crate::config;
+use crate::config::Config;
 use crate::dialect::ErrorCode;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 
@@ -43,16 +43,19 @@ pub struct AdminContext {
     pub shards: Arc<[Arc<ShardMetrics>]>,
     /// What the control thread counts; this port adds to it.
     pub control: Arc<ControlMetrics>,
-    /// `[admin]`.
-    pub settings: Arc<config::Admin>,
-    /// Largest publication, bytes.
-    pub publication_bytes_max: u32,
-    /// `TCP_USER_TIMEOUT`: answers that nobody takes are given up after this.
-    pub send_timeout_ms: u32,
+    /// The configuration in force, which a reload replaces.
+    pub settings: watch::Receiver<Arc<Config>>,
     /// Whether the gateway serves clients; `/health/ready` tells it.
     pub ready: Arc<AtomicBool>,
     /// Turns true when the gateway stops: from then on publishing is answered with 503.
     pub stopping: watch::Receiver<bool>,
+}
+
+impl AdminContext {
+    /// What is in force at this moment; asked once for each request, so that it does not change within.
+    fn config(&self) -> Arc<Config> {
+        self.settings.borrow().clone()
+    }
 }
 
 /// Binds the admin port. Must run within the control thread's runtime.
@@ -78,7 +81,6 @@ fn router(context: AdminContext) -> Router {
         .route("/health/ready", get(ready))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(context.settings.body_bytes_max))
         .layer(middleware::from_fn_with_state(context.clone(), admit))
         .with_state(context)
 }
@@ -86,7 +88,8 @@ fn router(context: AdminContext) -> Router {
 /// Before every handler: who may ask, and the count of what was asked.
 async fn admit(State(context): State<AdminContext>, request: Request, next: Next) -> Response {
     context.control.http_requests.add(1);
-    let admitted = guard::check(request.method(), request.uri(), request.headers(), &context.settings.hosts);
+    let config = context.config();
+    let admitted = guard::check(request.method(), request.uri(), request.headers(), &config.admin.hosts);
     let response = match admitted {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
@@ -100,7 +103,7 @@ async fn admit(State(context): State<AdminContext>, request: Request, next: Next
 async fn publish_batch(State(context): State<AdminContext>, request: Request) -> Result<Response, Refused> {
     refuse_when_stopping(&context)?;
     let body = read_body(&context, request).await?;
-    let batch = batch::Batch::read(&body, context.publication_bytes_max)?;
+    let batch = batch::Batch::read(&body, context.config().limits.publication_bytes_max)?;
     let results = context.broker.publish(batch.publications()).await;
     count(&context, &results, batch.errors());
     batch.answer(&results)
@@ -116,7 +119,8 @@ async fn publish_body(
     let Path(topic) = topic.map_err(|error| Refused::bad_request(ErrorCode::BadTopic, error.body_text()))?;
     let binary = is_binary(request.headers());
     let body = read_body(&context, request).await?;
-    let publication = batch::whole_body(&topic, query.as_deref(), binary, body, context.publication_bytes_max)?;
+    let bytes_max = context.config().limits.publication_bytes_max;
+    let publication = batch::whole_body(&topic, query.as_deref(), binary, body, bytes_max)?;
     let results = context.broker.publish(vec![publication]).await;
     count(&context, &results, 0);
     answer::single(&results)
@@ -133,8 +137,9 @@ fn refuse_when_stopping(context: &AdminContext) -> Result<(), Refused> {
 }
 
 /// Reads the body up to `body_bytes_max`, for at most `body_timeout_ms`; a length announced above it is refused before a byte is read.
-async fn read_body(context: &AdminContext, request: Request) -> Result<Bytes, Refused> {
-    let bytes_max = context.settings.body_bytes_max;
+async fn read_body(context: &AdminContext, mut request: Request) -> Result<Bytes, Refused> {
+    let config = context.config();
+    let bytes_max = config.admin.body_bytes_max;
     let too_large = || Refused {
         status: StatusCode::PAYLOAD_TOO_LARGE,
         code: ErrorCode::Limit,
@@ -144,8 +149,9 @@ async fn read_body(context: &AdminContext, request: Request) -> Result<Bytes, Re
     if announced.is_some_and(|announced| announced > bytes_max as u64) {
         return Err(too_large());
     }
-    let timeout_ms = context.settings.body_timeout_ms;
-    // The router's DefaultBodyLimit holds for a body that announces no length.
+    let timeout_ms = config.admin.body_timeout_ms;
+    // A body that announces no length is held to it as it comes.
+    DefaultBodyLimit::max(bytes_max).apply(&mut request);
     let body = tokio::time::timeout(Duration::from_millis(timeout_ms.into()), Bytes::from_request(request, &())).await;
     let late = |_| Refused {
         status: StatusCode::REQUEST_TIMEOUT,

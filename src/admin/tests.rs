@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::config::{Admin, Limits};
 use crate::disk::{Disk, start};
 use crate::hub::{Epoch, Position, TopicName};
 
@@ -16,23 +17,24 @@ struct Port {
 impl Port {
     async fn open() -> Port {
         let (stop, stopping) = watch::channel(false);
+        let admin = Admin {
+            enabled: true,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            hosts: vec!["admin.example".to_owned()],
+            body_bytes_max: 1000,
+            ..Admin::default()
+        };
+        let limits = Limits { publication_bytes_max: 100, send_timeout_ms: 10_000, ..Limits::default() };
+        let (_, settings) = watch::channel(Arc::new(Config { admin, limits, ..Config::default() }));
         let context = AdminContext {
             broker: broker::Handle::stopped(),
             shards: Arc::new([Arc::new(ShardMetrics::default()), Arc::new(ShardMetrics::default())]),
             control: Arc::new(ControlMetrics::default()),
-            settings: Arc::new(config::Admin {
-                enabled: true,
-                address: SocketAddr::from(([127, 0, 0, 1], 0)),
-                hosts: vec!["admin.example".to_owned()],
-                body_bytes_max: 1000,
-                ..config::Admin::default()
-            }),
-            publication_bytes_max: 100,
-            send_timeout_ms: 10_000,
+            settings,
             ready: Arc::new(AtomicBool::new(false)),
             stopping,
         };
-        let listener = bind(context.settings.address).await.expect("a free port");
+        let listener = bind(context.config().admin.address).await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         tokio::spawn(serve(listener, context.clone()));
         Port { address, context, stop }

@@ -239,9 +239,13 @@ impl Memory {
             Request::Feed { topics, since_ms } => self.tell_homes(topics, since_ms),
             Request::Drained(answer) => self.send_barrier(Then::Answer(answer)),
             Request::Topics(answer) => self.want_topics(Wanted::Handle(answer)),
-            Request::Acceptors(acceptors) => {
+            Request::Settings(settings) => {
+                self.limits = settings.config.limits.clone();
+                if let Some(journaled) = &mut self.journaled {
+                    journaled.go_by(&settings.config);
+                }
                 let shards = 0..self.outbox.post().shards();
-                shards.for_each(|shard| self.outbox.send(shard, Mail::Acceptors(acceptors.clone())));
+                shards.for_each(|shard| self.outbox.send(shard, Mail::Settings(settings.clone())));
             }
             Request::Drain { window_ms } => {
                 let shards = 0..self.outbox.post().shards();

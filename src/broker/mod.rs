@@ -12,8 +12,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::hub::{KeyError, NewPublication, Position, TopicName};
-use crate::shard::mail::{NotPublished, Post};
-use crate::tls::Acceptors;
+use crate::shard::mail::{NotPublished, Post, Settings};
 
 /// Clonable, sendable handle to the broker; all calls are for the control runtime.
 #[derive(Clone, Debug)]
@@ -74,7 +73,7 @@ enum Request {
     Feed { topics: Vec<TopicName>, since_ms: Option<u64> },
     Drained(oneshot::Sender<()>),
     Topics(oneshot::Sender<Arc<[TopicReport]>>),
-    Acceptors(Acceptors),
+    Settings(Settings),
     Drain { window_ms: u32 },
     Stop(oneshot::Sender<()>),
 }
@@ -143,12 +142,12 @@ impl Handle {
         self.ask(Request::Topics).await
     }
 
-    /// New clients of TLS listeners are accepted with these, on all shards.
+    /// These hold from now on, here and on all shards.
     ///
     /// # Errors
     /// [`PublishError::Stopping`].
-    pub async fn renew(&self, acceptors: Acceptors) -> Result<(), PublishError> {
-        self.requests.send(Request::Acceptors(acceptors)).await.map_err(|_| PublishError::Stopping)
+    pub async fn go_by(&self, settings: Settings) -> Result<(), PublishError> {
+        self.requests.send(Request::Settings(settings)).await.map_err(|_| PublishError::Stopping)
     }
 
     /// Has the shards take no more clients, and close those who are there one after the other within this time.

@@ -9,11 +9,11 @@ use clap::{ArgAction, Args, ValueEnum, value_parser};
 
 use super::{CommandError, log, read};
 use crate::config::{self, Config, Listener, LogFormat, LogLevel, ReactorChoice, Replay, Source, Speed, forms};
-use crate::gateway;
+use crate::gateway::{self, Reloading};
 use crate::journal::segment::is_journal;
 
 /// What `tidegate serve` takes.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(super) struct ServeArgs {
     /// Configuration file; without it: demo mode, which flags alone keep
     #[arg(short, long, value_name = "FILE")]
@@ -68,8 +68,11 @@ enum LogForm {
 /// Runs the gateway until it is stopped.
 pub(super) fn run(args: &ServeArgs) -> Result<(), CommandError> {
     let config = configuration(args)?;
-    log::start(&config.log);
-    Ok(gateway::run(config)?)
+    let set_log_level = log::start(&config.log);
+    let again = args.clone();
+    let read =
+        args.config.is_some().then(|| Box::new(move || configuration(&again).map_err(|error| error.to_string())) as Box<_>);
+    Ok(gateway::run(config, Reloading { read, set_log_level })?)
 }
 
 /// The file or demo mode, with the flags over it.

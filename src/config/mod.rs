@@ -20,6 +20,7 @@ mod limits;
 mod listener;
 mod print;
 mod reference;
+mod reload;
 mod rules;
 mod source_shape;
 mod topic;
@@ -41,21 +42,26 @@ pub use file::parse;
 pub use limits::Limits;
 pub use listener::{CertificateFiles, ClientCertificates, Listener, ListenerKind, ListenerTls};
 pub use print::default_text;
+pub use reload::{Change, Reload};
 pub use topic::{Journal, JournalFlush, JournalFull, Slow, Topic, TopicJournal, TopicKind};
 pub use upstream::{Sequence, SequenceRule, Upstream, WebSocketUrl};
 
-/// The whole configuration, valid.
-#[derive(Clone, Debug, PartialEq)]
+/// The whole configuration, valid. It is written out only to compare two of them, by the names that the file has.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
     /// True without `--config`: the synthetic feed, echo, the page and publishing from this machine are on.
+    #[serde(skip)]
     pub demo: bool,
     /// Where clients connect. At least one.
+    #[serde(rename = "listener")]
     pub listeners: Vec<Listener>,
     /// The admin port.
     pub admin: Admin,
     /// Settings of topics by pattern; the first match wins. Topics that match none have [`Topic::default`].
+    #[serde(rename = "topic")]
     pub topics: Vec<Topic>,
     /// Feeds that the gateway plays or takes in.
+    #[serde(rename = "source")]
     pub sources: Vec<Source>,
     /// Where journaled topics are kept.
     pub journal: Journal,
@@ -78,7 +84,7 @@ pub struct Config {
 }
 
 /// The admin port: publish API, health, metrics. It carries no authentication yet, so only loopback is accepted.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Admin {
     /// Off unless demo mode or configured.
     pub enabled: bool,
@@ -97,7 +103,8 @@ pub struct Admin {
 }
 
 /// One feed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Source {
     /// Made-up prices and trades.
     Synthetic(Synthetic),
@@ -108,7 +115,7 @@ pub enum Source {
 }
 
 /// Settings of the synthetic market.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Synthetic {
     /// Topics are `<prefix>.bbo.<instrument>` and `<prefix>.trades.<instrument>`; `demo` in demo mode.
     pub prefix: String,
@@ -119,7 +126,7 @@ pub struct Synthetic {
 }
 
 /// Settings of a replay.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Replay {
     /// The recording, `.gz` or plain.
     pub file: PathBuf,
@@ -134,7 +141,7 @@ pub struct Replay {
 }
 
 /// The pace of a replay.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub enum Speed {
     /// As a multiple of the recorded pace.
     Times(f64),
@@ -185,7 +192,7 @@ pub enum ReactorChoice {
 }
 
 /// Publishing by clients over WebSocket.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Publish {
     /// Who may: nobody by default; in demo mode connections from loopback without Origin or forwarding headers.
     pub allow: PublishAllow,
@@ -194,7 +201,7 @@ pub struct Publish {
 }
 
 /// Who may publish over WebSocket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PublishAllow {
     /// Nobody.
@@ -204,21 +211,21 @@ pub enum PublishAllow {
 }
 
 /// `/echo`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Echo {
     /// On in demo mode only, unless configured.
     pub enabled: bool,
 }
 
 /// The page at `/` and the list at `/topics`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Page {
     /// On in demo mode only, unless configured.
     pub enabled: bool,
 }
 
 /// The log.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Log {
     /// Text or JSON lines.
     pub format: LogFormat,
@@ -227,7 +234,7 @@ pub struct Log {
 }
 
 /// Form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -236,8 +243,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Least level that is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// Least level that is written; the greater tells more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names are the levels")]
 pub enum LogLevel {

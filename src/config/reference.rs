@@ -42,7 +42,7 @@ pub(super) const TABLES: &[Table] = &[
         "Where clients connect. At least one." },
     Table { name: "listener.tls", many: false, meaning:
         "TLS on the [[listener]] above it: https:// and wss:// in place of http:// and ws://, TLS 1.2 and 1.3. SIGHUP has \
-         the files of all listeners read again; where one cannot be used, what was in force stays." },
+         the files of all listeners read again; where one cannot be used, all that was in force stays." },
     Table { name: "listener.tls.sni", many: true, meaning:
         "A further certificate of the [listener.tls] above it, for clients that name one of its hosts (its subject \
          alternative names; `*.` stands for one level). Who names none, or an unknown one, is shown the first." },

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 
-use super::certificates::{self, Loaded};
+use super::reload::Reloading;
 use super::{StartError, greeting, listen_error};
 use crate::admin::{self, AdminContext};
 use crate::broker::Handle;
@@ -26,7 +26,13 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// What the control thread has.
 pub(super) struct Control {
+    /// In force.
     pub(super) config: Arc<Config>,
+    /// Of the start.
+    pub(super) started: Arc<Config>,
+    /// In force, for whoever looks at it when it is asked.
+    pub(super) settings: watch::Sender<Arc<Config>>,
+    pub(super) reloading: Reloading,
     pub(super) post: Arc<Post>,
     pub(super) shards: Arc<[Arc<ShardMetrics>]>,
     pub(super) metrics: Arc<ControlMetrics>,
@@ -59,9 +65,7 @@ impl Control {
                 broker: broker.clone(),
                 shards: self.shards.clone(),
                 control: self.metrics.clone(),
-                settings: Arc::new(self.config.admin.clone()),
-                publication_bytes_max: self.config.limits.publication_bytes_max,
-                send_timeout_ms: self.config.limits.send_timeout_ms,
+                settings: self.settings.subscribe(),
                 ready: self.ready.clone(),
                 stopping: stopping.clone(),
             };
@@ -125,26 +129,6 @@ impl Control {
         let end = Instant::now() + Duration::from_millis(window_ms.into());
         while clients() > 0 && Instant::now() < end {
             tokio::time::sleep(DRAIN_LOOK).await;
-        }
-    }
-
-    /// Reads the files of TLS listeners again. No client is touched; new ones are accepted with what the files hold now, or
-    /// with what was in force where they cannot be used.
-    async fn reload(&mut self, broker: &Handle) {
-        if self.acceptors.iter().all(Option::is_none) {
-            tracing::info!("SIGHUP: there is nothing to reload, as no listener has TLS");
-            return;
-        }
-        match certificates::load(&self.config, Some(&self.acceptors)) {
-            Ok(Loaded { acceptors, warnings }) => {
-                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-                self.acceptors = acceptors.clone();
-                // It fails only where the gateway stops, and then nobody is accepted any more.
-                if broker.renew(acceptors).await.is_ok() {
-                    tracing::info!("SIGHUP: the certificates were read again and are in force for new clients");
-                }
-            }
-            Err(error) => tracing::error!("SIGHUP: the certificates stay as they were: {error}"),
         }
     }
 

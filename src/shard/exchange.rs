@@ -174,7 +174,7 @@ impl Core {
             Mail::BarrierPassed { token } => self.barrier_passed(token),
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
-            Mail::Acceptors(acceptors) => self.acceptors = acceptors,
+            Mail::Settings(settings) => self.go_by(settings),
             Mail::Drain { window_ms } => self.drain(window_ms),
             Mail::Pause => {
                 // The last of an interval is delivered, too.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::mailbox::Mailbox;
-use crate::config;
+use crate::config::{self, Config};
 use crate::hub::{Epochs, KeyError, NewPublication, Pattern, Position, Publication, TopicName};
 use crate::reactor::ClientKey;
 use crate::tls::Acceptors;
@@ -220,8 +220,8 @@ pub enum Mail {
         /// The body.
         body: Bytes,
     },
-    /// From the control thread: new clients of TLS listeners are accepted with these.
-    Acceptors(Acceptors),
+    /// From the control thread: these hold from now on.
+    Settings(Settings),
     /// From the control thread: take no more clients, close those who are there one after the other within this time.
     Drain {
         /// Milliseconds.
@@ -233,6 +233,15 @@ pub enum Mail {
     Finish,
     /// To the control thread: this shard has ended.
     Finished,
+}
+
+/// What a shard goes by, and may be given anew while it runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The whole configuration; what is made at start is in it as it was made.
+    pub config: Arc<Config>,
+    /// By listener: what new clients are accepted with.
+    pub acceptors: Acceptors,
 }
 
 /// Who waits for a publication's position.

@@ -23,6 +23,7 @@ mod input;
 pub mod mail;
 pub mod mailbox;
 mod opening;
+mod reloading;
 mod replicas;
 mod settings;
 mod shared;
@@ -69,7 +70,7 @@ pub struct ShardContext {
     pub ready: Arc<std::sync::atomic::AtomicBool>,
     /// Drawn at random; names this shard's requests.
     pub nonce: u64,
-    /// By listener; newer ones come as [`mail::Mail::Acceptors`].
+    /// By listener; newer ones come as [`mail::Mail::Settings`].
     pub acceptors: Acceptors,
 }
 

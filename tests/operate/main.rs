@@ -1,0 +1,6 @@
+//! What an operator does with a running gateway, against the real binary.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod reload;
