@@ -6,12 +6,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::thread;
 
 use tokio::sync::watch;
 
+use crate::admission::Readiness;
 use crate::broker::journaled::Journaled;
 use crate::config::Config;
 use crate::disk;
@@ -119,7 +119,7 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
     let metrics: Arc<[Arc<ShardMetrics>]> = (0..shards)
         .map(|_| Arc::new(ShardMetrics::with_classes(config.topics.iter().map(|topic| topic.pattern.as_str()))))
         .collect();
-    let ready = Arc::new(AtomicBool::new(false));
+    let readiness = Arc::new(Readiness::new(config.limits.connections_max));
     end_process_on_panic();
     let mut threads = Vec::new();
     for (place, listeners) in listeners.into_iter().enumerate() {
@@ -128,7 +128,7 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
             config: config.clone(),
             post: post.clone(),
             metrics: metrics[place].clone(),
-            ready: ready.clone(),
+            readiness: readiness.clone(),
             nonce: rand::random(),
             acceptors: acceptors.clone(),
         };
@@ -142,7 +142,7 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
         post,
         shards: metrics,
         metrics: control_metrics,
-        ready,
+        readiness,
         addresses,
         acceptors,
     };
@@ -156,7 +156,7 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
 
 /// Whether the machine gives a descriptor for each client. Demo mode makes do with what there is.
 fn within_machine(mut config: Config, kernel: Kernel, shards: u16) -> Result<Config, StartError> {
-    let clients = |config: &Config| crate::shard::connections_max(config, shards).saturating_mul(shards.into());
+    let clients = |config: &Config| crate::shard::places(config, shards).saturating_mul(shards.into());
     while let Err(error) = kernel.check_clients(clients(&config), shards) {
         if !config.demo || config.limits.connections_max < 64 {
             return Err(error.into());
@@ -207,7 +207,7 @@ fn start_shard(context: ShardContext, listeners: Vec<Listener>, kernel: Kernel) 
         }
         let sizes = ReactorSizes {
             entries: shards.ring_entries,
-            connections_max: crate::shard::connections_max(&context.config, context.post.shards()),
+            connections_max: crate::shard::places(&context.config, context.post.shards()),
             accepts_max: shards.accepts_armed,
             receive_buffers: shards.receive_buffers,
             receive_buffer_bytes: shards.receive_buffer_bytes,

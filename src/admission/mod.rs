@@ -7,6 +7,7 @@ pub mod arrivals;
 mod bucket;
 mod forwarded;
 pub mod proxy;
+mod readiness;
 pub mod request_id;
 
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 
 pub use bucket::Bucket;
 pub use forwarded::client_address;
+pub use readiness::Readiness;
 
 /// Whether the address is in one of the networks, however it is written (`::ffff:192.0.2.1` is an IPv4 address).
 #[must_use]

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,6 +11,7 @@ use tokio::task::spawn_local;
 use super::reload::Reloading;
 use super::{StartError, greeting, listen_error};
 use crate::admin::{self, AdminContext};
+use crate::admission::Readiness;
 use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
 use crate::broker::memory::Memory;
@@ -36,7 +36,7 @@ pub(super) struct Control {
     pub(super) post: Arc<Post>,
     pub(super) shards: Arc<[Arc<ShardMetrics>]>,
     pub(super) metrics: Arc<ControlMetrics>,
-    pub(super) ready: Arc<AtomicBool>,
+    pub(super) readiness: Arc<Readiness>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) acceptors: Acceptors,
 }
@@ -66,7 +66,7 @@ impl Control {
                 shards: self.shards.clone(),
                 control: self.metrics.clone(),
                 settings: self.settings.subscribe(),
-                ready: self.ready.clone(),
+                readiness: self.readiness.clone(),
                 stopping: stopping.clone(),
             };
             spawn_local(admin::serve(listener, context));
@@ -79,7 +79,7 @@ impl Control {
             metrics: self.metrics.clone(),
         };
         source::spawn(self.config.sources.clone(), &context);
-        self.ready.store(true, Ordering::Relaxed);
+        self.readiness.serve(true);
         // Whoever reads the addresses finds a gateway that is ready.
         greeting::print(&self.config, &self.addresses, admin_address);
 
@@ -92,7 +92,7 @@ impl Control {
             }
         };
         // Balancers look elsewhere first.
-        self.ready.store(false, Ordering::Relaxed);
+        self.readiness.serve(false);
         if drains {
             tokio::select! {
                 () = self.drain(&broker) => {}

@@ -47,6 +47,7 @@ impl Control {
         let levels = (self.config.log.level, config.log.level);
         self.config = Arc::new(config);
         self.acceptors = loaded.acceptors.clone();
+        self.readiness.bound(self.config.limits.connections_max);
         self.settings.send_replace(self.config.clone());
         let settings = Settings { config: self.config.clone(), acceptors: loaded.acceptors };
         // It fails only where the gateway stops, and then nobody goes by anything any more.

@@ -307,7 +307,7 @@ impl Door<'_> {
             ..Refusal::new(error.status, RefusalReason::BadRequest, error.error.message)
         })?;
         let (role, streams, ack) = match wanted {
-            Target::Sse { streams } => return self.events(streams),
+            Target::Sse { streams } => return self.events(streams, moment),
             Target::Subscriber { combined, streams } => {
                 (Role::Subscriber { combined, events: false, heartbeat: false }, streams, false)
             }
@@ -326,6 +326,7 @@ impl Door<'_> {
             ..Refusal::new(refusal.status, refusal_reason(refusal.status), refusal.sentence)
         })?;
         self.check_permission(&role)?;
+        self.check_room(moment)?;
         self.check_count(&streams)?;
         let terms = if role == Role::Echo { Terms::Own } else { Terms::Shared };
         let upgraded = Upgraded {
@@ -350,13 +351,24 @@ impl Door<'_> {
     }
 
     /// `/sse`, for clients without WebSocket.
-    fn events(&self, streams: Vec<Stream>) -> Result<Outcome, Refusal> {
+    fn events(&self, streams: Vec<Stream>, moment: Moment) -> Result<Outcome, Refusal> {
         // HEAD could not tell whether GET is granted: that is known once the streams are subscribed to.
         self.check_method("GET", &[("Allow", "GET")])?;
         self.check_origin()?;
+        self.check_room(moment)?;
         self.check_count(&streams)?;
         let (role, accepted, streams) = sse::accept(self.request, streams)?;
         Ok(Outcome::Open { role, opening: Opening::Sse(accepted), streams })
+    }
+
+    /// Not before the request is read: health is told whoever is here.
+    fn check_room(&self, moment: Moment) -> Result<(), Refusal> {
+        if !moment.full {
+            return Ok(());
+        }
+        let message = "the gateway serves as many clients as it can; come back after Retry-After";
+        let retry_after_s = self.session.retry_after_s(moment.now_us);
+        Err(Refusal::new(503, RefusalReason::Full, message).with_retry_after(retry_after_s))
     }
 
     fn check_count(&self, streams: &[Stream]) -> Result<(), Refusal> {

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::ShardContext;
 use super::clients::{Client, Clients, Receive, Wait as Awaiting};
@@ -12,6 +11,8 @@ use super::stopping::{Leavers, Stop};
 use super::sweep::{Loss, Sweep, Told, Visited};
 use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
+use super::unanswered::Unanswered;
+use crate::admission::Readiness;
 use crate::admission::arrivals::Arrivals;
 use crate::config::Config;
 use crate::dialect::stream::Compressions;
@@ -46,11 +47,12 @@ pub(super) struct Core {
     pub(super) waits: u64,
     pub(super) stop: Stop,
     pub(super) leavers: Leavers,
+    pub(super) unanswered: Unanswered,
     /// By listener; newer ones come by mail.
     pub(super) acceptors: Acceptors,
     /// What a TLS client's bytes are opened into; empty between two of them.
     pub(super) opened: Vec<u8>,
-    ready_flag: Arc<AtomicBool>,
+    pub(super) readiness: Arc<Readiness>,
     wheel: Wheel,
     /// Slots of clients whose deadlines came up.
     due: Vec<u32>,
@@ -65,6 +67,8 @@ pub(super) struct Core {
     /// Clients that came, for their names.
     pub(super) came: u32,
     pub(super) connections_max: usize,
+    /// As many clients and who is told that there are so many already.
+    pub(super) places: usize,
     /// The next slot whose deadline is filed again, as other limits hold.
     pub(super) filing_again: Option<u32>,
     pub(super) accepts_armed: u16,
@@ -77,7 +81,7 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(context: ShardContext, now: Now) -> Core {
-        let ShardContext { place, config, post, metrics, ready, nonce, acceptors } = context;
+        let ShardContext { place, config, post, metrics, readiness, nonce, acceptors } = context;
         let shards = post.shards();
         let (arrivals, half_open_max) = super::arriving::arrivals(&config, shards);
         let mut core = Core {
@@ -95,9 +99,10 @@ impl Core {
             waits: 0,
             stop: Stop::Running,
             leavers: Leavers::default(),
+            unanswered: Unanswered::default(),
             acceptors,
             opened: Vec::new(),
-            ready_flag: ready,
+            readiness,
             wheel: Wheel::new(now.monotonic_us),
             due: Vec::new(),
             lost: Vec::new(),
@@ -108,6 +113,7 @@ impl Core {
             came: 0,
             connections_max: super::connections_max(&config, shards) as usize,
             filing_again: None,
+            places: super::places(&config, shards) as usize,
             accepts_armed: 0,
             housekeeping_us: now.monotonic_us,
             accept_warning_us: 0,
@@ -119,8 +125,9 @@ impl Core {
     }
 
     pub(super) fn moment(&self) -> Moment {
-        let ready = self.stop == Stop::Running && self.ready_flag.load(Ordering::Relaxed);
-        Moment { now_us: self.now.monotonic_us, unix_us: self.now.unix_us, ready }
+        let full = self.clients.count() > self.connections_max || self.readiness.is_overfull();
+        let ready = self.stop == Stop::Running && self.readiness.serves() && !full;
+        Moment { now_us: self.now.monotonic_us, unix_us: self.now.unix_us, ready, full }
     }
 
     // --- the turn's parts, in their order ---
@@ -201,6 +208,9 @@ impl Core {
         self.metrics.deliveries.add(progress.deliveries);
         self.metrics.messages_out.add(progress.deliveries);
         let now_us = self.now.monotonic_us;
+        if self.client(key).session.is_asked_of_ping() {
+            self.unanswered.sent(key.slot, progress.bytes);
+        }
         match visited {
             Visited::Failed => self.close(key, CloseClass::Reset, true),
             Visited::Whole => {
@@ -270,6 +280,8 @@ impl Core {
 
     pub(super) fn closed(&mut self, key: ClientKey) {
         self.clients.remove(key).expect("a descriptor is closed once");
+        self.readiness.left();
+        self.unanswered.left(key.slot);
         self.metrics.connections.set(self.clients.count() as i64);
     }
 
@@ -300,6 +312,10 @@ impl Core {
                     self.wheel.file(slot, due_us, &mut self.clients);
                     self.settle(key);
                     self.let_go(key);
+                }
+                Expiry::Asks { due_us, first } => {
+                    self.wheel.file(slot, due_us, &mut self.clients);
+                    self.ask_of_ping(key, first);
                 }
                 Expiry::Reset => self.close(key, CloseClass::Timeout, true),
             }
@@ -448,7 +464,7 @@ impl Core {
     }
 
     pub(super) fn arm_accepts(&mut self) {
-        let room = self.connections_max.saturating_sub(self.clients.count());
+        let room = self.places.saturating_sub(self.clients.count());
         let armed = if self.stop == Stop::Running { room.min(usize::from(self.config.shards.accepts_armed)) as u16 } else { 0 };
         if armed != self.accepts_armed {
             self.accepts_armed = armed;

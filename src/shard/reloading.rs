@@ -3,8 +3,8 @@
 //! What a client was granted stays with it: its head's bounds, its compression, its subscriptions' terms, its age. All that is looked at as it
 //! goes is looked at by the new limits.
 //!
-//! Without: what may be reloaded at all, which the control thread knows. Invariant: `connections_max` never exceeds what the reactor's
-//! table was made for.
+//! Without: what may be reloaded at all, which the control thread knows. Invariant: there are never more
+//! places than the reactor's table was made for.
 
 use super::core::Core;
 use super::mail::Settings;
@@ -21,6 +21,7 @@ impl Core {
         self.rules = Rules { nonce: self.rules.nonce, ..Rules::new(&config) };
         self.acceptors = acceptors;
         self.connections_max = super::connections_max(&config, shards) as usize;
+        self.places = super::places(&config, shards) as usize;
         let (arrivals, half_open_max) = super::arriving::arrivals(&config, shards);
         self.arrivals.go_by(arrivals, half_open_max, self.now.monotonic_us);
         self.sweep.go_by(&config.limits);

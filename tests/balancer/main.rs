@@ -7,4 +7,6 @@ mod common;
 
 mod addresses;
 mod arriving;
+mod full;
 mod parts;
+mod pongs;

@@ -192,6 +192,23 @@ fn topics_that_are_there_go_by_their_new_settings() {
     gateway.stop();
 }
 
+#[test]
+fn more_clients_than_may_be_from_now_on_stay_and_nobody_joins_them() {
+    let with = |connections_max: u32| format!("[limits]\nconnections_max = {connections_max}\n");
+    let gateway = Gateway::configured(&with(10));
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(&gateway, "/ws/t")).collect();
+    reloaded(&gateway, "", &with(2));
+    comes_true(|| status(&gateway, "/ws/t", &[]) == 503, "there are as many as may be");
+    assert_eq!(gateway.get("/health/ready").status, 503);
+    gateway.publish("t", "1");
+    assert!(clients.iter_mut().all(|client| client.text() == "1"));
+    assert!(reloaded(&gateway, "", &with(20)).contains("waits for a restart: limits.connections_max 10 -> 20"));
+    comes_true(|| status(&gateway, "/ws/t", &[]) == 101, "there is room up to what there was at start");
+    assert_eq!(gateway.get("/health/ready").status, 200);
+    drop(clients);
+    gateway.stop();
+}
+
 /// A ring that shrinks while somebody is inside one of its frames: what that client is given is whole frames, or its end.
 #[test]
 fn a_ring_that_shrinks_under_a_slow_reader_tears_nothing() {

@@ -7,7 +7,7 @@ use super::{HOUR_MS, limit};
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
     limit("connections_max", 1, 1 << 20, "clients",
-        "Clients of the whole process, divided among the shards. 16,384 take about 75 MB of kernel memory for their \
+        "Clients of the whole process, divided among the shards; who comes then is told 503 with Retry-After, and /health/ready says 503. 16,384 take about 75 MB of kernel memory for their \
          sockets and fit a descriptor limit of 20,000."),
     limit("half_open_per_address_max", 1, 1 << 20, "clients",
         "Clients of one address (of one /64 of IPv6) that are not yet WebSockets, divided among the shards as \
