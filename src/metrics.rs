@@ -416,6 +416,12 @@ pub struct ControlMetrics {
     pub journals_failing: Gauge,
     /// Those of them that are served all the same.
     pub journals_left: Gauge,
+    /// Requests of the admin port that were denied for want of a key that is good for them.
+    pub http_denied: Counter,
+    /// Memory that the process has, looked at once a second.
+    pub memory_resident_bytes: Gauge,
+    /// Above it no more clients are taken.
+    pub memory_bytes_max: Gauge,
 }
 
 #[cfg(test)]

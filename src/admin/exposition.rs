@@ -101,6 +101,9 @@ const CONTROL_COUNTERS: &[Row<ControlMetrics, u64>] = &[
     ("upstream_lost", "Messages that feeds lost, as far as their number is known", |m| m.upstream_lost.get()),
     ("upstream_restarts", "Times that the numbers of a feed's topic began anew", |m| m.upstream_restarts.get()),
     ("admin_requests", "Requests on the admin port", |m| m.http_requests.get()),
+    ("admin_denied", "Requests on the admin port for which no key, or none that is good for them, was borne", |m| {
+        m.http_denied.get()
+    }),
     ("admin_errors", "Requests on the admin port answered with an error", |m| m.http_errors.get()),
     ("http_publications", "Publications taken over HTTP", |m| m.http_publications.get()),
     ("http_publication_errors", "Publications refused over HTTP", |m| m.http_publication_errors.get()),
@@ -118,6 +121,8 @@ const CONTROL_COUNTERS: &[Row<ControlMetrics, u64>] = &[
 const CONTROL_GAUGES: &[Row<ControlMetrics, i64>] = &[
     ("journals_failing", "Topics whose journal could not be written the last time", |m| m.journals_failing.get()),
     ("journals_left", "Those of them that are served without it, in a new epoch", |m| m.journals_left.get()),
+    ("memory_resident_bytes", "Memory that the process has, looked at once a second", |m| m.memory_resident_bytes.get()),
+    ("memory_bytes_max", "Above it no more clients are taken", |m| m.memory_bytes_max.get()),
 ];
 
 impl Collector for Gathered {

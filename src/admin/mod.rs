@@ -1,7 +1,7 @@
 //! The admin port: publishing over HTTP, topics, metrics, health.
 //!
-//! Ordinary `axum` on the control thread. Without: authentication, so the configuration lets it listen on loopback only,
-//! and `guard` turns away what a browser was tricked into sending. Invariants: every answer that is not 2xx says why as
+//! Ordinary `axum` on the control thread. `guard` turns away what a browser was tricked into sending; `keys` knows who may ask what, and without
+//! any the configuration lets the port listen on loopback only. Invariants: every answer that is not 2xx says why as
 //! `{"error":{"code","msg"}}`; a publication is answered with its position or with why it has none, never not at all.
 
 mod answer;
@@ -9,13 +9,13 @@ mod batch;
 mod connections;
 mod exposition;
 mod guard;
+mod keys;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, RawQuery, Request, State};
@@ -23,11 +23,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::answer::Refused;
+use self::keys::Grant;
+pub use self::keys::{Key, KeyFault, Keys};
 use crate::admission::Readiness;
 use crate::broker;
 use crate::config::Config;
@@ -45,11 +48,18 @@ pub struct AdminContext {
     pub control: Arc<ControlMetrics>,
     /// The configuration in force, which a reload replaces.
     pub settings: watch::Receiver<Arc<Config>>,
+    /// Who may ask what; a reload replaces them, too.
+    pub keys: watch::Receiver<Keys>,
     /// Whether the gateway takes clients; `/health/ready` tells it.
     pub readiness: Arc<Readiness>,
+    /// When a denial was last told.
+    pub denial_told: Arc<Mutex<Option<Instant>>>,
     /// Turns true when the gateway stops: from then on publishing is answered with 503.
     pub stopping: watch::Receiver<bool>,
 }
+
+/// Least time between two lines of the log about requests that are denied.
+const DENIAL_PAUSE: Duration = Duration::from_secs(1);
 
 impl AdminContext {
     /// What is in force at this moment; asked once for each request, so that it does not change within.
@@ -86,12 +96,22 @@ fn router(context: AdminContext) -> Router {
 }
 
 /// Before every handler: who may ask, and the count of what was asked.
-async fn admit(State(context): State<AdminContext>, request: Request, next: Next) -> Response {
+async fn admit(State(context): State<AdminContext>, mut request: Request, next: Next) -> Response {
     context.control.http_requests.add(1);
     let config = context.config();
-    let admitted = guard::check(request.method(), request.uri(), request.headers(), &config.admin.hosts);
+    // Where others reach it they need a key, which no page has that makes a browser ask.
+    let hosts = config.admin.address.ip().is_loopback().then_some(&config.admin.hosts[..]);
+    let guarded = guard::check(request.method(), request.uri(), request.headers(), hosts);
+    let keys = context.keys.borrow().clone();
+    let admitted = guarded.and_then(|()| {
+        let admitted = keys.admit(request.method(), request.uri().path(), request.headers());
+        admitted.map_err(|(refused, why)| denied(&context, refused, &why))
+    });
     let response = match admitted {
-        Ok(()) => next.run(request).await,
+        Ok(grant) => {
+            request.extensions_mut().insert(grant);
+            next.run(request).await
+        }
         Err(refused) => refused.into_response(),
     };
     if response.status().is_client_error() || response.status().is_server_error() {
@@ -100,10 +120,26 @@ async fn admit(State(context): State<AdminContext>, request: Request, next: Next
     response
 }
 
-async fn publish_batch(State(context): State<AdminContext>, request: Request) -> Result<Response, Refused> {
+/// The log is told why; the client is not.
+fn denied(context: &AdminContext, refused: Refused, why: &str) -> Refused {
+    context.control.http_denied.add(1);
+    let mut told = context.denial_told.lock().expect("nobody panics with it");
+    if told.is_none_or(|told| told.elapsed() >= DENIAL_PAUSE) {
+        *told = Some(Instant::now());
+        tracing::warn!(why, "a request of the admin port is denied (one line a second; all are counted in admin_denied)");
+    }
+    refused
+}
+
+async fn publish_batch(
+    State(context): State<AdminContext>,
+    Extension(grant): Extension<Grant>,
+    request: Request,
+) -> Result<Response, Refused> {
     refuse_when_stopping(&context)?;
     let body = read_body(&context, request).await?;
-    let batch = batch::Batch::read(&body, context.config().limits.publication_bytes_max)?;
+    let mut batch = batch::Batch::read(&body, context.config().limits.publication_bytes_max)?;
+    batch.hold_to(|topic| grant.publishes(topic).map_err(|(refused, why)| denied(&context, refused, &why)))?;
     let results = context.broker.publish(batch.publications()).await;
     count(&context, &results, batch.errors());
     batch.answer(&results)
@@ -111,6 +147,7 @@ async fn publish_batch(State(context): State<AdminContext>, request: Request) ->
 
 async fn publish_body(
     State(context): State<AdminContext>,
+    Extension(grant): Extension<Grant>,
     topic: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     request: Request,
@@ -121,6 +158,7 @@ async fn publish_body(
     let body = read_body(&context, request).await?;
     let bytes_max = context.config().limits.publication_bytes_max;
     let publication = batch::whole_body(&topic, query.as_deref(), binary, body, bytes_max)?;
+    grant.publishes(&publication.topic).map_err(|(refused, why)| denied(&context, refused, &why))?;
     let results = context.broker.publish(vec![publication]).await;
     count(&context, &results, 0);
     answer::single(&results)

@@ -31,6 +31,8 @@ impl Port {
             shards: Arc::new([Arc::new(ShardMetrics::default()), Arc::new(ShardMetrics::default())]),
             control: Arc::new(ControlMetrics::default()),
             settings,
+            keys: watch::channel(Keys::default()).1,
+            denial_told: Arc::default(),
             readiness: Arc::new(Readiness::new(1)),
             stopping,
         };

@@ -21,8 +21,8 @@ pub(super) struct ServeArgs {
     /// Where clients connect, in place of all configured listeners [default: 127.0.0.1:8080]; port 0 lets the kernel choose
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     listen: Option<SocketAddr>,
-    /// Where the admin port is, on loopback only [default: 127.0.0.1:8081]
-    #[arg(long, value_name = "ADDR", value_parser = admin_address)]
+    /// Where the admin port is; on loopback only, unless the configuration has an [[admin.key]] [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     admin: Option<SocketAddr>,
     /// Shards, each a thread with its own clients [default: one per core]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=1024))]
@@ -108,6 +108,7 @@ fn configuration(args: &ServeArgs) -> Result<Config, CommandError> {
         config.sources = vec![Source::Replay(Replay { speed: args.speed.unwrap_or(replay.speed), ..replay })];
     }
     addresses_differ(&config)?;
+    admin_is_guarded(&config)?;
     recordings_can_be_read(&config)?;
     Ok(config)
 }
@@ -119,6 +120,20 @@ fn addresses_differ(config: &Config) -> Result<(), CommandError> {
     if config.admin.enabled && same {
         let sentence = format!(
             "clients and the admin port would both be on {admin}; give one of them another port with --listen or --admin"
+        );
+        return Err(CommandError::Arguments(sentence));
+    }
+    Ok(())
+}
+
+/// A flag can move the admin port, where the file's rules kept it.
+fn admin_is_guarded(config: &Config) -> Result<(), CommandError> {
+    let admin = &config.admin;
+    if admin.enabled && !admin.address.ip().is_loopback() && admin.keys.is_empty() {
+        let sentence = format!(
+            "the admin port would be on {}, where whoever reaches it could publish; give --admin a loopback address, like 127.0.0.1:8081, or \
+             the configuration an [[admin.key]]",
+            admin.address
         );
         return Err(CommandError::Arguments(sentence));
     }
@@ -140,11 +155,6 @@ pub(super) fn recordings_can_be_read(config: &Config) -> Result<(), CommandError
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     forms::address(text)?;
     text.parse().map_err(|error| format!("{error}"))
-}
-
-fn admin_address(text: &str) -> Result<SocketAddr, String> {
-    forms::loopback_address(text)?;
-    listen_address(text)
 }
 
 fn template(text: &str) -> Result<String, String> {

@@ -83,7 +83,7 @@ pub struct Config {
     pub log: Log,
 }
 
-/// The admin port: publish API, health, metrics. It carries no authentication yet, so only loopback is accepted.
+/// The admin port: publish API, health, metrics. Without keys whoever reaches it may do everything, so only loopback is accepted then.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Admin {
     /// Off unless demo mode or configured.
@@ -100,6 +100,28 @@ pub struct Admin {
     pub head_timeout_ms: u32,
     /// For the body of a request.
     pub body_timeout_ms: u32,
+    /// Who may ask for what; empty: whoever reaches it for everything.
+    #[serde(rename = "key")]
+    pub keys: Vec<AdminKey>,
+}
+
+/// A bearer key of the admin port, and what it is good for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminKey {
+    /// As the log names it.
+    pub name: String,
+    /// The file with the key itself, or with its SHA-256.
+    pub secret_file: PathBuf,
+    /// Topics, names or patterns, that may be published on with it.
+    #[serde(default)]
+    pub publish: Vec<String>,
+    /// Whether metrics and lists may be read with it.
+    #[serde(default)]
+    pub read: bool,
+    /// Whether anything but topics may be changed with it.
+    #[serde(default)]
+    pub change: bool,
 }
 
 /// One feed.

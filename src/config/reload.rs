@@ -74,6 +74,11 @@ fn in_force(started: &Config, present: &Config, read: Config) -> Config {
             enabled: present.admin.enabled,
             address: present.admin.address,
             open_connections_max: present.admin.open_connections_max,
+            // The port stays where it is: where others reach it, it is never without keys.
+            keys: match admin.keys.is_empty() && !present.admin.address.ip().is_loopback() {
+                true => present.admin.keys.clone(),
+                false => admin.keys,
+            },
             ..admin
         },
         topics: same_journals(&present.topics, topics),

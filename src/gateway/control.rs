@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::task::spawn_local;
 
 use super::reload::Reloading;
-use super::{StartError, greeting, listen_error};
-use crate::admin::{self, AdminContext};
+use super::{StartError, greeting, listen_error, machine, memory};
+use crate::admin::{self, AdminContext, Keys};
 use crate::admission::Readiness;
 use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
@@ -32,6 +32,8 @@ pub(super) struct Control {
     pub(super) started: Arc<Config>,
     /// In force, for whoever looks at it when it is asked.
     pub(super) settings: watch::Sender<Arc<Config>>,
+    /// Of the admin port, in force.
+    pub(super) keys: watch::Sender<Keys>,
     pub(super) reloading: Reloading,
     pub(super) post: Arc<Post>,
     pub(super) shards: Arc<[Arc<ShardMetrics>]>,
@@ -66,6 +68,8 @@ impl Control {
                 shards: self.shards.clone(),
                 control: self.metrics.clone(),
                 settings: self.settings.subscribe(),
+                keys: self.keys.subscribe(),
+                denial_told: Arc::default(),
                 readiness: self.readiness.clone(),
                 stopping: stopping.clone(),
             };
@@ -79,6 +83,8 @@ impl Control {
             metrics: self.metrics.clone(),
         };
         source::spawn(self.config.sources.clone(), &context);
+        let machine = machine::readings::machine();
+        spawn_local(memory::look(self.settings.subscribe(), machine, self.readiness.clone(), self.metrics.clone()));
         self.readiness.serve(true);
         // Whoever reads the addresses finds a gateway that is ready.
         greeting::print(&self.config, &self.addresses, admin_address);

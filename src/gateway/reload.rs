@@ -1,4 +1,4 @@
-//! SIGHUP: the configuration file and the files of TLS listeners are read again, and what can be in force without a restart is, all of it or
+//! SIGHUP: the configuration file, the files of TLS listeners and the keys of the admin port are read again, and what can be in force without a restart is, all of it or
 //! nothing.
 //!
 //! Without: which settings wait for a restart ([`Reload`]), and how threads go by new ones.
@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use super::certificates::{self, Loaded};
 use super::control::Control;
+use super::secrets;
+use crate::admin::Keys;
 use crate::broker::Handle;
 use crate::config::{Config, LogLevel, Reload};
 use crate::shard::mail::Settings;
@@ -30,6 +32,7 @@ impl Default for Reloading {
 struct Prepared {
     reload: Reload,
     loaded: Loaded,
+    keys: Keys,
 }
 
 impl Control {
@@ -39,7 +42,7 @@ impl Control {
             tracing::info!("SIGHUP: there is nothing to read, as the gateway was started without --config");
             return;
         };
-        let Prepared { reload, loaded } = match read().and_then(|config| self.prepare(&config)) {
+        let Prepared { reload, loaded, keys } = match read().and_then(|config| self.prepare(&config)) {
             Ok(prepared) => prepared,
             Err(error) => return tracing::error!("SIGHUP: all stays as it was: {error}"),
         };
@@ -49,6 +52,7 @@ impl Control {
         self.acceptors = loaded.acceptors.clone();
         self.readiness.bound(self.config.limits.connections_max);
         self.settings.send_replace(self.config.clone());
+        self.keys.send_replace(keys);
         let settings = Settings { config: self.config.clone(), acceptors: loaded.acceptors };
         // It fails only where the gateway stops, and then nobody goes by anything any more.
         if broker.go_by(settings).await.is_err() {
@@ -67,7 +71,9 @@ impl Control {
     /// Everything that can fail.
     fn prepare(&self, read: &Config) -> Result<Prepared, String> {
         let reload = Reload::new(&self.started, &self.config, read);
-        let loaded = certificates::load(&reload.config, Some(&self.acceptors)).map_err(|error| error.to_string())?;
-        Ok(Prepared { reload, loaded })
+        let mut loaded = certificates::load(&reload.config, Some(&self.acceptors)).map_err(|error| error.to_string())?;
+        let (keys, risky) = secrets::load(&reload.config).map_err(|error| error.to_string())?;
+        loaded.warnings.extend(risky);
+        Ok(Prepared { reload, loaded, keys })
     }
 }

@@ -11,7 +11,7 @@ use crate::common::{Client, Gateway, PATIENCE, PUBLISHING, Raw, Response, frame,
 
 /// Shards hear of it a moment after it is said.
 #[track_caller]
-fn comes_true(mut is_true: impl FnMut() -> bool, what: &str) {
+pub(crate) fn comes_true(mut is_true: impl FnMut() -> bool, what: &str) {
     let deadline = Instant::now() + PATIENCE;
     while !is_true() {
         assert!(Instant::now() < deadline, "{what}");
@@ -21,7 +21,7 @@ fn comes_true(mut is_true: impl FnMut() -> bool, what: &str) {
 
 /// A reload of this file, which must be taken.
 #[track_caller]
-fn reloaded(gateway: &Gateway, listener: &str, toml: &str) -> String {
+pub(crate) fn reloaded(gateway: &Gateway, listener: &str, toml: &str) -> String {
     gateway.rewrite(listener, toml);
     let said = gateway.reload();
     assert!(said.contains("SIGHUP: ") && !said.contains("all stays as it was"), "{said}");
@@ -32,7 +32,7 @@ fn handshake(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> Respons
     Raw::open(gateway.clients).handshake(path, headers)
 }
 
-fn status(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> u16 {
+pub(crate) fn status(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> u16 {
     handshake(gateway, path, headers).status
 }
 

@@ -5,7 +5,8 @@ use serde::de::DeserializeOwned;
 
 use super::*;
 use crate::config::{
-    Journal, JournalFlush, LogFormat, LogLevel, Publish, PublishAllow, Slow, Source, Synthetic, TopicJournal, TopicKind, parse,
+    AdminKey, Journal, JournalFlush, LogFormat, LogLevel, Publish, PublishAllow, Slow, Source, Synthetic, TopicJournal,
+    TopicKind, parse,
 };
 
 /// The same settings, each of them another one.
@@ -51,6 +52,7 @@ fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
             open_connections_max: 1,
             head_timeout_ms: 1,
             body_timeout_ms: 1,
+            keys: vec![admin_key()],
         },
         topics: vec![Topic { kind: TopicKind::State, ..Topic::default() }],
         sources: vec![Source::Synthetic(Synthetic::default())],
@@ -83,7 +85,8 @@ fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
     let said: Vec<String> = reload.waiting.iter().map(ToString::to_string).collect();
     assert!(said.contains(&"limits.connections_max 1000 -> 1001".into()) && said.contains(&"shards.pin true -> false".into()));
     // The documentation names them.
-    let document = include_str!("../../../docs/configuration.md");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let document = std::fs::read_to_string(path).expect("docs/configuration.md is part of the repository");
     let (_, section) = document.split_once("## Reloading").expect("docs/configuration.md tells of reloading");
     for key in expected.iter().filter(|key| key.starts_with("limits.") || key.starts_with("admin.") || key.starts_with("log.")) {
         let name = key.split_once('.').expect("a table and a key").1;
@@ -100,6 +103,26 @@ fn connections_max_rises_to_what_it_was_at_start_and_no_further() {
     assert_eq!(more.config, start);
     assert_eq!(more.applied[0].to_string(), "limits.connections_max 10 -> 1000");
     assert_eq!(more.waiting[0].to_string(), "limits.connections_max 1000 -> 2000");
+}
+
+fn admin_key() -> AdminKey {
+    AdminKey { name: "k".into(), secret_file: "k".into(), publish: Vec::new(), read: true, change: false }
+}
+
+#[test]
+fn a_port_that_others_reach_keeps_its_keys_until_it_is_elsewhere() {
+    let with = |address: &str, keys: Vec<AdminKey>| {
+        let admin = Admin { enabled: true, address: address.parse().expect("an address"), keys, ..Admin::default() };
+        Config { admin, ..Config::default() }
+    };
+    let start = with("0.0.0.0:1", vec![admin_key()]);
+    let reload = Reload::new(&start, &start, &with("127.0.0.1:1", Vec::new()));
+    assert_eq!((reload.config, reload.applied.len()), (start.clone(), 0));
+    assert_eq!(keys(&reload.waiting), ["admin.address", "admin.key \"k\""]);
+    let other = AdminKey { publish: vec!["a".into()], ..admin_key() };
+    assert_eq!(Reload::new(&start, &start, &with("0.0.0.0:1", vec![other.clone()])).config.admin.keys, [other]);
+    let home = with("127.0.0.1:1", vec![admin_key()]);
+    assert_eq!(Reload::new(&home, &home, &with("127.0.0.1:1", Vec::new())).config.admin.keys, []);
 }
 
 fn listener(port: u16, origin: &str) -> Listener {
