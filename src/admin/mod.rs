@@ -1,4 +1,4 @@
-//! The admin port: publishing over HTTP, topics, metrics, health.
+//! The admin port: publishing over HTTP, topics, connections, metrics, health.
 //!
 //! Ordinary `axum` on the control thread. `guard` turns away what a browser was tricked into sending; `keys` knows who may ask what, and without
 //! any the configuration lets the port listen on loopback only. Invariants: every answer that is not 2xx says why as
@@ -10,22 +10,23 @@ mod connections;
 mod exposition;
 mod guard;
 mod keys;
+mod topic;
+mod watching;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, RawQuery, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use serde::Serialize;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::answer::Refused;
@@ -54,8 +55,12 @@ pub struct AdminContext {
     pub readiness: Arc<Readiness>,
     /// When a denial was last told.
     pub denial_told: Arc<Mutex<Option<Instant>>>,
+    /// Where clients connect, by listener.
+    pub listeners: Arc<[String]>,
     /// Turns true when the gateway stops: from then on publishing is answered with 503.
     pub stopping: watch::Receiver<bool>,
+    /// Turns true when another gateway has this one's place, and its admin port.
+    pub taken: watch::Receiver<bool>,
 }
 
 /// Least time between two lines of the log about requests that are denied.
@@ -68,16 +73,17 @@ impl AdminContext {
     }
 }
 
-/// Binds the admin port. Must run within the control thread's runtime.
+/// Binds the admin port.
 ///
 /// # Errors
 /// [`io::Error`] where the address is taken or not this machine's.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
 }
 
-/// Serves as long as the runtime runs, so that whoever publishes while the gateway stops is told.
-pub async fn serve(listener: TcpListener, context: AdminContext) {
+/// Serves as long as the runtime runs, so that whoever publishes while the gateway stops is told. New connections are another
+/// gateway's once this one's place is taken.
+pub async fn serve(listener: tokio::net::TcpListener, context: AdminContext) {
     connections::serve(listener, router(context.clone()), context).await;
 }
 
@@ -85,7 +91,11 @@ fn router(context: AdminContext) -> Router {
     Router::new()
         .route("/api/publish", post(publish_batch))
         .route("/api/topics", get(topics))
-        .route("/api/topics/{topic}", post(publish_body))
+        .route("/api/topics/{topic}", post(publish_body).get(topic::topic))
+        .route("/api/connections", get(watching::connections))
+        .route("/api/connections/{id}", get(watching::one_connection))
+        .route("/api/connections/{id}/disconnect", post(watching::disconnect))
+        .route("/api/slow", get(watching::slow))
         .route("/metrics", get(metrics))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
@@ -107,13 +117,17 @@ async fn admit(State(context): State<AdminContext>, mut request: Request, next: 
         let admitted = keys.admit(request.method(), request.uri().path(), request.headers());
         admitted.map_err(|(refused, why)| denied(&context, refused, &why))
     });
-    let response = match admitted {
+    let mut response = match admitted {
         Ok(grant) => {
             request.extensions_mut().insert(grant);
             next.run(request).await
         }
         Err(refused) => refused.into_response(),
     };
+    if *context.taken.borrow() {
+        // Its next request is for who has the place.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if response.status().is_client_error() || response.status().is_server_error() {
         context.control.http_errors.add(1);
     }
@@ -237,6 +251,11 @@ async fn topics(State(context): State<AdminContext>) -> Result<Response, Refused
     Ok(axum::Json(entries).into_response())
 }
 
+/// What holds for this moment only.
+fn told(value: serde_json::Value) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], axum::Json(value)).into_response()
+}
+
 async fn metrics(State(context): State<AdminContext>) -> Response {
     let text = exposition::text(&context.shards, &context.control);
     ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
@@ -269,7 +288,8 @@ async fn ready(State(context): State<AdminContext>) -> Response {
 
 async fn unknown_path(request: Request) -> Refused {
     let msg = format!(
-        "there is no {:?} here; try /api/publish, /api/topics, /api/topics/<topic>, /metrics, /health/live or /health/ready",
+        "there is no {:?} here; try /api/publish, /api/topics, /api/topics/<topic>, /api/connections, /api/slow, /metrics, \
+         /health/live or /health/ready",
         request.uri().path()
     );
     Refused { status: StatusCode::NOT_FOUND, code: ErrorCode::BadRequest, msg }

@@ -33,10 +33,14 @@ impl Port {
             settings,
             keys: watch::channel(Keys::default()).1,
             denial_told: Arc::default(),
+            taken: watch::channel(false).1,
             readiness: Arc::new(Readiness::new(1)),
+            listeners: Arc::new([]),
             stopping,
         };
-        let listener = bind(context.config().admin.address).await.expect("a free port");
+        let listener = bind(context.config().admin.address).expect("a free port");
+        listener.set_nonblocking(true).expect("a listener can be made so");
+        let listener = tokio::net::TcpListener::from_std(listener).expect("this is a runtime");
         let address = listener.local_addr().expect("bound");
         tokio::spawn(serve(listener, context.clone()));
         Port { address, context, stop }

@@ -17,11 +17,13 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::bell::Bell;
+use super::inquiries::{Awaited, Inquiries};
 use super::journaled::{Done, Journaled};
 use super::{Handle, PublishError, Request, TopicReport};
 use crate::config::Limits;
 use crate::hub::{NewPublication, Position, TopicName};
 use crate::metrics::ControlMetrics;
+use crate::shard::inquiry::{Finding, Inquiry};
 use crate::shard::mail::{Mail, NotPublished, Outbox, Place, Post, Ticket, TopicShare};
 
 /// Least time between two lines of the log about publications of sources that are refused.
@@ -55,6 +57,9 @@ pub struct Memory {
     report: Option<Report>,
     topics_told: Option<Told>,
     topics_wanted: Vec<Wanted>,
+    inquiries: Inquiries,
+    /// Shards that do not accept yet, and who wants to know when they do.
+    accepting: Option<(u16, oneshot::Sender<()>)>,
     /// Shards that have ended; counted once the stop is under way.
     finished: u16,
     stopped: Option<oneshot::Sender<()>>,
@@ -149,6 +154,8 @@ impl Memory {
             report: None,
             topics_told: None,
             topics_wanted: Vec::new(),
+            inquiries: Inquiries::default(),
+            accepting: None,
             finished: 0,
             stopped: None,
             metrics,
@@ -239,6 +246,7 @@ impl Memory {
             Request::Feed { topics, since_ms } => self.tell_homes(topics, since_ms),
             Request::Drained(answer) => self.send_barrier(Then::Answer(answer)),
             Request::Topics(answer) => self.want_topics(Wanted::Handle(answer)),
+            Request::Inquire { place, inquiry, awaited } => self.inquire(place, inquiry, awaited),
             Request::Settings(settings) => {
                 self.limits = settings.config.limits.clone();
                 if let Some(journaled) = &mut self.journaled {
@@ -246,6 +254,11 @@ impl Memory {
                 }
                 let shards = 0..self.outbox.post().shards();
                 shards.for_each(|shard| self.outbox.send(shard, Mail::Settings(settings.clone())));
+            }
+            Request::Accept(answer) => {
+                let shards = self.outbox.post().shards();
+                self.accepting = Some((shards, answer));
+                (0..shards).for_each(|shard| self.outbox.send(shard, Mail::Accept));
             }
             Request::Drain { window_ms } => {
                 let shards = 0..self.outbox.post().shards();
@@ -264,6 +277,16 @@ impl Memory {
         for (home, topics) in by_home {
             self.outbox.send(home, Mail::Feed { topics, since_ms });
         }
+    }
+
+    fn inquire(&mut self, place: Place, inquiry: Inquiry, awaited: Awaited) {
+        if place == self.outbox.post().control() {
+            let finding = self.journaled.as_mut().map(|journaled| journaled.find(&inquiry));
+            return awaited.tell(finding.unwrap_or(Finding::Topic(None)));
+        }
+        self.tokens_given += 1;
+        self.inquiries.began(self.tokens_given, awaited);
+        self.outbox.send(place, Mail::Inquire { token: self.tokens_given, inquiry });
     }
 
     /// Sends what is in hand, as far as credits go.
@@ -319,12 +342,25 @@ impl Memory {
                 Mail::Drained { token } => self.drained(token),
                 Mail::Reported { token, topics, last } => self.reported(token, topics, last),
                 Mail::TopicsWanted { from, client } => self.want_topics(Wanted::Client { place: from, client }),
+                Mail::Found { token, finding } => self.inquiries.found(token, finding),
+                Mail::Accepts => self.shard_accepts(),
                 Mail::Finished => self.finished += 1,
                 other => {
                     let journaled = self.journaled.as_mut().expect("a home's mail comes only where there are journals");
                     journaled.take(other, &mut self.outbox);
                 }
             }
+        }
+    }
+
+    fn shard_accepts(&mut self) {
+        let Some((missing, _)) = &mut self.accepting else { return };
+        *missing -= 1;
+        if *missing == 0
+            && let Some((_, answer)) = self.accepting.take()
+        {
+            // Whoever asked may be gone.
+            answer.send(()).ok();
         }
     }
 

@@ -4,6 +4,7 @@
 //! passes on to the shards.
 
 pub mod bell;
+mod inquiries;
 pub mod journaled;
 pub mod memory;
 
@@ -11,8 +12,10 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use self::inquiries::Awaited;
 use crate::hub::{KeyError, NewPublication, Position, TopicName};
-use crate::shard::mail::{NotPublished, Post, Settings};
+use crate::shard::inquiry::Inquiry;
+use crate::shard::mail::{NotPublished, Place, Post, Settings};
 
 /// Clonable, sendable handle to the broker; all calls are for the control runtime.
 #[derive(Clone, Debug)]
@@ -20,6 +23,8 @@ pub struct Handle {
     requests: mpsc::Sender<Request>,
     /// Where there are journals: which topics have one, and how many of their publications may still be handed over.
     journaled: Option<(Arc<Post>, Arc<Semaphore>)>,
+    /// How many inquiries may be under way beside.
+    inquiries: Arc<Semaphore>,
 }
 
 /// Why a publication was not taken.
@@ -73,7 +78,9 @@ enum Request {
     Feed { topics: Vec<TopicName>, since_ms: Option<u64> },
     Drained(oneshot::Sender<()>),
     Topics(oneshot::Sender<Arc<[TopicReport]>>),
+    Inquire { place: Place, inquiry: Inquiry, awaited: Awaited },
     Settings(Settings),
+    Accept(oneshot::Sender<()>),
     Drain { window_ms: u32 },
     Stop(oneshot::Sender<()>),
 }
@@ -82,7 +89,8 @@ impl Handle {
     /// A handle, and the queue that the broker serves; where it is full, whoever asks waits.
     fn new(requests_max: u32, journaled: Option<(Arc<Post>, Arc<Semaphore>)>) -> (Handle, mpsc::Receiver<Request>) {
         let (requests, queue) = mpsc::channel(requests_max as usize);
-        (Handle { requests, journaled }, queue)
+        let inquiries = Arc::new(Semaphore::new(inquiries::UNDER_WAY_MAX));
+        (Handle { requests, journaled, inquiries }, queue)
     }
 
     /// A handle whose broker is gone: every call finds the gateway stopping.
@@ -148,6 +156,11 @@ impl Handle {
     /// [`PublishError::Stopping`].
     pub async fn go_by(&self, settings: Settings) -> Result<(), PublishError> {
         self.requests.send(Request::Settings(settings)).await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// Has the shards take clients; returns when all of them do, or the gateway stops.
+    pub async fn accept(&self) {
+        self.ask(Request::Accept).await.ok();
     }
 
     /// Has the shards take no more clients, and close those who are there one after the other within this time.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{
     Admin, Arrivals, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind,
     Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, ReactorChoice, Replay, Sequence, SequenceRule, Shards,
-    Slow, Source, Speed, Synthetic, Topic, TopicJournal, TopicKind, Upstream,
+    Slow, Source, Speed, Synthetic, Takeover, Topic, TopicJournal, TopicKind, Upstream,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -37,6 +37,7 @@ impl Default for Config {
             journal: Journal::default(),
             arrivals: Arrivals::default(),
             drain: Drain::default(),
+            takeover: Takeover::default(),
             limits: Limits::default(),
             shards: Shards::default(),
             publish: Publish::default(),
@@ -44,6 +45,12 @@ impl Default for Config {
             page: Page::default(),
             log: Log::default(),
         }
+    }
+}
+
+impl Default for Takeover {
+    fn default() -> Takeover {
+        Takeover { socket: None, handover_bytes_max: 64 << 20, timeout_ms: 30_000, feed_bytes_max: 64 << 20 }
     }
 }
 
@@ -270,6 +277,8 @@ impl Default for Limits {
             patterns_max: 10_000,
             requests_per_second: 20,
             requests_burst: 200,
+            history_bytes_per_second: 16 << 20,
+            history_burst_bytes: 64 << 20,
             errors_in_a_row_max: 100,
             topics_max: 200_000,
             replica_linger_ms: 30_000,

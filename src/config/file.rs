@@ -12,7 +12,7 @@ use super::source_shape::SourceShape;
 use super::{
     Admin, AdminKey, Arrivals, CertificateFiles, ClientCertificates, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush,
     JournalFull, Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish,
-    PublishAllow, Shards, Slow, Topic, TopicJournal, TopicKind, arrival, rules,
+    PublishAllow, Shards, Slow, Takeover, Topic, TopicJournal, TopicKind, arrival, rules,
 };
 
 /// Reads the text of a configuration file; `file` is only named in errors.
@@ -35,6 +35,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
         journal: shape.journal,
         arrivals: shape.arrivals,
         drain: shape.drain,
+        takeover: shape.takeover,
         limits: shape.limits,
         shards: shape.shards,
         publish: shape.publish.into_publish(),
@@ -62,6 +63,8 @@ struct FileShape {
     arrivals: Arrivals,
     #[serde(default)]
     drain: Drain,
+    #[serde(default)]
+    takeover: Takeover,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]

@@ -23,6 +23,7 @@ mod reference;
 mod reload;
 mod rules;
 mod source_shape;
+mod takeover;
 mod topic;
 mod upstream;
 
@@ -43,6 +44,7 @@ pub use limits::Limits;
 pub use listener::{CertificateFiles, ClientCertificates, Listener, ListenerKind, ListenerTls};
 pub use print::default_text;
 pub use reload::{Change, Reload};
+pub use takeover::Takeover;
 pub use topic::{Journal, JournalFlush, JournalFull, Slow, Topic, TopicJournal, TopicKind};
 pub use upstream::{Sequence, SequenceRule, Upstream, WebSocketUrl};
 
@@ -69,6 +71,8 @@ pub struct Config {
     pub arrivals: Arrivals,
     /// How SIGTERM drains.
     pub drain: Drain,
+    /// How it takes another one's place, and gives up its own.
+    pub takeover: Takeover,
     /// All limits.
     pub limits: Limits,
     /// Threads and turns.

@@ -8,7 +8,9 @@ use std::fmt::Write;
 use super::keys::{self, Form, Key, Table};
 use super::reference::TABLES;
 use super::source_shape::SourceKind;
-use super::{Admin, Arrivals, Drain, Journal, Limits, Listener, Sequence, Shards, Synthetic, Topic, TopicJournal, Upstream};
+use super::{
+    Admin, Arrivals, Drain, Journal, Limits, Listener, Sequence, Shards, Synthetic, Takeover, Topic, TopicJournal, Upstream,
+};
 
 /// Width of the prose.
 const COLUMNS: usize = 110;
@@ -59,7 +61,16 @@ fn source(text: &mut String, table: &Table, kind: SourceKind) {
 fn is_off(table: &Table) -> bool {
     matches!(
         table.name,
-        "listener.tls" | "listener.tls.sni" | "admin" | "admin.key" | "topic" | "source.sequence" | "publish" | "echo" | "page"
+        "listener.tls"
+            | "listener.tls.sni"
+            | "admin"
+            | "admin.key"
+            | "topic"
+            | "source.sequence"
+            | "publish"
+            | "echo"
+            | "page"
+            | "takeover"
     )
 }
 
@@ -88,6 +99,7 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
     match (key.table, key.name) {
         ("limits", name) => of_struct(&Limits::default(), name),
         ("drain", name) => of_struct(&Drain::default(), name),
+        ("takeover", name) => of_struct(&Takeover::default(), name),
         ("arrivals", name) => of_struct(&Arrivals::default(), name),
         ("shards", name) => of_struct(&Shards::default(), name),
         ("listener", "kind") => Some("\"tcp\"".into()),
@@ -179,6 +191,7 @@ fn example(key: &Key) -> String {
         ("publish", "topics") => "[\"md.>\"]",
         ("echo" | "page", "enabled") => "true",
         ("shards", "count") => "2",
+        ("takeover", "socket") => "\"/run/tidegate/takeover\"",
         _ => return default_value(key).expect("a key without a default has an example above"),
     };
     example.into()

@@ -77,6 +77,9 @@ pub(super) const TABLES: &[Table] = &[
     Table { name: "drain", many: false, meaning:
         "How SIGTERM drains the gateway, so that its clients do not all come back to the others at once. SIGINT, and a second SIGTERM, \
          do not wait for it." },
+    Table { name: "takeover", many: false, meaning:
+        "A restart that no client notices: a gateway that is started while another one runs takes its listening sockets and its topics \
+         over, and the other one drains. docs/operations/restart.md has how." },
     Table { name: "limits", many: false, meaning:
         "Every bound of the gateway. None can be switched off; what goes over one is refused, told and counted." },
 ];

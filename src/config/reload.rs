@@ -60,6 +60,7 @@ fn in_force(started: &Config, present: &Config, read: Config) -> Config {
         journal: _,
         arrivals,
         drain,
+        takeover: _,
         limits,
         shards: _,
         publish,
@@ -86,6 +87,7 @@ fn in_force(started: &Config, present: &Config, read: Config) -> Config {
         journal: present.journal.clone(),
         arrivals,
         drain,
+        takeover: present.takeover.clone(),
         limits: Limits {
             // A shard's table of clients is as large as it was made.
             connections_max: limits.connections_max.min(started.limits.connections_max),

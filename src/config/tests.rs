@@ -49,7 +49,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 fn a_key_before_the_first_table_is_told_its_table() {
     let error = parse_text("connections_max = 1\n").expect_err("a key without its table");
     let said = "gateway.toml, line 1, column 1: connections_max is not known; expected one of the tables listener, \
-                listener.tls, listener.tls.sni, admin, admin.key, topic, journal, source, source.sequence, publish, echo, page, log, shards, arrivals, drain, limits. It belongs below [limits].";
+                listener.tls, listener.tls.sni, admin, admin.key, topic, journal, source, source.sequence, publish, echo, page, log, shards, arrivals, drain, takeover, limits. It belongs below [limits].";
     assert_eq!(error.to_string(), said);
 }
 
@@ -240,6 +240,9 @@ const EVERYTHING: &str = r#"
     [drain]
     delay_ms = 1
     window_ms = 2
+    [takeover]
+    socket = "t"
+    timeout_ms = 700
     [arrivals]
     per_second = 5
     exempt = ["192.0.2.0/24"]
@@ -363,6 +366,7 @@ fn everything_can_be_set() {
             }),
         ],
         drain: Drain { delay_ms: 1, window_ms: 2 },
+        takeover: Takeover { socket: Some("t".into()), timeout_ms: 700, ..Takeover::default() },
         arrivals: Arrivals { per_second: 5, exempt: vec!["192.0.2.0/24".parse().expect("a network")], ..Arrivals::default() },
         limits: Limits { connections_max: 16, topics_max: 1000, ..Limits::default() },
         shards: Shards { count: Some(3), pin: false, ..Shards::default() },

@@ -20,6 +20,7 @@ mod messages;
 mod pongs;
 mod rules;
 mod sse;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -28,6 +29,7 @@ pub use arrival::{Arrival, Introduction};
 pub use ending::Expiry;
 pub use jitter::jitter;
 pub use rules::{ListenerRules, Moment, Rules};
+pub use standing::Standing;
 
 use std::net::IpAddr;
 
@@ -155,6 +157,8 @@ struct Owed {
     pong: Option<Box<pongs::LatePong>>,
     /// Of a publisher that is to be told: what it still has to hear of its messages.
     acks: Option<Box<acks::Acks>>,
+    /// What names its request, until the shard has taken it.
+    request_id: Option<Box<str>>,
 }
 
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::clients::{Client, Wait};
 use super::core::Core;
+use super::inspection::Inspection;
 use super::mail::{Mail, NotPublished, Outbox, Place, Ticket};
 use super::mailbox::Mailbox;
 use super::subscribing::topics_max;
@@ -112,6 +113,7 @@ impl Core {
         self.tell_of_feeds();
         self.confirm_drained();
         self.report();
+        self.inspect();
         self.topics.walk(&mut self.outbox);
         self.metrics.mailbox_full.add(self.outbox.take_full());
     }
@@ -173,8 +175,10 @@ impl Core {
             Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
             Mail::BarrierPassed { token } => self.barrier_passed(token),
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
+            Mail::Inquire { token, inquiry } => self.inspections.push_back(Inspection::new(token, inquiry)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
             Mail::Settings(settings) => self.go_by(settings),
+            Mail::Accept => self.accept(),
             Mail::Drain { window_ms } => self.drain(window_ms),
             Mail::Pause => {
                 // The last of an interval is delivered, too.
@@ -182,7 +186,12 @@ impl Core {
                 self.pause();
             }
             Mail::Finish => self.finish(),
-            Mail::Drained { .. } | Mail::Reported { .. } | Mail::TopicsWanted { .. } | Mail::Finished => {
+            Mail::Drained { .. }
+            | Mail::Reported { .. }
+            | Mail::Found { .. }
+            | Mail::TopicsWanted { .. }
+            | Mail::Accepts
+            | Mail::Finished => {
                 unreachable!("this mail is the control thread's")
             }
         }

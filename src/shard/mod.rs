@@ -18,8 +18,11 @@ mod effects;
 mod exchange;
 mod flush;
 mod heartbeat;
+mod history;
 mod housekeeping;
 mod input;
+pub mod inquiry;
+mod inspection;
 pub mod mail;
 pub mod mailbox;
 mod opening;
@@ -36,6 +39,7 @@ mod tests;
 pub mod timer;
 pub(crate) mod topics;
 mod unanswered;
+mod waiting;
 mod watches;
 
 use std::io;
@@ -74,6 +78,8 @@ pub struct ShardContext {
     pub nonce: u64,
     /// By listener; newer ones come as [`mail::Mail::Settings`].
     pub acceptors: Acceptors,
+    /// It accepts nobody before [`mail::Mail::Accept`].
+    pub waits: bool,
 }
 
 /// Most clients of one shard.
@@ -95,7 +101,7 @@ fn share(max: u32, shards: u16) -> u32 {
 }
 
 impl<R: Reactor> Shard<R> {
-    /// A shard on this thread's reactor; it accepts from its first turn on.
+    /// A shard on this thread's reactor; it accepts from its first turn on, unless it is to wait.
     ///
     /// # Errors
     /// Where the reactor fails.

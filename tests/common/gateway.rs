@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
@@ -88,6 +89,14 @@ impl Gateway {
         Gateway::of_shards("1", listener, toml, &[])
     }
 
+    /// With so many shards and more flags, in the place of whoever listens on the takeover socket; its ports are that one's.
+    pub(crate) fn taking_over(socket: &Path, shards: &str, flags: &[&str], toml: &str) -> Gateway {
+        let (directory, file) = Gateway::configuration("", toml);
+        let socket = socket.to_str().expect("temporary paths are UTF-8");
+        let all = [&["--config", &file, "--shards", shards, "--takeover", socket], flags].concat();
+        Gateway::start(&all, directory, &[])
+    }
+
     fn of_shards(shards: &str, listener: &str, toml: &str, environment: &[(&str, &str)]) -> Gateway {
         let (directory, file) = Gateway::configuration(listener, toml);
         Gateway::start(&["--config", &file, "--shards", shards], directory, environment)
@@ -98,6 +107,11 @@ impl Gateway {
         let (directory, file) = Gateway::configuration("", toml);
         let words: Vec<&str> = command.iter().copied().chain([BINARY, "--config", &file, "--shards", "2"]).collect();
         Gateway::run(Command::new(words[0]).args(&words[1..]), directory)
+    }
+
+    /// Started by a command that is whole.
+    pub(crate) fn by(command: &mut Command) -> Gateway {
+        Gateway::run(command, TempDir::new().expect("a temporary directory can be made"))
     }
 
     /// A file with `toml`.

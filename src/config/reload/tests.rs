@@ -59,6 +59,7 @@ fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
         journal: each_changed(&Journal::default()),
         arrivals: each_changed(&start.arrivals),
         drain: each_changed(&start.drain),
+        takeover: each_changed(&start.takeover),
         limits: each_changed(&start.limits),
         shards: crate::config::Shards { count: Some(9), ..each_changed(&start.shards) },
         publish: Publish { allow: PublishAllow::Loopback, topics: vec![">".into()] },
@@ -75,7 +76,8 @@ fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
         limits.iter().chain(&["publish_credits", "send_timeout_ms", "send_unsent_bytes_max"]).map(|key| format!("limits.{key}"));
     let doors = ["admin.address", "admin.enabled", "admin.open_connections_max", "journal.directory", "journal.topics_max"];
     let doors = doors.map(String::from).into_iter();
-    let rest = ["source \"synthetic\""].map(String::from);
+    let rest = ["source \"synthetic\"", "takeover.feed_bytes_max", "takeover.handover_bytes_max", "takeover.timeout_ms"];
+    let rest = rest.map(String::from);
     let expected: Vec<String> = doors.chain(limits).chain(["log.format".into()]).chain(shards).chain(rest).collect();
     assert_eq!(keys(&reload.waiting), expected);
     // Everything is other than before but for that.
