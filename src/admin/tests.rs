@@ -95,8 +95,8 @@ fn on_the_control_runtime(test: impl AsyncFnOnce(Port)) {
 #[test]
 fn unknown_paths_are_404_and_wrong_methods_405_with_what_is_allowed() {
     on_the_control_runtime(async |port| {
-        for path in ["/", "/api", "/api/topics/a/b", "/metrics/"] {
-            assert!(port.get(path).await.error(404).1.contains("try /api/publish"), "{path}");
+        for path in ["/nowhere", "/api", "/api/topics/a/b", "/metrics/"] {
+            assert!(port.get(path).await.error(404).1.contains("try / (the operator's page), /api/publish"), "{path}");
         }
         let answer = port.get("/api/publish").await;
         assert!(answer.error(405).1.contains("GET is not for \"/api/publish\""));
