@@ -13,7 +13,7 @@ use crate::members::{Came, Member, Then, join, read_all};
 
 const CLIENTS: usize = 10_000;
 
-/// Resident memory that an idle client with one subscription may take. Its rows have 216 bytes (asserted where they are
+/// Resident memory that an idle client with one subscription may take. Its rows have 256 bytes (asserted where they are
 /// defined); the rest is for what the allocator keeps.
 const IDLE_BYTES_MAX: u64 = 400;
 
