@@ -188,6 +188,7 @@ await check("who is slow is told, and can be disconnected", async () => {
   await page.click("#slow tbody button");
   assert((await asked).includes(id), `${await asked} does not name ${id}`);
   await figure_is(page, "Connections", exact(count - 1));
+  await page.evaluate(() => scrollTo(0, 0));
   return page.textContent("#said");
 });
 
