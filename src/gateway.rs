@@ -32,8 +32,10 @@ pub(crate) mod certificates;
 mod control;
 mod greeting;
 mod kernel;
+pub(crate) mod token_keys;
 
 pub use certificates::CertificateError;
+pub use token_keys::TokenKeyError;
 
 /// Why the gateway could not start, with what to try.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +75,9 @@ pub enum StartError {
     /// A TLS listener's files cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// A key that tokens are signed with cannot be used.
+    #[error(transparent)]
+    TokenKey(#[from] TokenKeyError),
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -102,6 +107,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     }
     let Loaded { acceptors, warnings } = certificates::load(&config, None)?;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let keys = token_keys::load(&config)?;
     let shards = config.shards.count.unwrap_or_else(|| thread::available_parallelism().map_or(1, |cores| cores.get() as u16));
     let config = Arc::new(within_machine(config, kernel, shards)?);
     let listeners = listen(&config, shards)?;
@@ -127,6 +133,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
             ready: ready.clone(),
             nonce: rand::random(),
             acceptors: acceptors.clone(),
+            keys: keys.clone(),
         };
         threads.push(start_shard(context, listeners, kernel)?);
     }

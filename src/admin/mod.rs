@@ -9,6 +9,7 @@ mod batch;
 mod connections;
 mod exposition;
 mod guard;
+mod revoke;
 
 use std::io;
 use std::net::SocketAddr;
@@ -45,6 +46,8 @@ pub struct AdminContext {
     pub control: Arc<ControlMetrics>,
     /// `[admin]`.
     pub settings: Arc<config::Admin>,
+    /// `[tokens]`.
+    pub tokens: Arc<config::Tokens>,
     /// Largest publication, bytes.
     pub publication_bytes_max: u32,
     /// `TCP_USER_TIMEOUT`: answers that nobody takes are given up after this.
@@ -73,6 +76,7 @@ fn router(context: AdminContext) -> Router {
         .route("/api/publish", post(publish_batch))
         .route("/api/topics", get(topics))
         .route("/api/topics/{topic}", post(publish_body))
+        .route("/api/revoke", post(revoke::revoke))
         .route("/metrics", get(metrics))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))

@@ -20,6 +20,7 @@ impl Port {
             broker: broker::Handle::stopped(),
             shards: Arc::new([Arc::new(ShardMetrics::default()), Arc::new(ShardMetrics::default())]),
             control: Arc::new(ControlMetrics::default()),
+            tokens: Arc::default(),
             settings: Arc::new(config::Admin {
                 enabled: true,
                 address: SocketAddr::from(([127, 0, 0, 1], 0)),

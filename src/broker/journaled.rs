@@ -200,6 +200,7 @@ impl Journaled {
             | Mail::TopicsWanted { .. }
             | Mail::TopicsAnswer { .. }
             | Mail::Acceptors(_)
+            | Mail::Revoke(_)
             | Mail::Drain { .. }
             | Mail::Pause
             | Mail::Finish

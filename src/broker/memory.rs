@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::bell::Bell;
 use super::journaled::{Done, Journaled};
 use super::{Handle, PublishError, Request, TopicReport};
+use crate::admission::Revoked;
 use crate::config::Limits;
 use crate::hub::{NewPublication, Position, TopicName};
 use crate::metrics::ControlMetrics;
@@ -55,6 +56,8 @@ pub struct Memory {
     report: Option<Report>,
     topics_told: Option<Told>,
     topics_wanted: Vec<Wanted>,
+    /// What the shards have, for its bound.
+    revoked: Revoked,
     /// Shards that have ended; counted once the stop is under way.
     finished: u16,
     stopped: Option<oneshot::Sender<()>>,
@@ -149,6 +152,7 @@ impl Memory {
             report: None,
             topics_told: None,
             topics_wanted: Vec::new(),
+            revoked: Revoked::default(),
             finished: 0,
             stopped: None,
             metrics,
@@ -246,6 +250,15 @@ impl Memory {
             Request::Drain { window_ms } => {
                 let shards = 0..self.outbox.post().shards();
                 shards.for_each(|shard| self.outbox.send(shard, Mail::Drain { window_ms }));
+            }
+            Request::Revoke { revocation, revocations_max, unix_s, answer } => {
+                let added = self.revoked.add(&revocation, revocations_max, unix_s);
+                if added.is_ok() {
+                    let shards = 0..self.outbox.post().shards();
+                    shards.for_each(|shard| self.outbox.send(shard, Mail::Revoke(Box::new(revocation.clone()))));
+                }
+                // Whoever asked may be gone.
+                answer.send(added).ok();
             }
             Request::Stop(answer) => self.begin_stop(Some(answer)),
         }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::admission::{Revocation, RevocationsMax};
 use crate::hub::{KeyError, NewPublication, Position, TopicName};
 use crate::shard::mail::{NotPublished, Post};
 use crate::tls::Acceptors;
@@ -41,6 +42,15 @@ pub enum PublishError {
     /// The topic's `key` finds something that cannot be one.
     #[error("{}", NotPublished::Key(*.0))]
     Key(KeyError),
+}
+
+/// Why a revocation was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevokeError {
+    /// The gateway is stopping.
+    Stopping,
+    /// There are as many as may be.
+    Full,
 }
 
 impl From<NotPublished> for PublishError {
@@ -76,6 +86,7 @@ enum Request {
     Topics(oneshot::Sender<Arc<[TopicReport]>>),
     Acceptors(Acceptors),
     Drain { window_ms: u32 },
+    Revoke { revocation: Revocation, revocations_max: usize, unix_s: u64, answer: oneshot::Sender<Result<(), RevocationsMax>> },
     Stop(oneshot::Sender<()>),
 }
 
@@ -157,6 +168,15 @@ impl Handle {
     /// [`PublishError::Stopping`]: they are closed already.
     pub async fn drain(&self, window_ms: u32) -> Result<(), PublishError> {
         self.requests.send(Request::Drain { window_ms }).await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// Tokens that are good no more, on all shards; those of clients who are there, too.
+    ///
+    /// # Errors
+    /// [`RevokeError`]: nothing is revoked.
+    pub async fn revoke(&self, revocation: Revocation, revocations_max: usize, unix_s: u64) -> Result<(), RevokeError> {
+        let answered = self.ask(|answer| Request::Revoke { revocation, revocations_max, unix_s, answer }).await;
+        answered.map_err(|_| RevokeError::Stopping)?.map_err(|RevocationsMax| RevokeError::Full)
     }
 
     /// Stops the shards: nothing more is taken, what was taken is delivered, clients are told and closed. Returns when all

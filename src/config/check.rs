@@ -31,6 +31,7 @@ pub fn in_force(config: &Config) -> String {
     if config.sources.is_empty() {
         lines.push(("feed", "none".into()));
     }
+    lines.push(("tokens", tokens(config)));
     lines.push(("publishing", publishing(config)));
     lines.push(("echo, page", format!("{}, {}", on_or_off(config.echo.enabled), on_or_off(config.page.enabled))));
     for topic in &config.topics {
@@ -118,7 +119,26 @@ fn feed(source: &Source) -> String {
     }
 }
 
+fn tokens(config: &Config) -> String {
+    let keys: Vec<String> = config.tokens.keys.iter().map(|key| format!("{:?} {}", key.algorithm, key.file.display())).collect();
+    let taken = if keys.is_empty() { "none are taken".into() } else { format!("keys {}", keys.join(", ")) };
+    let anonymous = match &config.anonymous {
+        Some(anonymous) if anonymous.subscribe.is_empty() => "nothing is heard without one".into(),
+        Some(anonymous) => format!("without one {} is heard", anonymous.subscribe.join(", ")),
+        None if keys.is_empty() => "everything is heard without one".into(),
+        None => "nothing is heard without one".into(),
+    };
+    format!("{taken}; {anonymous}")
+}
+
 fn publishing(config: &Config) -> String {
+    let anonymous = config.anonymous.as_ref().map_or(&[][..], |anonymous| &anonymous.publish);
+    if !anonymous.is_empty() {
+        return format!("by whoever connects to {}", anonymous.join(", "));
+    }
+    if config.tokens.are_taken() {
+        return "by clients whose token says so".into();
+    }
     match config.publish.allow {
         PublishAllow::Nobody => "by nobody over WebSocket".into(),
         PublishAllow::Loopback => format!("by clients on this machine to {}", config.publish.topics.join(", ")),
@@ -255,13 +275,14 @@ fn reachable(config: &Config, found: &mut Vec<String>) {
                 .into(),
         );
     }
-    if config.publish.allow == PublishAllow::Loopback {
+    admitted(config, found);
+    if config.publish.allow == PublishAllow::Loopback && !config.tokens.are_taken() {
         found.push(
             "Clients on this machine may publish. A proxy on this machine that adds no X-Forwarded-For or \
             Forwarded header makes every client one of them; see that yours adds it."
                 .into(),
         );
-    } else if !config.publish.topics.is_empty() {
+    } else if !config.publish.topics.is_empty() && !config.tokens.are_taken() {
         found.push("publish.topics has no effect while publish.allow is \"nobody\".".into());
     }
     if !config.admin.enabled {
@@ -271,6 +292,23 @@ fn reachable(config: &Config, found: &mut Vec<String>) {
         found.push(
             "Nothing can publish: there is no [[source]], no [admin] and no [publish], so subscribers will wait for ever.".into(),
         );
+    }
+}
+
+/// Who may do what without a token.
+fn admitted(config: &Config, found: &mut Vec<String>) {
+    if config.tokens.are_taken() && config.publish.allow != PublishAllow::Nobody {
+        found.push(
+            "[publish] has no effect, as there is a [[tokens.key]]: who may publish is in tokens, and in [anonymous] `publish`."
+                .into(),
+        );
+    }
+    let anonymous = config.anonymous.as_ref().map_or(&[][..], |anonymous| &anonymous.publish);
+    if !anonymous.is_empty() {
+        let topics = anonymous.join(", ");
+        found.push(format!(
+            "[anonymous] publish is {topics}: whoever connects may publish there, without a token and from anywhere."
+        ));
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{
     Admin, Arrivals, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind,
     Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, ReactorChoice, Replay, Sequence, SequenceRule, Shards,
-    Slow, Source, Speed, Synthetic, Topic, TopicJournal, TopicKind, Upstream,
+    Slow, Source, Speed, Synthetic, Tokens, Topic, TopicJournal, TopicKind, Upstream,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -40,6 +40,8 @@ impl Default for Config {
             limits: Limits::default(),
             shards: Shards::default(),
             publish: Publish::default(),
+            tokens: Tokens::default(),
+            anonymous: None,
             echo: Echo::default(),
             page: Page::default(),
             log: Log::default(),
@@ -176,6 +178,24 @@ impl Default for Sequence {
 impl Default for Publish {
     fn default() -> Publish {
         Publish { allow: PublishAllow::Nobody, topics: Vec::new() }
+    }
+}
+
+impl Default for Tokens {
+    fn default() -> Tokens {
+        Tokens {
+            issuer: None,
+            audiences: Vec::new(),
+            skew_s: 5,
+            token_bytes_max: 4096,
+            subject_claim: "sub".into(),
+            subscribe_claim: "subscribe".into(),
+            publish_claim: "publish".into(),
+            limits_claim: "limits".into(),
+            revocations_max: 10_000,
+            revocation_s: 86_400,
+            keys: Vec::new(),
+        }
     }
 }
 

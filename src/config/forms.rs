@@ -125,6 +125,15 @@ pub fn pattern(text: &str) -> Outcome {
     Ok(())
 }
 
+/// A key's name in tokens, or a claim's: not empty, and short.
+pub(super) fn token_word(text: &str) -> Outcome {
+    match text.len() {
+        0 => Err("it is empty".into()),
+        1..=128 => Ok(()),
+        len => Err(format!("it has {len} bytes, and 128 are the most")),
+    }
+}
+
 /// What happens to a slow subscriber.
 pub(super) fn slow(text: &str) -> Outcome {
     if matches!(text, "close" | "drop" | "conflate") { Ok(()) } else { Err("there is no such policy".into()) }

@@ -8,6 +8,7 @@
 //! a port or a door for publishers. Every default stands in `defaults.rs`; every key with what it takes and why stands in
 //! `reference.rs`, from which the printed default and docs/configuration.md are made.
 
+mod admission;
 mod arrival;
 mod check;
 mod defaults;
@@ -33,6 +34,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use admission::{Anonymous, TokenAlgorithm, TokenKey, Tokens};
 pub use arrival::{Arrivals, Drain, ForwardedHeader, ProxyProtocol};
 pub use check::{in_force, warnings};
 pub use defaults::demo;
@@ -69,6 +71,10 @@ pub struct Config {
     pub shards: Shards,
     /// Publishing by clients.
     pub publish: Publish,
+    /// How tokens are judged.
+    pub tokens: Tokens,
+    /// What clients without a token may do, where that is said.
+    pub anonymous: Option<Anonymous>,
     /// `/echo`.
     pub echo: Echo,
     /// The page at `/` and `/topics`.

@@ -8,7 +8,9 @@ use std::fmt::Write;
 use super::keys::{self, Form, Key, Table};
 use super::reference::TABLES;
 use super::source_shape::SourceKind;
-use super::{Admin, Arrivals, Drain, Journal, Limits, Listener, Sequence, Shards, Synthetic, Topic, TopicJournal, Upstream};
+use super::{
+    Admin, Arrivals, Drain, Journal, Limits, Listener, Sequence, Shards, Synthetic, Tokens, Topic, TopicJournal, Upstream,
+};
 
 /// Width of the prose.
 const COLUMNS: usize = 110;
@@ -59,7 +61,17 @@ fn source(text: &mut String, table: &Table, kind: SourceKind) {
 fn is_off(table: &Table) -> bool {
     matches!(
         table.name,
-        "listener.tls" | "listener.tls.sni" | "admin" | "topic" | "source.sequence" | "publish" | "echo" | "page"
+        "listener.tls"
+            | "listener.tls.sni"
+            | "admin"
+            | "topic"
+            | "source.sequence"
+            | "publish"
+            | "tokens"
+            | "tokens.key"
+            | "anonymous"
+            | "echo"
+            | "page"
     )
 }
 
@@ -117,6 +129,7 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
         ("topic", "journal_keep_bytes") => whole(TopicJournal::default().keep_bytes),
         ("topic", "journal_keep_s") => whole(TopicJournal::default().keep_s.into()),
         ("topic", "journal_full") => Some("\"refuse\"".into()),
+        ("tokens", name) => of_struct(&Tokens::default(), name),
         ("journal", name) => of_struct(&Journal::default(), name),
         ("topic", "ring_publications") => whole(Topic::default().ring_publications.into()),
         ("topic", "ring_bytes") => whole(Topic::default().ring_bytes.into()),
@@ -173,6 +186,11 @@ fn example(key: &Key) -> String {
         ("source.sequence", "rule") => "\"chain\"",
         ("publish", "allow") => "\"loopback\"",
         ("publish", "topics") => "[\"md.>\"]",
+        ("tokens", "issuer") => "\"https://login.example.com\"",
+        ("tokens.key", "algorithm") => "\"ES256\"",
+        ("tokens.key", "file") => "\"token-key.pem\"",
+        ("tokens.key", "kid") => "\"2026-11\"",
+        ("anonymous", "subscribe") => "[\"public.>\"]",
         ("echo" | "page", "enabled") => "true",
         ("shards", "count") => "2",
         _ => return default_value(key).expect("a key without a default has an example above"),

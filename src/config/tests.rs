@@ -49,7 +49,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 fn a_key_before_the_first_table_is_told_its_table() {
     let error = parse_text("connections_max = 1\n").expect_err("a key without its table");
     let said = "gateway.toml, line 1, column 1: connections_max is not known; expected one of the tables listener, \
-                listener.tls, listener.tls.sni, admin, topic, journal, source, source.sequence, publish, echo, page, log, shards, arrivals, drain, limits. It belongs below [limits].";
+                listener.tls, listener.tls.sni, admin, topic, journal, source, source.sequence, publish, tokens, tokens.key, anonymous, echo, page, log, shards, arrivals, drain, limits. It belongs below [limits].";
     assert_eq!(error.to_string(), said);
 }
 
@@ -258,6 +258,16 @@ const EVERYTHING: &str = r#"
     [publish]
     allow = "loopback"
     topics = ["a", "b.*"]
+    [tokens]
+    issuer = "https://a.example"
+    audiences = ["md"]
+    skew_s = 3
+    [[tokens.key]]
+    algorithm = "EdDSA"
+    file = "t.pem"
+    kid = "k"
+    [anonymous]
+    subscribe = ["public.>"]
     [echo]
     enabled = true
     [page]
@@ -292,6 +302,16 @@ fn tls_stands_below_its_listener_and_is_checked_there() {
 
 fn replay(file: &str, topic: &str, payload: Option<&str>) -> Replay {
     Replay { file: file.into(), topic: topic.into(), payload: payload.map(Into::into), speed: Speed::Max, repeat: true }
+}
+
+fn tokens() -> Tokens {
+    Tokens {
+        issuer: Some("https://a.example".into()),
+        audiences: vec!["md".into()],
+        skew_s: 3,
+        keys: vec![TokenKey { algorithm: TokenAlgorithm::EdDsa, file: "t.pem".into(), kid: Some("k".into()) }],
+        ..Tokens::default()
+    }
 }
 
 #[test]
@@ -354,6 +374,8 @@ fn everything_can_be_set() {
         limits: Limits { connections_max: 16, topics_max: 1000, ..Limits::default() },
         shards: Shards { count: Some(3), pin: false, ..Shards::default() },
         publish: Publish { allow: PublishAllow::Loopback, topics: vec!["a".into(), "b.*".into()] },
+        tokens: tokens(),
+        anonymous: Some(Anonymous { subscribe: vec!["public.>".into()], publish: Vec::new() }),
         echo: Echo { enabled: true },
         page: Page { enabled: true },
         log: Log { format: LogFormat::Json, level: LogLevel::Trace },
@@ -423,6 +445,11 @@ fn what_is_risky_is_warned_of() {
         ("[[listener]]\naddress = \"0.0.0.0:80\"", "drain.window_ms is 0"),
         ("[publish]\nallow = \"loopback\"\ntopics = [\"a\"]", "A proxy on this machine"),
         ("[publish]\ntopics = [\"a\"]", "has no effect"),
+        (
+            "[publish]\nallow = \"loopback\"\ntopics = [\"a\"]\n[[tokens.key]]\nalgorithm = \"ES256\"\nfile = \"k\"",
+            "[publish] has no effect",
+        ),
+        ("[anonymous]\npublish = [\"a\"]", "whoever connects may publish"),
         ("", "There is no [admin]"),
         ("", "Nothing can publish"),
         ("[[source]]\nkind = \"synthetic\"", "demo.> is made up"),

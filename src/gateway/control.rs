@@ -60,6 +60,7 @@ impl Control {
                 shards: self.shards.clone(),
                 control: self.metrics.clone(),
                 settings: Arc::new(self.config.admin.clone()),
+                tokens: Arc::new(self.config.tokens.clone()),
                 publication_bytes_max: self.config.limits.publication_bytes_max,
                 send_timeout_ms: self.config.limits.send_timeout_ms,
                 ready: self.ready.clone(),

@@ -8,12 +8,10 @@ use std::net::IpAddr;
 use super::upgrade::{Upgraded, subprotocol};
 use super::{Effect, ListenerRules, Moment, Open, Phase, Role, Rules, Session, sse};
 use crate::admission::request_id;
-use crate::config::PublishAllow;
 use crate::dialect::stream::reply::Subscribed;
 use crate::dialect::stream::{RequestId, Stream, Target, target};
 use crate::dialect::{ClientError, ErrorCode};
 use crate::http::{self, HeadError, Progress, Request};
-use crate::hub::TopicName;
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::page;
 use crate::ws::deflate::{Agreement, Terms};
@@ -78,6 +76,8 @@ pub(super) struct Refusal {
     retry_after_s: Option<u32>,
     /// What names the request, where there is one.
     request_id: Option<String>,
+    /// What the log is told besides.
+    denied: Option<String>,
 }
 
 impl Refusal {
@@ -89,7 +89,26 @@ impl Refusal {
             503 => ErrorCode::Limit,
             _ => ErrorCode::BadRequest,
         };
-        Refusal { status, reason, code, message: message.into(), headers: &[], retry_after_s: None, request_id: None }
+        Refusal {
+            status,
+            reason,
+            code,
+            message: message.into(),
+            headers: &[],
+            retry_after_s: None,
+            request_id: None,
+            denied: None,
+        }
+    }
+
+    /// With fields that the answer needs.
+    pub(super) fn with_headers(self, headers: &'static [(&'static str, &'static str)]) -> Refusal {
+        Refusal { headers, ..self }
+    }
+
+    /// With what the log is told besides.
+    pub(super) fn with_denied(self, reason: String) -> Refusal {
+        Refusal { denied: Some(reason), ..self }
     }
 
     /// With when the client may come again.
@@ -137,6 +156,7 @@ impl Session {
         let (peer, came_us) = (request.keep_alive().then_some(peer), moment.now_us);
         let request_id = request_id::of(request, || request_id::made(rules.nonce, self.number.into(), came_us));
         self.bodiless = request.method == "HEAD";
+        self.forget_holder();
         let door = Door { request, rules, listener: &rules.listeners[usize::from(self.listener)], session: self };
         match door.decide(moment) {
             Outcome::Refuse(refusal) => {
@@ -225,11 +245,6 @@ impl Session {
         self.write_refusal(&Refusal::new(status, reason, message), now_us);
     }
 
-    /// Whether this client may publish to this topic.
-    pub(super) fn may_publish(&self, topic: &TopicName, rules: &Rules) -> bool {
-        self.publishes && rules.publish_topics.iter().any(|pattern| pattern.matches(topic.as_str()))
-    }
-
     fn refuse_head(&mut self, error: &HeadError, now_us: u64) {
         let reason = if error.status() == 431 { RefusalReason::HeadTooLarge } else { RefusalReason::BadRequest };
         self.write_refusal(&Refusal::new(error.status(), reason, error.to_string()), now_us);
@@ -248,6 +263,9 @@ impl Session {
         headers.extend(refusal.request_id.as_deref().map(|id| (request_id::FIELD, id)));
         self.respond(refusal.status, &headers, body.as_bytes(), false);
         self.refusal = Some(refusal.reason);
+        if let Some(reason) = &refusal.denied {
+            self.deny(refusal.request_id.as_deref(), reason.clone());
+        }
         self.end(CloseClass::Normal, now_us);
     }
 
@@ -281,11 +299,11 @@ impl Session {
 }
 
 /// One request at the door.
-struct Door<'a> {
-    request: &'a Request<'a>,
-    rules: &'a Rules,
+pub(super) struct Door<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) rules: &'a Rules,
     listener: &'a ListenerRules,
-    session: &'a mut Session,
+    pub(super) session: &'a mut Session,
 }
 
 impl Door<'_> {
@@ -300,6 +318,9 @@ impl Door<'_> {
         self.check_host()?;
         let path = self.path()?;
         if let Some(outcome) = self.plain(path, moment)? {
+            if matches!(outcome, Outcome::Topics) {
+                self.check_list(moment)?;
+            }
             return Ok(outcome);
         }
         let wanted = target(path, self.request.query()).map_err(|error| Refusal {
@@ -307,7 +328,7 @@ impl Door<'_> {
             ..Refusal::new(error.status, RefusalReason::BadRequest, error.error.message)
         })?;
         let (role, streams, ack) = match wanted {
-            Target::Sse { streams } => return self.events(streams),
+            Target::Sse { streams } => return self.events(streams, moment),
             Target::Subscriber { combined, streams } => {
                 (Role::Subscriber { combined, events: false, heartbeat: false }, streams, false)
             }
@@ -325,13 +346,15 @@ impl Door<'_> {
             headers: refusal.headers,
             ..Refusal::new(refusal.status, refusal_reason(refusal.status), refusal.sentence)
         })?;
-        self.check_permission(&role)?;
+        let subprotocol = subprotocol(&upgrade)?;
+        self.check_token(moment)?;
+        self.check_permission(&role, &streams)?;
         self.check_count(&streams)?;
         let terms = if role == Role::Echo { Terms::Own } else { Terms::Shared };
         let upgraded = Upgraded {
             deflate: upgrade.deflate(terms).filter(|_| self.listener.permessage_deflate),
             accept: upgrade.accept,
-            subprotocol: subprotocol(&upgrade)?,
+            subprotocol,
             reply: streams.iter().any(|stream| stream.options.given),
             ack,
         };
@@ -350,19 +373,21 @@ impl Door<'_> {
     }
 
     /// `/sse`, for clients without WebSocket.
-    fn events(&self, streams: Vec<Stream>) -> Result<Outcome, Refusal> {
+    fn events(&mut self, streams: Vec<Stream>, moment: Moment) -> Result<Outcome, Refusal> {
         // HEAD could not tell whether GET is granted: that is known once the streams are subscribed to.
         self.check_method("GET", &[("Allow", "GET")])?;
         self.check_origin()?;
-        self.check_count(&streams)?;
+        self.check_token(moment)?;
         let (role, accepted, streams) = sse::accept(self.request, streams)?;
+        self.check_permission(&role, &streams)?;
+        self.check_count(&streams)?;
         Ok(Outcome::Open { role, opening: Opening::Sse(accepted), streams })
     }
 
     fn check_count(&self, streams: &[Stream]) -> Result<(), Refusal> {
         // The same stream twice is one subscription.
         let distinct: HashSet<&str> = streams.iter().map(|stream| stream.subject.as_str()).collect();
-        let max = self.rules.limits.subscriptions_max;
+        let max = self.session.subscriptions_max(self.rules);
         if distinct.len() <= max as usize {
             return Ok(());
         }
@@ -432,26 +457,8 @@ impl Door<'_> {
             return Ok(());
         }
         let message = format!("pages of {origin:?} may not connect here; add the origin to `origins` of this listener");
-        Err(Refusal::new(403, RefusalReason::Forbidden, message))
-    }
-
-    fn check_permission(&mut self, role: &Role) -> Result<(), Refusal> {
-        let of_proxy = |(name, _): (&str, &[u8])| {
-            let name = name.to_ascii_lowercase();
-            name.starts_with("x-forwarded-") || ["origin", "forwarded", "x-real-ip", "via"].contains(&name.as_str())
-        };
-        let direct = self.session.from_loopback && !self.request.headers.iter().any(of_proxy);
-        self.session.publishes = self.rules.publish == PublishAllow::Loopback && direct;
-        let allowed = match role {
-            Role::PublisherOne(topic) => self.session.may_publish(topic, self.rules),
-            Role::PublisherMany => self.session.publishes,
-            Role::Subscriber { .. } | Role::Echo | Role::Sse { .. } => true,
-        };
-        if allowed {
-            return Ok(());
-        }
-        let message = "publishing is not allowed here; see [publish] in the configuration";
-        Err(Refusal::new(403, RefusalReason::Forbidden, message))
+        let denied = format!("Origin: {:?} is not among the listener's origins", origin.chars().take(64).collect::<String>());
+        Err(Refusal::new(403, RefusalReason::Forbidden, message).with_denied(denied))
     }
 }
 

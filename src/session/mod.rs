@@ -9,17 +9,21 @@
 //!   order they came;
 //! - owed bytes are whole frames (or events), or a whole HTTP answer, but for the front one, which may be partly sent;
 //! - once it is [`Session::is_ending`], input is thrown away and nothing more is owed than what stands there;
-//! - an idle open session holds no heap memory, but a publisher's topic and count, and contexts that are taken over.
+//! - an idle open session holds no heap memory, but a publisher's topic and count, what a token says of its bearer, and contexts that
+//!   are taken over.
 
 mod acks;
 mod arrival;
+mod bearer;
 mod ending;
 mod entrance;
 mod jitter;
 mod messages;
+mod permission;
 mod pongs;
 mod rules;
 mod sse;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -28,6 +32,7 @@ pub use arrival::{Arrival, Introduction};
 pub use ending::Expiry;
 pub use jitter::jitter;
 pub use rules::{ListenerRules, Moment, Rules};
+pub use standing::Denied;
 
 use std::net::IpAddr;
 
@@ -97,6 +102,8 @@ pub enum Request {
     SetCombined(bool),
     /// [`Session::set_events`], the encoding of its subscriptions, and what it may be told from now on.
     SetEvents(bool),
+    /// Its rights are another token's now: [`Session::done`], and what they do not cover of its subscriptions ends.
+    Renewed,
     /// [`Session::set_heartbeat`], where it has not too many topics.
     SetHeartbeat(bool),
 }
@@ -133,7 +140,7 @@ pub struct Session {
     refusal: Option<RefusalReason>,
 }
 
-/// What is to be sent to a client besides publications.
+/// What is to be sent to a client besides publications; and what few clients have, so that the others do not pay for it.
 #[derive(Debug, Default)]
 struct Owed {
     bytes: Vec<u8>,
@@ -143,6 +150,8 @@ struct Owed {
     pong: Option<Box<pongs::LatePong>>,
     /// Of a publisher that is to be told: what it still has to hear of its messages.
     acks: Option<Box<acks::Acks>>,
+    /// Who it is, and what it was denied.
+    standing: Option<Box<standing::Standing>>,
 }
 
 #[derive(Debug)]
@@ -406,7 +415,7 @@ impl Session {
         if owed.sent as usize == owed.bytes.len() {
             // An idle client holds no buffer.
             (owed.bytes, owed.sent) = (Vec::new(), 0);
-            if owed.pong.is_none() && owed.acks.is_none() {
+            if owed.pong.is_none() && owed.acks.is_none() && owed.standing.is_none() {
                 self.owed = None;
             }
             self.owe_pong_into_room();

@@ -4,6 +4,7 @@
 
 use ipnet::IpNet;
 
+use crate::admission::{Grants, Keys, Tokens};
 use crate::config::{Config, ForwardedHeader, Limits, ProxyProtocol, PublishAllow};
 use crate::hub::topic::Pattern;
 
@@ -16,6 +17,10 @@ pub struct Rules {
     pub publish: PublishAllow,
     /// Topics that may be published to by clients.
     pub publish_topics: Vec<Pattern>,
+    /// How tokens are judged; none: none is taken.
+    pub tokens: Option<Tokens>,
+    /// What clients without a token may do, beside what those of loopback may.
+    pub anonymous: Grants,
     /// Whether `/echo` answers.
     pub echo: bool,
     /// Whether the page and `/topics` answer.
@@ -62,15 +67,28 @@ impl Rules {
             forwarded_header: listener.forwarded_header,
             path_prefix: listener.path_prefix.clone(),
         });
+        let is_taken = config.tokens.are_taken();
         Rules {
             limits: config.limits.clone(),
-            publish: config.publish.allow,
+            publish: if is_taken { PublishAllow::Nobody } else { config.publish.allow },
             publish_topics: config.publish.topics.iter().map(pattern).collect(),
+            tokens: is_taken.then(|| Tokens::new(&config.tokens, Keys::from([]))),
+            anonymous: anonymous(config),
             echo: config.echo.enabled,
             page: config.page.enabled,
             nonce: 0,
             listeners: listeners.collect(),
         }
+    }
+}
+
+/// Of clients without a token: what the configuration says, else everything where no token is asked for.
+fn anonymous(config: &Config) -> Grants {
+    let patterns = |texts: &[String]| Grants::parse(texts.iter().map(String::as_str)).expect("the configuration was validated");
+    match &config.anonymous {
+        Some(anonymous) => Grants { subscribe: patterns(&anonymous.subscribe), publish: patterns(&anonymous.publish) },
+        None if config.tokens.are_taken() => Grants::default(),
+        None => Grants { subscribe: patterns(&[">".into()]), publish: Box::default() },
     }
 }
 

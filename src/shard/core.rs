@@ -8,6 +8,7 @@ use super::ShardContext;
 use super::clients::{Client, Clients, Receive, Wait as Awaiting};
 use super::exchange::Exchange;
 use super::mail::Outbox;
+use super::renewing::{Denials, Revoking};
 use super::stopping::{Leavers, Stop};
 use super::sweep::{Loss, Sweep, Told, Visited};
 use super::timer::{TICK_US, Wheel};
@@ -44,6 +45,8 @@ pub(super) struct Core {
     pub(super) waits: u64,
     pub(super) stop: Stop,
     pub(super) leavers: Leavers,
+    pub(super) revoking: Revoking,
+    pub(super) denials: Denials,
     /// By listener; newer ones come by mail.
     pub(super) acceptors: Acceptors,
     /// What a TLS client's bytes are opened into; empty between two of them.
@@ -73,10 +76,14 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(context: ShardContext, now: Now) -> Core {
-        let ShardContext { place, config, post, metrics, ready, nonce, acceptors } = context;
+        let ShardContext { place, config, post, metrics, ready, nonce, acceptors, keys } = context;
         let shards = post.shards();
+        let mut rules = Rules { nonce, ..Rules::new(&config) };
+        if let Some(tokens) = &mut rules.tokens {
+            tokens.keys = keys;
+        }
         let mut core = Core {
-            rules: Rules { nonce, ..Rules::new(&config) },
+            rules,
             metrics,
             clients: Clients::default(),
             topics: Topics::new(place, &config, shards),
@@ -89,6 +96,8 @@ impl Core {
             waits: 0,
             stop: Stop::Running,
             leavers: Leavers::default(),
+            revoking: Revoking::default(),
+            denials: Denials::default(),
             acceptors,
             opened: Vec::new(),
             ready_flag: ready,
@@ -147,6 +156,7 @@ impl Core {
             || matches!(self.stop, Stop::Warning { .. } | Stop::Announcing(_) | Stop::Closing { .. })
             || matches!(self.stop, Stop::Leaving { .. }) && self.clients.count() == 0
             || self.exchange.is_reporting()
+            || self.revoking.is_walking()
             || self.topics.staleness.is_walking()
             || self.topics.heartbeats.is_walking()
             || self.topics.is_walking() && !self.outbox.is_congested()
@@ -343,6 +353,7 @@ impl Core {
             self.forget_subscriptions(key);
         }
         self.count_opened(key);
+        self.log_denied(key);
         let Some(client) = self.clients.get(key) else { return };
         let session = &mut client.session;
         session.acknowledge(self.now.monotonic_us);

@@ -42,6 +42,7 @@ impl Core {
                     self.topics.hub.set_encoding(key.slot, encoding, &mut self.topics.encoder);
                     self.tell_of_feeds_to(key.slot);
                 }
+                Request::Renewed => self.renewed(key, &id),
                 Request::SetHeartbeat(heartbeat) => self.set_heartbeat(key, &id, heartbeat),
             },
         }

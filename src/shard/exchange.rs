@@ -175,6 +175,7 @@ impl Core {
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
             Mail::Acceptors(acceptors) => self.acceptors = acceptors,
+            Mail::Revoke(revocation) => self.revoke(revocation),
             Mail::Drain { window_ms } => self.drain(window_ms),
             Mail::Pause => {
                 // The last of an interval is delivered, too.

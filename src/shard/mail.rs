@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::mailbox::Mailbox;
+use crate::admission::Revocation;
 use crate::config;
 use crate::hub::{Epochs, KeyError, NewPublication, Pattern, Position, Publication, TopicName};
 use crate::reactor::ClientKey;
@@ -222,6 +223,8 @@ pub enum Mail {
     },
     /// From the control thread: new clients of TLS listeners are accepted with these.
     Acceptors(Acceptors),
+    /// From the control thread: tokens that are good no more, those of clients who are there included.
+    Revoke(Box<Revocation>),
     /// From the control thread: take no more clients, close those who are there one after the other within this time.
     Drain {
         /// Milliseconds.

@@ -23,6 +23,7 @@ mod input;
 pub mod mail;
 pub mod mailbox;
 mod opening;
+mod renewing;
 mod replicas;
 mod settings;
 mod shared;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 
 use self::core::Core;
 use self::mail::{Place, Post};
+use crate::admission::Keys;
 use crate::config::Config;
 use crate::metrics::ShardMetrics;
 use crate::reactor::{Completion, Now, Reactor, Send, Wait};
@@ -71,6 +73,8 @@ pub struct ShardContext {
     pub nonce: u64,
     /// By listener; newer ones come as [`mail::Mail::Acceptors`].
     pub acceptors: Acceptors,
+    /// Keys that tokens are signed with.
+    pub keys: Keys,
 }
 
 /// Most clients of one shard.
@@ -128,6 +132,7 @@ impl<R: Reactor> Shard<R> {
         }
         self.take_completions();
         self.core.take_mail();
+        self.core.walk_revocations();
         self.core.expire();
         self.core.resume();
         self.core.arm_again(self.reactor.buffers_free());

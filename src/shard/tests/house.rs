@@ -87,6 +87,7 @@ impl House {
                 metrics: Arc::new(ShardMetrics::with_classes(config.topics.iter().map(|topic| topic.pattern.as_str()))),
                 ready: Arc::new(AtomicBool::new(true)),
                 acceptors: acceptors.clone(),
+                keys: [].into(),
             };
             let shard = Shard::new(sim, context).expect("the simulator does not fail");
             Side { shard, net, runs: true }
