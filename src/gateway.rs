@@ -6,10 +6,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::thread;
 
+use crate::admission::Readiness;
 use crate::broker::journaled::Journaled;
 use crate::config::Config;
 use crate::disk;
@@ -121,7 +121,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let metrics: Arc<[Arc<ShardMetrics>]> = (0..shards)
         .map(|_| Arc::new(ShardMetrics::with_classes(config.topics.iter().map(|topic| topic.pattern.as_str()))))
         .collect();
-    let ready = Arc::new(AtomicBool::new(false));
+    let readiness = Arc::new(Readiness::new(config.limits.connections_max));
     end_process_on_panic();
     let mut threads = Vec::new();
     for (place, listeners) in listeners.into_iter().enumerate() {
@@ -130,14 +130,14 @@ pub fn run(config: Config) -> Result<(), StartError> {
             config: config.clone(),
             post: post.clone(),
             metrics: metrics[place].clone(),
-            ready: ready.clone(),
+            readiness: readiness.clone(),
             nonce: rand::random(),
             acceptors: acceptors.clone(),
             keys: keys.clone(),
         };
         threads.push(start_shard(context, listeners, kernel)?);
     }
-    let control = Control { config, post, shards: metrics, metrics: control_metrics, ready, addresses, acceptors };
+    let control = Control { config, post, shards: metrics, metrics: control_metrics, readiness, addresses, acceptors };
     let refused = |error| StartError::Thread { what: "the control thread".into(), error };
     disk::start(kernel.disk(), control.run(journaled)).map_err(refused)??;
     for thread in threads {
@@ -148,7 +148,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
 
 /// Whether the machine gives a descriptor for each client. Demo mode makes do with what there is.
 fn within_machine(mut config: Config, kernel: Kernel, shards: u16) -> Result<Config, StartError> {
-    let clients = |config: &Config| crate::shard::connections_max(config, shards).saturating_mul(shards.into());
+    let clients = |config: &Config| crate::shard::places(config, shards).saturating_mul(shards.into());
     while let Err(error) = kernel.check_clients(clients(&config), shards) {
         if !config.demo || config.limits.connections_max < 64 {
             return Err(error.into());
@@ -199,7 +199,7 @@ fn start_shard(context: ShardContext, listeners: Vec<Listener>, kernel: Kernel) 
         }
         let sizes = ReactorSizes {
             entries: shards.ring_entries,
-            connections_max: crate::shard::connections_max(&context.config, context.post.shards()),
+            connections_max: crate::shard::places(&context.config, context.post.shards()),
             accepts_max: shards.accepts_armed,
             receive_buffers: shards.receive_buffers,
             receive_buffer_bytes: shards.receive_buffer_bytes,

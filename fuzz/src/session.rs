@@ -91,7 +91,7 @@ struct Life {
 fn live(rules: &Rules, wire: &[u8], mut cuts: Cuts) -> Life {
     let arrival = Arrival { listener: 0, address: Ipv4Addr::LOCALHOST.into(), number: 0 };
     let mut session = Session::new(rules, arrival, NOW_US);
-    let moment = Moment { now_us: NOW_US, unix_us: 1_700_000_000_000_000, ready: true };
+    let moment = Moment { now_us: NOW_US, unix_us: 1_700_000_000_000_000, ready: true, full: false };
     let (mut life, mut owed) = (Life::default(), Vec::new());
     let mut wire = wire.to_vec();
     let mut rest = &mut wire[..];
@@ -206,11 +206,12 @@ fn outlive(session: &mut Session, rules: &Rules, owed: &mut Vec<u8>) {
     let mut now_us = NOW_US;
     for _ in 0..8 {
         now_us = now_us.max(session.deadline_us(rules));
-        let expiry = session.expire(rules, Moment { now_us, unix_us: 0, ready: false });
+        let expiry = session.expire(rules, Moment { now_us, unix_us: 0, ready: false, full: false });
         owed.extend_from_slice(session.owed());
         session.owed_went(session.owed().len());
         match expiry {
             Expiry::Reset => return,
+            Expiry::Asks { .. } => session.ping_acknowledged(now_us),
             Expiry::NotYet { due_us } | Expiry::Owes { due_us } => assert!(due_us >= now_us, "deadlines lie ahead"),
         }
     }

@@ -294,6 +294,7 @@ impl Engine {
             }
             Completion::Woken => Ok(()),
             Completion::Accepted { .. } | Completion::AcceptFailed { .. } => unreachable!("nothing listens here"),
+            Completion::Unacknowledged { .. } => unreachable!("nobody asks"),
         }
     }
 

@@ -14,7 +14,6 @@ mod revoke;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::Router;
@@ -30,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::answer::Refused;
+use crate::admission::Readiness;
 use crate::broker;
 use crate::config;
 use crate::dialect::ErrorCode;
@@ -52,8 +52,8 @@ pub struct AdminContext {
     pub publication_bytes_max: u32,
     /// `TCP_USER_TIMEOUT`: answers that nobody takes are given up after this.
     pub send_timeout_ms: u32,
-    /// Whether the gateway serves clients; `/health/ready` tells it.
-    pub ready: Arc<AtomicBool>,
+    /// Whether the gateway takes clients; `/health/ready` tells it.
+    pub readiness: Arc<Readiness>,
     /// Turns true when the gateway stops: from then on publishing is answered with 503.
     pub stopping: watch::Receiver<bool>,
 }
@@ -209,7 +209,8 @@ async fn live() -> &'static str {
 
 async fn ready(State(context): State<AdminContext>) -> Response {
     let stopping = *context.stopping.borrow();
-    if context.ready.load(Relaxed) && !stopping {
+    let readiness = &context.readiness;
+    if readiness.serves() && !stopping && !readiness.is_full() {
         let failing = context.control.journals_failing.get();
         // Subscribers are served all the same, so it stays ready.
         return match failing {
@@ -217,7 +218,11 @@ async fn ready(State(context): State<AdminContext>) -> Response {
             _ => format!("ready\nthe journals of {failing} topics cannot be written; see the log\n").into_response(),
         };
     }
-    let msg = if stopping { "the gateway is stopping" } else { "the gateway does not serve clients yet" };
+    let msg = match (stopping, readiness.serves()) {
+        (true, _) => "the gateway is stopping",
+        (false, false) => "the gateway does not serve clients yet, or is draining",
+        (false, true) => "the gateway has as many clients as it may (connections_max); those who are here are served",
+    };
     Refused { status: StatusCode::SERVICE_UNAVAILABLE, code: ErrorCode::Internal, msg: msg.to_owned() }.into_response()
 }
 

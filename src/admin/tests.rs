@@ -30,7 +30,7 @@ impl Port {
             }),
             publication_bytes_max: 100,
             send_timeout_ms: 10_000,
-            ready: Arc::new(AtomicBool::new(false)),
+            readiness: Arc::new(Readiness::new(1)),
             stopping,
         };
         let listener = bind(context.settings.address).await.expect("a free port");
@@ -125,7 +125,7 @@ fn health_tells_live_and_ready() {
     on_the_control_runtime(async |port| {
         assert_eq!(port.get("/health/live").await.status, 200);
         assert!(port.get("/health/ready").await.error(503).1.contains("does not serve clients yet"));
-        port.context.ready.store(true, Relaxed);
+        port.context.readiness.serve(true);
         assert_eq!(port.get("/health/ready").await.status, 200);
         port.stop.send_replace(true);
         assert!(port.get("/health/ready").await.error(503).1.contains("is stopping"));

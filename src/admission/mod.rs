@@ -9,6 +9,7 @@ mod forwarded;
 mod grants;
 mod key;
 pub mod proxy;
+mod readiness;
 pub mod request_id;
 mod revoked;
 mod token;
@@ -21,6 +22,7 @@ pub use bucket::Bucket;
 pub use forwarded::client_address;
 pub use grants::Grants;
 pub use key::{Key, KeyError, Keys};
+pub use readiness::Readiness;
 pub use revoked::{Revocation, RevocationsMax, Revoked};
 pub use token::{Fault, Holder, OwnLimits, Refused, Tokens};
 

@@ -1,4 +1,4 @@
-//! What the command line asks for: serve, check, config, tail, publish, journal.
+//! What the command line asks for: serve, check, config, tail, publish, journal, completions, man.
 //!
 //! Invariant: whatever goes wrong is one sentence on standard error and exit code 2; standard output bears only what was
 //! asked for, and a reader that closes it ends the command quietly.
@@ -8,6 +8,7 @@ mod client;
 mod endpoint;
 mod journal;
 mod log;
+mod manual;
 mod publish;
 mod serve;
 mod socket;
@@ -70,6 +71,10 @@ enum Command {
     Publish(publish::PublishArgs),
     /// Reads the files of journaled topics
     Journal(journal::JournalArgs),
+    /// Prints a script that has a shell complete this command line
+    Completions(manual::CompletionsArgs),
+    /// Prints the manual's page, for `man -l -`
+    Man(manual::ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +91,8 @@ enum CommandError {
     Config(#[from] ConfigError),
     #[error("{what} {} cannot be read ({source}); check its path and its permissions", file.display())]
     Unreadable { what: &'static str, file: PathBuf, source: io::Error },
+    #[error("{what} cannot be written to {} ({source}); check that its directory is there and yours", file.display())]
+    Unwritable { what: &'static str, file: PathBuf, source: io::Error },
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("standard output cannot be written ({0}); what was to be printed is lost")]
@@ -129,6 +136,8 @@ impl Cli {
             Some(Command::Tail(args)) => tail::run(&args),
             Some(Command::Publish(args)) => publish::run(&args),
             Some(Command::Journal(args)) => journal::run(&args),
+            Some(Command::Completions(args)) => manual::completions(&args),
+            Some(Command::Man(args)) => manual::man(&args),
         }
     }
 }

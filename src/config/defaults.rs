@@ -288,6 +288,8 @@ impl Default for Limits {
             patterns_max: 10_000,
             requests_per_second: 20,
             requests_burst: 200,
+            history_bytes_per_second: 16 << 20,
+            history_burst_bytes: 64 << 20,
             errors_in_a_row_max: 100,
             topics_max: 200_000,
             replica_linger_ms: 30_000,

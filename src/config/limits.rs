@@ -72,6 +72,10 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// Burst of them.
     pub requests_burst: u32,
+    /// Bytes of the past, by `since` and `last`, of one client a second, on the long run.
+    pub history_bytes_per_second: u32,
+    /// How many of them may come at once.
+    pub history_burst_bytes: u32,
     /// Errors in a row that close with 1008.
     pub errors_in_a_row_max: u16,
     /// Topics of the whole gateway.

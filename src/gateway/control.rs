@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,6 +11,7 @@ use tokio::task::spawn_local;
 use super::certificates::{self, Loaded};
 use super::{StartError, greeting, listen_error};
 use crate::admin::{self, AdminContext};
+use crate::admission::Readiness;
 use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
 use crate::broker::memory::Memory;
@@ -30,7 +30,7 @@ pub(super) struct Control {
     pub(super) post: Arc<Post>,
     pub(super) shards: Arc<[Arc<ShardMetrics>]>,
     pub(super) metrics: Arc<ControlMetrics>,
-    pub(super) ready: Arc<AtomicBool>,
+    pub(super) readiness: Arc<Readiness>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) acceptors: Acceptors,
 }
@@ -63,7 +63,7 @@ impl Control {
                 tokens: Arc::new(self.config.tokens.clone()),
                 publication_bytes_max: self.config.limits.publication_bytes_max,
                 send_timeout_ms: self.config.limits.send_timeout_ms,
-                ready: self.ready.clone(),
+                readiness: self.readiness.clone(),
                 stopping: stopping.clone(),
             };
             spawn_local(admin::serve(listener, context));
@@ -76,7 +76,7 @@ impl Control {
             metrics: self.metrics.clone(),
         };
         source::spawn(self.config.sources.clone(), &context);
-        self.ready.store(true, Ordering::Relaxed);
+        self.readiness.serve(true);
         // Whoever reads the addresses finds a gateway that is ready.
         greeting::print(&self.config, &self.addresses, admin_address);
 
@@ -89,7 +89,7 @@ impl Control {
             }
         };
         // Balancers look elsewhere first.
-        self.ready.store(false, Ordering::Relaxed);
+        self.readiness.serve(false);
         if drains {
             tokio::select! {
                 () = self.drain(&broker) => {}

@@ -16,6 +16,7 @@ mod directory;
 pub mod due;
 mod epochs;
 mod heard;
+mod lacking;
 mod newest;
 mod passing;
 mod patterns;

@@ -274,8 +274,8 @@ impl Hub {
     }
 
     /// Gives the owner's client a row of the topic, at its rate, with the newest publication (of each key that it lacks) at once;
-    /// noted.
-    pub(super) fn pass_newest(&mut self, owner: u32, of: TopicId, reached: Reached, encoder: &mut dyn Encoder) {
+    /// noted. Gives the row.
+    pub(super) fn pass_newest(&mut self, owner: u32, of: TopicId, reached: Reached, encoder: &mut dyn Encoder) -> u32 {
         let id = self.rate_of(owner).map_or(of, |rate_ms| self.variant(of, rate_ms));
         // In a ring an epoch is told with its first publication only.
         if id != of || reached.epoch != self.topics.get(of).epochs.present() {
@@ -286,7 +286,7 @@ impl Hub {
             let row = self.give_row(owner, id, newest, encoder);
             let topic = self.topics.get_mut(id);
             topic.noted += u32::from(self.registry.note(row));
-            return;
+            return row;
         }
         let row = self.give_row(owner, id, newest + 1, encoder);
         self.registry.get_mut(row).cursor = reached.next;
@@ -294,6 +294,7 @@ impl Hub {
         self.end_walk(row);
         let topic = self.topics.get_mut(id);
         topic.noted += u32::from(self.registry.note(row));
+        row
     }
 
     /// Gives the owner's client, which has none, a row of the topic or variant.

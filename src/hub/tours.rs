@@ -27,6 +27,8 @@ const ENDED_MAX: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Tours {
     tours: Vec<Tour>,
+    /// What clients were given since this was last asked, in bytes.
+    given: Vec<(u32, u64)>,
 }
 
 #[derive(Debug)]
@@ -189,9 +191,10 @@ impl Hub {
             (row.slot, row.cursor, PatternId::of_row(row.topic))
         };
         let last = self.topics.numbers().min(first.saturating_add(LOOKED_AT_MAX));
-        let mut given = 0;
+        let (mut given, mut bytes) = (0, 0);
         for number in first..last {
             if given == rows_max {
+                self.tours.given.push((slot, bytes));
                 return number;
             }
             let Some(id) = self.numbered(number) else { continue };
@@ -202,10 +205,17 @@ impl Hub {
             let is_old = matches && stamp <= began && self.topics.get(id).holds_any();
             if is_old && self.is_to_come(row, id, stamp) && !self.is_passing(slot, id) && self.owner(slot, id) == Some(row) {
                 let epoch = self.topics.get(id).epochs.present();
-                self.pass_newest(row, id, Reached { next: 1, epoch }, encoder);
+                let passing = self.pass_newest(row, id, Reached { next: 1, epoch }, encoder);
                 given += 1;
+                bytes += self.row_lacks_bytes(passing);
             }
         }
+        self.tours.given.push((slot, bytes));
         last
+    }
+
+    /// What tours gave since this was last asked: slots, and bytes.
+    pub fn take_toured(&mut self) -> impl Iterator<Item = (u32, u64)> {
+        self.tours.given.drain(..)
     }
 }

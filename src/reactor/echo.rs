@@ -101,6 +101,7 @@ impl<R: Reactor> Echo<R> {
             }
             Completion::Closed(client) => assert!(self.clients.remove(&client).unwrap().closing),
             Completion::Woken => {}
+            Completion::Unacknowledged { .. } => panic!("nobody asked"),
         }
     }
 

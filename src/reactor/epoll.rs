@@ -57,7 +57,7 @@ pub struct Epoll {
     waker: Arc<EventWaker>,
     /// Operations for the next turn.
     queued: Vec<Op>,
-    /// What happened and needs no buffer, in order. At most three a client: its poll, its receive's end, its close.
+    /// What happened and needs no buffer, in order. At most four a client: its poll, an answer, its receive's end, its close.
     happened: VecDeque<Completion>,
     /// Clients that may have bytes, in the order in which they are read from.
     readable: VecDeque<ClientKey>,
@@ -102,6 +102,10 @@ impl Epoll {
             match op {
                 Op::PollOut(client) => self.clients.watch_output(client, &self.set)?,
                 Op::BoundSend(client) => self.clients.bound_send(client),
+                Op::AskUnacknowledged(client) => {
+                    let bytes = self.clients.unacknowledged(client);
+                    self.happened.push_back(Completion::Unacknowledged { client, bytes });
+                }
                 Op::ShutdownSend(client) => self.clients.shut_down(client),
                 Op::Close { client, reset } => {
                     if self.clients.end(client, reset) {
@@ -257,6 +261,7 @@ impl Reactor for Epoll {
             }
             Op::PollOut(client) => self.clients.poll_out(client),
             Op::BoundSend(client) => self.clients.check_active(client, "a bound"),
+            Op::AskUnacknowledged(client) => self.clients.check_active(client, "a question"),
             Op::ShutdownSend(client) => self.clients.shutdown_send(client),
             Op::Close { client, .. } => self.clients.close(client),
         }

@@ -22,6 +22,7 @@ pub mod sim;
 mod sizes;
 #[cfg(test)]
 mod tests;
+mod unacknowledged;
 pub mod uring;
 mod waker;
 
@@ -58,6 +59,8 @@ pub enum Op {
     /// Have the kernel take less for it from now on: `SO_SNDBUF` and `TCP_NOTSENT_LOWAT` of the size that the reactor was made
     /// with. For clients whose bytes are better decided late than sent early.
     BoundSend(ClientKey),
+    /// Say once how many bytes its TCP has not acknowledged: [`Completion::Unacknowledged`].
+    AskUnacknowledged(ClientKey),
     /// Send no more: FIN after what was sent.
     ShutdownSend(ClientKey),
     /// Cancel what is armed, reap it, close; [`Completion::Closed`] follows, after [`Completion::ReceiveEnded`] if a receive
@@ -124,6 +127,14 @@ pub enum Completion {
         client: ClientKey,
         /// How it went.
         outcome: SendOutcome,
+    },
+    /// What was asked for by [`Op::AskUnacknowledged`]. It may come after the client's close was asked for.
+    Unacknowledged {
+        /// Whose.
+        client: ClientKey,
+        /// Bytes that were sent, and lie here or are under way. None: the kernel cannot tell (a ring before Linux 6.7, a Unix
+        /// socket, a connection that failed).
+        bytes: Option<u32>,
     },
     /// The descriptor is closed; the slot may be another's from now on.
     Closed(ClientKey),

@@ -339,6 +339,7 @@ impl Uring {
             Kind::ReceiveCancel | Kind::PollOutCancel => self.clients.cancel_done(tag.kind, client, result, &mut self.queued),
             Kind::Shutdown => self.clients.shutdown_done(client, &mut self.queued),
             Kind::Option => assert_eq!(result, 0, "these can be set on every socket; the kernel was probed for it"),
+            Kind::Unacknowledged => return Some(Completion::Unacknowledged { client, bytes: u32::try_from(result).ok() }),
             Kind::Close => {
                 self.clients.closed(client, result);
                 self.freed = true;
@@ -407,6 +408,7 @@ impl Reactor for Uring {
             Op::CancelReceive(client) => self.queued.extend(self.clients.cancel_receive(client)),
             Op::PollOut(client) => self.queued.push(self.clients.poll_out(client)),
             Op::BoundSend(client) => self.clients.bound_send(client, &mut self.queued),
+            Op::AskUnacknowledged(client) => self.queued.push(self.clients.ask_unacknowledged(client)),
             Op::ShutdownSend(client) => self.queued.push(self.clients.shutdown_send(client)),
             Op::Close { client, reset } => self.clients.close(client, reset, &mut self.queued),
         }

@@ -60,9 +60,14 @@ impl Session {
 
     /// Tells the client to come later, some seconds from now: not all of them in the same one.
     pub fn turn_away(&mut self, status: u16, sentence: &str, now_us: u64) {
-        let retry_after_s = 1 + jitter(now_us.wrapping_add(self.number.into()), 5) as u32;
+        let retry_after_s = self.retry_after_s(now_us);
         let reason = if status == 503 { RefusalReason::Full } else { RefusalReason::TooMany };
         self.write_refusal(&Refusal::new(status, reason, sentence).with_retry_after(retry_after_s), now_us);
+    }
+
+    /// When a client that is turned away may come again, in seconds: some later than others.
+    pub(super) fn retry_after_s(&self, now_us: u64) -> u32 {
+        1 + jitter(now_us.wrapping_add(self.number.into()), 5) as u32
     }
 
     /// Whether its proxy is to speak first.

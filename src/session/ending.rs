@@ -4,9 +4,12 @@
 //! closing with unread input would make the kernel send a reset that may overtake our close frame.
 
 use super::sse::COMMENT_MS;
-use super::{Moment, Open, Phase, Role, Rules, Session, jitter};
+use super::{Moment, Open, Phase, Ping, Role, Rules, Session, jitter};
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::ws::{CloseCode, frame};
+
+/// How often it is looked whether a ping's bytes were acknowledged.
+const PING_LOOK_MS: u32 = 1000;
 
 /// What a deadline that came up means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,14 @@ pub enum Expiry {
     Owes {
         /// Monotonic, microseconds.
         due_us: u64,
+    },
+    /// A ping is unanswered: find out whether its bytes were acknowledged, and tell by [`Session::ping_acknowledged`] where they
+    /// were. Look again at this moment.
+    Asks {
+        /// Monotonic, microseconds.
+        due_us: u64,
+        /// Of this ping for the first time: what was sent so far is what must be acknowledged.
+        first: bool,
     },
     /// The peer had its time: reset it.
     Reset,
@@ -92,7 +103,8 @@ impl Session {
             Phase::Head(_) | Phase::Entering(_) => after(self.began_us, limits.handshake_timeout_ms),
             Phase::Ending if self.close_class == Some(CloseClass::Lag) => after(self.began_us, limits.close_deadline_ms),
             Phase::Closing(_) | Phase::Ending => after(self.began_us, limits.close_timeout_ms),
-            Phase::Open(_) if self.pinged => after(self.began_us, limits.pong_timeout_ms),
+            Phase::Open(_) if self.ping == Ping::Acknowledged => after(self.began_us, limits.pong_timeout_ms),
+            Phase::Open(_) if self.ping != Ping::None => after(self.began_us, limits.pong_timeout_ms.min(PING_LOOK_MS)),
             Phase::Open(Open { role: Role::Sse { .. }, .. }) => after(self.began_us, COMMENT_MS),
             Phase::Open(open) => {
                 let idle_us = self.idle_due_us(limits.idle_ping_ms);
@@ -134,7 +146,8 @@ impl Session {
             // What became of the rest is not known in time.
             Phase::Closing(_) => self.conclude(moment.now_us),
             Phase::Ending => return Expiry::Reset,
-            Phase::Open(_) if self.pinged => {
+            Phase::Open(_) if matches!(self.ping, Ping::Out | Ping::Asked) => return self.ask_of_ping(rules, moment.now_us),
+            Phase::Open(_) if self.ping == Ping::Acknowledged => {
                 self.close_class = Some(CloseClass::Timeout);
                 return Expiry::Reset;
             }
@@ -147,17 +160,41 @@ impl Session {
             // is still responsive".
             Phase::Open(_) => {
                 frame::write(self.owe(), frame::Opcode::Ping, &[], None);
-                self.pinged = true;
+                self.ping = Ping::Out;
                 self.began_us = moment.now_us;
             }
         }
         Expiry::Owes { due_us: self.deadline_us(rules) }
     }
 
+    /// The pong of a ping that nobody answered yet may be due: who has the socket is to ask how much is unacknowledged.
+    fn ask_of_ping(&mut self, rules: &Rules, now_us: u64) -> Expiry {
+        self.began_us = now_us;
+        let due_us = self.deadline_us(rules);
+        if !self.owed().is_empty() {
+            return Expiry::NotYet { due_us };
+        }
+        let first = std::mem::replace(&mut self.ping, Ping::Asked) == Ping::Out;
+        Expiry::Asks { due_us, first }
+    }
+
+    /// Whether what is sent to the client is counted, since the kernel was asked how much of it is acknowledged.
+    #[must_use]
+    pub fn is_asked_of_ping(&self) -> bool {
+        self.ping == Ping::Asked && self.is_open()
+    }
+
+    /// The ping's bytes have arrived at the client's TCP: from now on its pong is due.
+    pub fn ping_acknowledged(&mut self, now_us: u64) {
+        if self.is_asked_of_ping() {
+            (self.ping, self.began_us) = (Ping::Acknowledged, now_us);
+        }
+    }
+
     /// The client's socket is full, so the ping may not have reached it: the pong's time begins anew. A client that takes
     /// nothing at all is ended by `TCP_USER_TIMEOUT`.
     pub fn postpone_pong(&mut self, now_us: u64) {
-        if self.pinged && self.is_open() {
+        if self.ping != Ping::None && self.is_open() {
             self.began_us = now_us;
         }
     }
@@ -202,7 +239,7 @@ mod tests {
         let arrival = Arrival { listener: 0, address: Ipv4Addr::LOCALHOST.into(), number: 0 };
         let mut session = Session::new(rules, arrival, 0);
         let mut bytes = head.as_bytes().to_vec();
-        let moment = Moment { now_us: 4_000_000, unix_us: 0, ready: true };
+        let moment = Moment { now_us: 4_000_000, unix_us: 0, ready: true, full: false };
         assert!(session.receive(&mut &mut bytes[..], rules, moment).is_none(), "the session answers by itself");
         session
     }

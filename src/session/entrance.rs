@@ -349,6 +349,7 @@ impl Door<'_> {
         let subprotocol = subprotocol(&upgrade)?;
         self.check_token(moment)?;
         self.check_permission(&role, &streams)?;
+        self.check_room(moment)?;
         self.check_count(&streams)?;
         let terms = if role == Role::Echo { Terms::Own } else { Terms::Shared };
         let upgraded = Upgraded {
@@ -380,8 +381,19 @@ impl Door<'_> {
         self.check_token(moment)?;
         let (role, accepted, streams) = sse::accept(self.request, streams)?;
         self.check_permission(&role, &streams)?;
+        self.check_room(moment)?;
         self.check_count(&streams)?;
         Ok(Outcome::Open { role, opening: Opening::Sse(accepted), streams })
+    }
+
+    /// Not before the request is read: health is told whoever is here.
+    fn check_room(&self, moment: Moment) -> Result<(), Refusal> {
+        if !moment.full {
+            return Ok(());
+        }
+        let message = "the gateway has as many clients as it may; come back after Retry-After";
+        let retry_after_s = self.session.retry_after_s(moment.now_us);
+        Err(Refusal::new(503, RefusalReason::Full, message).with_retry_after(retry_after_s))
     }
 
     fn check_count(&self, streams: &[Stream]) -> Result<(), Refusal> {

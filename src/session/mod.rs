@@ -118,8 +118,7 @@ pub struct Session {
     from_loopback: bool,
     /// It may publish, on the topics that the rules allow.
     publishes: bool,
-    /// A ping is out and nothing came since.
-    pinged: bool,
+    ping: Ping,
     /// The request in hand is HEAD: its answer has no body.
     bodiless: bool,
     /// How many errors came in a row.
@@ -138,6 +137,19 @@ pub struct Session {
     messages_out: u32,
     /// The refusal to be counted.
     refusal: Option<RefusalReason>,
+}
+
+/// What is known of our latest ping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ping {
+    /// None is out, or something came since.
+    None,
+    /// It is out. The moment under way is the latest look whether its bytes were acknowledged.
+    Out,
+    /// The kernel was asked, at that moment, whether they were.
+    Asked,
+    /// They were, at that moment.
+    Acknowledged,
 }
 
 /// What is to be sent to a client besides publications; and what few clients have, so that the others do not pay for it.
@@ -230,7 +242,7 @@ impl Session {
             number,
             from_loopback: false,
             publishes: false,
-            pinged: false,
+            ping: Ping::None,
             bodiless: false,
             errors_in_a_row: 0,
             bucket: Bucket::new(rules.limits.requests_burst, now_us),
@@ -247,7 +259,7 @@ impl Session {
     pub fn receive(&mut self, input: &mut &mut [u8], rules: &Rules, moment: Moment) -> Option<Effect> {
         if !input.is_empty() && self.is_open() {
             self.began_us = moment.now_us;
-            self.pinged = false;
+            self.ping = Ping::None;
         }
         while !input.is_empty() {
             let effect = match self.phase {

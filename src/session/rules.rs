@@ -101,4 +101,6 @@ pub struct Moment {
     pub unix_us: u64,
     /// What `/health/ready` says.
     pub ready: bool,
+    /// There are more clients than may be: whoever is not yet let in is not.
+    pub full: bool,
 }

@@ -2,17 +2,19 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::ShardContext;
 use super::clients::{Client, Clients, Receive, Wait as Awaiting};
 use super::exchange::Exchange;
+use super::history::Histories;
 use super::mail::Outbox;
 use super::renewing::{Denials, Revoking};
 use super::stopping::{Leavers, Stop};
 use super::sweep::{Loss, Sweep, Told, Visited};
 use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
+use super::unanswered::Unanswered;
+use crate::admission::Readiness;
 use crate::admission::arrivals::Arrivals;
 use crate::config::Config;
 use crate::dialect::stream::Compressions;
@@ -47,11 +49,13 @@ pub(super) struct Core {
     pub(super) leavers: Leavers,
     pub(super) revoking: Revoking,
     pub(super) denials: Denials,
+    pub(super) unanswered: Unanswered,
+    pub(super) histories: Histories,
     /// By listener; newer ones come by mail.
     pub(super) acceptors: Acceptors,
     /// What a TLS client's bytes are opened into; empty between two of them.
     pub(super) opened: Vec<u8>,
-    ready_flag: Arc<AtomicBool>,
+    pub(super) readiness: Arc<Readiness>,
     wheel: Wheel,
     /// Slots of clients whose deadlines came up.
     due: Vec<u32>,
@@ -66,6 +70,8 @@ pub(super) struct Core {
     /// Clients that came, for their names.
     pub(super) came: u32,
     connections_max: usize,
+    /// As many clients and who is told that there are so many already.
+    places: usize,
     pub(super) accepts_armed: u16,
     housekeeping_us: u64,
     /// When the next failed accept is worth a line in the log.
@@ -76,7 +82,7 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(context: ShardContext, now: Now) -> Core {
-        let ShardContext { place, config, post, metrics, ready, nonce, acceptors, keys } = context;
+        let ShardContext { place, config, post, metrics, readiness, nonce, acceptors, keys } = context;
         let shards = post.shards();
         let mut rules = Rules { nonce, ..Rules::new(&config) };
         if let Some(tokens) = &mut rules.tokens {
@@ -98,9 +104,11 @@ impl Core {
             leavers: Leavers::default(),
             revoking: Revoking::default(),
             denials: Denials::default(),
+            unanswered: Unanswered::default(),
+            histories: Histories::default(),
             acceptors,
             opened: Vec::new(),
-            ready_flag: ready,
+            readiness,
             wheel: Wheel::new(now.monotonic_us),
             due: Vec::new(),
             lost: Vec::new(),
@@ -110,6 +118,7 @@ impl Core {
             arrivals: super::arriving::arrivals(&config, shards, now.monotonic_us),
             came: 0,
             connections_max: super::connections_max(&config, shards) as usize,
+            places: super::places(&config, shards) as usize,
             accepts_armed: 0,
             housekeeping_us: now.monotonic_us,
             accept_warning_us: 0,
@@ -121,8 +130,9 @@ impl Core {
     }
 
     pub(super) fn moment(&self) -> Moment {
-        let ready = self.stop == Stop::Running && self.ready_flag.load(Ordering::Relaxed);
-        Moment { now_us: self.now.monotonic_us, unix_us: self.now.unix_us, ready }
+        let full = self.clients.count() > self.connections_max || self.readiness.is_overfull();
+        let ready = self.stop == Stop::Running && self.readiness.serves() && !full;
+        Moment { now_us: self.now.monotonic_us, unix_us: self.now.unix_us, ready, full }
     }
 
     // --- the turn's parts, in their order ---
@@ -139,6 +149,9 @@ impl Core {
         // Before anything is sent to them: they are inside a frame whose rest is gone.
         self.reset_overflowed();
         self.topics.hub.tour(TOUR_ROWS, &mut self.topics.encoder);
+        for (slot, bytes) in self.topics.hub.take_toured().collect::<Vec<_>>() {
+            self.charge_history(slot, bytes);
+        }
         self.sweep.plan(&mut self.topics, &mut self.clients, self.now.unix_us, &mut self.lost);
         for (client, loss) in std::mem::take(&mut self.lost) {
             match loss {
@@ -203,6 +216,9 @@ impl Core {
         self.metrics.deliveries.add(progress.deliveries);
         self.metrics.messages_out.add(progress.deliveries);
         let now_us = self.now.monotonic_us;
+        if self.client(key).session.is_asked_of_ping() {
+            self.unanswered.sent(key.slot, progress.bytes);
+        }
         match visited {
             Visited::Failed => self.close(key, CloseClass::Reset, true),
             Visited::Whole => {
@@ -272,6 +288,9 @@ impl Core {
 
     pub(super) fn closed(&mut self, key: ClientKey) {
         self.clients.remove(key).expect("a descriptor is closed once");
+        self.readiness.left();
+        self.unanswered.left(key.slot);
+        self.histories.left(key.slot);
         self.metrics.connections.set(self.clients.count() as i64);
     }
 
@@ -301,6 +320,10 @@ impl Core {
                     self.wheel.file(slot, due_us, &mut self.clients);
                     self.settle(key);
                     self.let_go(key);
+                }
+                Expiry::Asks { due_us, first } => {
+                    self.wheel.file(slot, due_us, &mut self.clients);
+                    self.ask_of_ping(key, first);
                 }
                 Expiry::Reset => self.close(key, CloseClass::Timeout, true),
             }
@@ -450,7 +473,7 @@ impl Core {
     }
 
     pub(super) fn arm_accepts(&mut self) {
-        let room = self.connections_max.saturating_sub(self.clients.count());
+        let room = self.places.saturating_sub(self.clients.count());
         let armed = if self.stop == Stop::Running { room.min(usize::from(self.config.shards.accepts_armed)) as u16 } else { 0 };
         if armed != self.accepts_armed {
             self.accepts_armed = armed;

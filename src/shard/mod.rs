@@ -18,6 +18,7 @@ mod effects;
 mod exchange;
 mod flush;
 mod heartbeat;
+mod history;
 mod housekeeping;
 mod input;
 pub mod mail;
@@ -35,6 +36,7 @@ mod sweep;
 mod tests;
 pub mod timer;
 pub(crate) mod topics;
+mod unanswered;
 mod watches;
 
 use std::io;
@@ -43,6 +45,7 @@ use std::sync::Arc;
 use self::core::Core;
 use self::mail::{Place, Post};
 use crate::admission::Keys;
+use crate::admission::Readiness;
 use crate::config::Config;
 use crate::metrics::ShardMetrics;
 use crate::reactor::{Completion, Now, Reactor, Send, Wait};
@@ -67,8 +70,8 @@ pub struct ShardContext {
     pub post: Arc<Post>,
     /// Its own counters.
     pub metrics: Arc<ShardMetrics>,
-    /// What `/health/ready` says.
-    pub ready: Arc<std::sync::atomic::AtomicBool>,
+    /// Whether new clients are taken; shared by all shards.
+    pub readiness: Arc<Readiness>,
     /// Drawn at random; names this shard's requests.
     pub nonce: u64,
     /// By listener; newer ones come as [`mail::Mail::Acceptors`].
@@ -81,6 +84,12 @@ pub struct ShardContext {
 #[must_use]
 pub fn connections_max(config: &Config, shards: u16) -> u32 {
     share(config.limits.connections_max, shards)
+}
+
+/// Descriptors of one shard: its clients', and those of clients beyond them, who are told so.
+#[must_use]
+pub fn places(config: &Config, shards: u16) -> u32 {
+    connections_max(config, shards) + u32::from(config.shards.accepts_armed)
 }
 
 /// One shard's share of a number of clients. The kernel deals clients out by a hash: an eighth more than the even share leaves
@@ -175,6 +184,7 @@ impl<R: Reactor> Shard<R> {
                 Completion::Writable(client) => self.core.writable(client),
                 Completion::Accepted { client, peer, listener } => self.core.accepted(client, peer, listener),
                 Completion::AcceptFailed { errno } => self.core.accept_failed(errno),
+                Completion::Unacknowledged { client, bytes } => self.core.unacknowledged(client, bytes),
                 Completion::Closed(client) => self.core.closed(client),
                 Completion::Woken => self.core.woken(),
             }

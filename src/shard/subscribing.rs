@@ -91,10 +91,12 @@ impl Core {
                 subscribed.expect("the newest and the next publication are always held");
             }
             self.metrics.subscriptions.add(1);
+            let bytes = hub.lacks_bytes(key.slot, topic);
             if options.since.is_some() {
                 let counter = if recovered { &self.metrics.recoveries } else { &self.metrics.recoveries_refused };
                 counter.add(1);
             }
+            self.charge_history(key.slot, bytes);
         }
         Subscribed::Topic { topic: name.clone(), position, recovered: options.since.map(|_| recovered) }
     }
@@ -202,6 +204,7 @@ impl Core {
             let message = format!("{}: more than {max} subscriptions on one connection", first.subject.as_str());
             return Err(ClientError::new(ErrorCode::Limit, message));
         }
+        self.check_history(key, streams)?;
         self.check_heartbeat(key, count)
     }
 

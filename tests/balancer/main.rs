@@ -7,4 +7,7 @@ mod common;
 
 mod addresses;
 mod arriving;
+mod demo;
+mod full;
 mod parts;
+mod pongs;

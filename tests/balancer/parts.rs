@@ -25,9 +25,19 @@ impl Drop for Balancer {
 }
 
 /// Where Debian puts a server's program.
-fn found(name: &str) -> Option<String> {
-    let path = format!("/usr/sbin/{name}");
-    Path::new(&path).exists().then_some(path)
+fn program(name: &str) -> String {
+    format!("/usr/sbin/{name}")
+}
+
+/// Whether a balancer is installed; where it is not the test says so, and fails if somebody promised it.
+pub(crate) fn is_there(test: &str, name: &str) -> bool {
+    if Path::new(&program(name)).exists() {
+        return true;
+    }
+    let must = ["TIDEGATE_TEST_PARTS", "CI"].iter().any(|promise| std::env::var_os(promise).is_some());
+    assert!(!must, "{name} is not at {}; scripts/install-test-parts installs it", program(name));
+    skipped(test, &format!("{name} is not installed (scripts/test installs it)"));
+    false
 }
 
 /// Starts HAProxy with one listening address and what is said of it; `{address}` in the text is where it is to listen. None where it
@@ -49,18 +59,15 @@ pub(crate) fn nginx(test: &str, server: &str) -> Option<Balancer> {
 }
 
 fn start(test: &str, name: &str, text: &str, arguments: impl Fn(&str, &str) -> Vec<String>) -> Option<Balancer> {
-    let Some(program) = found(name) else {
-        let must = ["TIDEGATE_TEST_PARTS", "CI"].iter().any(|promise| std::env::var_os(promise).is_some());
-        assert!(!must, "{name} is not at /usr/sbin/{name}; scripts/install-test-parts installs it");
-        skipped(test, &format!("{name} is not installed (scripts/test installs it)"));
+    if !is_there(test, name) {
         return None;
-    };
+    }
     let directory = TempDir::new().expect("a temporary directory can be made");
     let address = free_address();
     let file = directory.path().join("balancer.conf");
     std::fs::write(&file, text.replace("{address}", &address.to_string())).expect("a temporary file can be written");
     let arguments = arguments(&file.to_string_lossy(), &directory.path().to_string_lossy());
-    let child = Command::new(program).args(arguments).stdin(Stdio::null()).spawn().expect("an installed program starts");
+    let child = Command::new(program(name)).args(arguments).stdin(Stdio::null()).spawn().expect("an installed program starts");
     let mut balancer = Balancer { child, address, _directory: directory };
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(address).is_err() {

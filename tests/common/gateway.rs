@@ -92,6 +92,11 @@ impl Gateway {
         Gateway::run(Command::new(words[0]).args(&words[1..]), directory)
     }
 
+    /// Started by a command that is whole.
+    pub(crate) fn by(command: &mut Command) -> Gateway {
+        Gateway::run(command, TempDir::new().expect("a temporary directory can be made"))
+    }
+
     /// A file with `toml`.
     fn configuration(listener: &str, toml: &str) -> (TempDir, String) {
         let directory = TempDir::new().expect("a temporary directory can be made");

@@ -8,6 +8,7 @@ mod bomb;
 mod door;
 mod flood;
 mod frames;
+mod past;
 mod scene;
 mod slow;
 

@@ -85,6 +85,7 @@ impl Ring {
             | Completion::Writable(_)
             | Completion::Sent { .. }
             | Completion::Closed(_)
+            | Completion::Unacknowledged { .. }
             | Completion::Woken => {}
         }
         Ok(())

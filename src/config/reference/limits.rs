@@ -7,7 +7,7 @@ use super::{HOUR_MS, limit};
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
     limit("connections_max", 1, 1 << 20, "clients",
-        "Clients of the whole process, divided among the shards. 16,384 take about 75 MB of kernel memory for their \
+        "Clients of the whole process, divided among the shards; who comes then is told 503 with Retry-After, and /health/ready says 503. 16,384 take about 75 MB of kernel memory for their \
          sockets and fit a descriptor limit of 20,000."),
     limit("half_open_per_address_max", 1, 1 << 20, "clients",
         "Clients of one address (of one /64 of IPv6) that are not yet WebSockets, divided among the shards as \
@@ -102,6 +102,12 @@ pub(super) const KEYS: &[Key] = &[
          in lists needs one a second at most."),
     limit("requests_burst", 1, 1_000_000, "requests",
         "How many of them may come at once: a client that starts up and subscribes one by one."),
+    limit("history_bytes_per_second", 1, u32::MAX as u64, "bytes a second",
+        "Bytes of the past that one client asks for by since and last, on the long run; above it error 8. A request of sixty bytes may ask \
+         for a whole ring, again and again; 16 MiB are four full rings a second."),
+    limit("history_burst_bytes", 1, u32::MAX as u64, "bytes",
+        "How many of them may be asked for before the next such request is refused: one request has all that it asks for. 64 MiB are a \
+         client that comes back to its topics one by one."),
     limit("errors_in_a_row_max", 1, 10_000, "errors",
         "Requests in a row that ended in an error; then close 1008: that client is broken and will not mend itself."),
     limit("topics_max", 1, 10_000_000, "topics",

@@ -14,6 +14,7 @@ use rustix::event::epoll::{self, EventFlags};
 use socket2::SockRef;
 
 use super::watched;
+use crate::reactor::unacknowledged::unacknowledged;
 use crate::reactor::{ClientKey, ReactorSizes};
 use crate::slots::Slots;
 
@@ -177,6 +178,10 @@ impl Clients {
         let socket = SockRef::from(self.socket(client));
         let set = socket.set_send_buffer_size(self.bounded_send_bytes as usize);
         set.and_then(|()| socket.set_tcp_notsent_lowat(self.bounded_send_bytes)).expect("these can be set on every socket");
+    }
+
+    pub(super) fn unacknowledged(&self, client: ClientKey) -> Option<u32> {
+        unacknowledged(self.socket(client))
     }
 
     pub(super) fn shut_down(&self, client: ClientKey) {

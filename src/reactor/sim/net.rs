@@ -80,6 +80,11 @@ impl SimNet {
         self.0.borrow_mut().peer_mut(peer).window_bytes = bytes;
     }
 
+    /// Of the bytes sent to the peer its TCP has not acknowledged so many, from now on.
+    pub fn unacknowledged(&self, peer: PeerId, bytes: usize) {
+        self.0.borrow_mut().peer_mut(peer).unacknowledged = bytes;
+    }
+
     /// The peer sends FIN; it still reads.
     pub fn finish(&self, peer: PeerId) {
         self.0.borrow_mut().peer_mut(peer).finished = true;
@@ -124,6 +129,8 @@ struct Peer {
     /// From the gateway, not yet read.
     unread: Vec<u8>,
     window_bytes: usize,
+    /// Of the bytes sent to it, how many its TCP has not acknowledged.
+    unacknowledged: usize,
     finished: bool,
     /// RST, by the peer or by the net.
     broken: bool,
@@ -135,7 +142,7 @@ struct Peer {
 impl Peer {
     fn new(address: SocketAddr, window_bytes: usize) -> Self {
         let (sent, unread) = (VecDeque::new(), Vec::new());
-        Self { address, sent, unread, window_bytes, finished: false, broken: false, told: false, end: None }
+        Self { address, sent, unread, window_bytes, unacknowledged: 0, finished: false, broken: false, told: false, end: None }
     }
 
     fn room(&self) -> usize {
@@ -189,6 +196,8 @@ pub(super) struct World {
     slots: Vec<Slot>,
     free: Vec<u32>,
     shutdowns: Vec<ClientKey>,
+    /// Answers to questions of this turn.
+    answers: VecDeque<Completion>,
 }
 
 impl World {
@@ -206,6 +215,7 @@ impl World {
             slots: Vec::new(),
             free: Vec::new(),
             shutdowns: Vec::new(),
+            answers: VecDeque::new(),
         }
     }
 
@@ -236,6 +246,11 @@ impl World {
                 slot.poll = Some(Armed::default());
             }
             Op::BoundSend(client) => drop(self.active(client, "a bound")),
+            Op::AskUnacknowledged(client) => {
+                let id = self.active(client, "a question").peer.expect("an active slot has a peer");
+                let bytes = Some(self.peer(id).unacknowledged as u32);
+                self.answers.push_back(Completion::Unacknowledged { client, bytes });
+            }
             Op::ShutdownSend(client) => {
                 assert!(!self.active(client, "a shutdown").shutdown, "a second shutdown of {client:?}");
                 self.shutdowns.push(client);
@@ -293,6 +308,7 @@ impl World {
     /// Appends what has happened by now, up to `end`.
     pub(super) fn collect(&mut self, end: usize, buffers: &mut Pool, out: &mut Vec<Completion>) {
         self.collect_accepts(end, out);
+        out.extend(self.answers.drain(..end.saturating_sub(out.len()).min(self.answers.len())));
         let count = self.slots.len();
         // Completions of different clients come in any order.
         let start = if count > 0 { self.dice.up_to(count) } else { 0 };

@@ -63,6 +63,36 @@ fn of_a_bounded_client_the_kernel_takes_less() {
     });
 }
 
+/// What the kernel says of it, if it can.
+fn unacknowledged(host: &mut Host, client: ClientKey) -> Option<u32> {
+    host.submit(Op::AskUnacknowledged(client));
+    match host.next() {
+        Completion::Unacknowledged { client: whose, bytes } if whose == client => bytes,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_kernel_tells_what_is_not_acknowledged() {
+    every(SIZES, |mut host| {
+        let (client, mut peer) = host.connect();
+        assert_eq!(unacknowledged(&mut host, client), Some(0));
+        socket2::SockRef::from(&peer).set_recv_buffer_size(4096).unwrap();
+        let taken = taken_unread(&mut host, client);
+        let stuck = unacknowledged(&mut host, client).expect("Linux 6.7 or newer tells");
+        assert!(stuck > 0 && (stuck as usize) < taken, "{stuck} of {taken}");
+        peer.read_exact(&mut vec![0; taken]).unwrap();
+        while unacknowledged(&mut host, client) != Some(0) {
+            std::thread::yield_now();
+        }
+        // The answer may come behind the close, of which the shard knows what to think.
+        host.submit(Op::AskUnacknowledged(client));
+        host.submit(Op::Close { client, reset: false });
+        assert!(matches!(host.next(), Completion::Unacknowledged { .. }));
+        host.expect(Completion::Closed(client));
+    });
+}
+
 /// A reader that is slower than we are: short sends, full sockets, `Writable`, and every byte once.
 fn check_slow_reader(mut host: Host, pieces_count: usize) {
     let (client, mut peer) = host.connect();

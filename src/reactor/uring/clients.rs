@@ -54,6 +54,9 @@ enum Closing {
     Closing,
 }
 
+/// `SOCKET_URING_OP_SIOCOUTQ`; the crate keeps it to itself.
+const SIOCOUTQ: u32 = 1;
+
 /// SO_LINGER of zero: a close sends RST. Static, since the kernel reads it when it runs the operation.
 static RESET: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
 
@@ -162,6 +165,14 @@ impl Clients {
             let entry = opcode::SetSockOpt::new(descriptor, level as u32, option as u32, value, length);
             entry.build().flags(flags).user_data(tag(Kind::Option, client))
         }));
+    }
+
+    /// From Linux 6.7 on the kernel answers with the number.
+    pub(super) fn ask_unacknowledged(&mut self, client: ClientKey) -> squeue::Entry {
+        self.active(client, "a question");
+        let Target(descriptor, flags) = self.target(client.slot);
+        let entry = opcode::UringCmd16::new(descriptor, SIOCOUTQ).build();
+        entry.flags(flags).user_data(tag(Kind::Unacknowledged, client))
     }
 
     pub(super) fn shutdown_send(&mut self, client: ClientKey) -> squeue::Entry {

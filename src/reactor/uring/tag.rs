@@ -21,9 +21,10 @@ pub(super) enum Kind {
     Option,
     Close,
     Wake,
+    Unacknowledged,
 }
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     Kind::Send,
     Kind::Accept,
     Kind::AcceptCancel,
@@ -35,6 +36,7 @@ const KINDS: [Kind; 11] = [
     Kind::Option,
     Kind::Close,
     Kind::Wake,
+    Kind::Unacknowledged,
 ];
 
 /// The parts of a `user_data`.

@@ -55,7 +55,7 @@ impl Client {
     }
 
     fn moment(&self) -> Moment {
-        Moment { now_us: self.now_us, unix_us: UNIX_MS * 1000, ready: true }
+        Moment { now_us: self.now_us, unix_us: UNIX_MS * 1000, ready: true, full: false }
     }
 
     /// Gives it bytes, up to the first effect.

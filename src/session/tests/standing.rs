@@ -151,7 +151,7 @@ fn a_tokens_limits_are_only_ever_lower() {
 }
 
 fn at(now_us: u64, unix_us: u64) -> Moment {
-    Moment { now_us, unix_us, ready: true }
+    Moment { now_us, unix_us, ready: true, full: false }
 }
 
 /// With a token that is good for another ten seconds.

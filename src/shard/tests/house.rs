@@ -1,7 +1,6 @@
 //! Shards on one thread, each with its own simulated reactor, joined by one post.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::super::clients::Client;
 use super::super::mail::Post;
@@ -9,6 +8,7 @@ use super::super::{Shard, ShardContext};
 use super::control::Control;
 use super::secure;
 use super::truth::Truth;
+use crate::admission::Readiness;
 use crate::config::{Config, Listener, Publish, PublishAllow, Topic};
 use crate::metrics::ShardMetrics;
 use crate::reactor::Reactor;
@@ -77,6 +77,8 @@ impl House {
         let post = Post::with_key(setting.shards, setting.mailbox_places, setting.sim.seed);
         let config = Arc::new(setting.config.clone());
         let acceptors: Acceptors = [None, Some(secure::acceptor())].into();
+        let readiness = Arc::new(Readiness::new(u32::MAX));
+        readiness.serve(true);
         let side = |place: u16| {
             let (sim, net) = Sim::new(SimSettings { seed: setting.sim.seed + u64::from(place), ..setting.sim });
             let context = ShardContext {
@@ -85,7 +87,7 @@ impl House {
                 config: config.clone(),
                 post: post.clone(),
                 metrics: Arc::new(ShardMetrics::with_classes(config.topics.iter().map(|topic| topic.pattern.as_str()))),
-                ready: Arc::new(AtomicBool::new(true)),
+                readiness: readiness.clone(),
                 acceptors: acceptors.clone(),
                 keys: [].into(),
             };
