@@ -12,6 +12,7 @@ use std::thread;
 use crate::admission::Readiness;
 use crate::broker::journaled::Journaled;
 use crate::config::Config;
+use crate::credentials;
 use crate::disk;
 use crate::journal::JournalError;
 use crate::metrics::{ControlMetrics, ShardMetrics};
@@ -78,6 +79,9 @@ pub enum StartError {
     /// A key that tokens are signed with cannot be used.
     #[error(transparent)]
     TokenKey(#[from] TokenKeyError),
+    /// What tokens are held against cannot be had.
+    #[error("{0}")]
+    Credentials(String),
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -108,6 +112,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let Loaded { acceptors, warnings } = certificates::load(&config, None)?;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let keys = token_keys::load(&config)?;
+    credentials::check(&config).map_err(StartError::Credentials)?;
     let shards = config.shards.count.unwrap_or_else(|| thread::available_parallelism().map_or(1, |cores| cores.get() as u16));
     let config = Arc::new(within_machine(config, kernel, shards)?);
     let listeners = listen(&config, shards)?;
@@ -137,7 +142,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         };
         threads.push(start_shard(context, listeners, kernel)?);
     }
-    let control = Control { config, post, shards: metrics, metrics: control_metrics, readiness, addresses, acceptors };
+    let control = Control { config, post, shards: metrics, metrics: control_metrics, readiness, addresses, acceptors, keys };
     let refused = |error| StartError::Thread { what: "the control thread".into(), error };
     disk::start(kernel.disk(), control.run(journaled)).map_err(refused)??;
     for thread in threads {

@@ -162,7 +162,7 @@ fn answer(session: &mut Session, effect: Effect, rules: &Rules) {
         Subject::Pattern(pattern) => Subscribed::Pattern { pattern: pattern.clone(), topics: 3 },
     };
     match effect {
-        Effect::Asked => unreachable!("it was answered already"),
+        Effect::Asked | Effect::Callout(_) => unreachable!("it was answered already, and nobody is asked"),
         Effect::Admit { streams } => {
             let entries: Vec<_> = streams.iter().map(subscribed).collect();
             session.admit(&entries);

@@ -48,6 +48,8 @@ pub struct AdminContext {
     pub settings: Arc<config::Admin>,
     /// `[tokens]`.
     pub tokens: Arc<config::Tokens>,
+    /// Whether clients have rights of their own.
+    pub asks_for_rights: bool,
     /// Largest publication, bytes.
     pub publication_bytes_max: u32,
     /// `TCP_USER_TIMEOUT`: answers that nobody takes are given up after this.

@@ -31,8 +31,8 @@ struct Asked {
 
 pub(super) async fn revoke(State(context): State<AdminContext>, request: Request) -> Result<Response, Refused> {
     let bad = |msg: &str| Refused::bad_request(ErrorCode::BadRequest, msg);
-    if !context.tokens.are_taken() {
-        return Err(bad("there is nothing to revoke: no [[tokens.key]] is configured"));
+    if !context.asks_for_rights {
+        return Err(bad("there is nothing to revoke: neither [[tokens.key]] nor tokens.jwks nor [callout] is configured"));
     }
     let body = read_body(&context, request).await?;
     let read = serde_json::from_slice(&body);

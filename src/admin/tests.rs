@@ -21,6 +21,7 @@ impl Port {
             shards: Arc::new([Arc::new(ShardMetrics::default()), Arc::new(ShardMetrics::default())]),
             control: Arc::new(ControlMetrics::default()),
             tokens: Arc::default(),
+            asks_for_rights: false,
             settings: Arc::new(config::Admin {
                 enabled: true,
                 address: SocketAddr::from(([127, 0, 0, 1], 0)),

@@ -5,8 +5,10 @@
 
 pub mod arrivals;
 mod bucket;
+mod callout;
 mod forwarded;
 mod grants;
+mod jwks;
 mod key;
 pub mod proxy;
 mod readiness;
@@ -19,8 +21,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 pub use bucket::Bucket;
+pub use callout::{Granted, Question, Verdict};
 pub use forwarded::client_address;
 pub use grants::Grants;
+pub use jwks::{KeySet, KeySetError};
 pub use key::{Key, KeyError, Keys};
 pub use readiness::Readiness;
 pub use revoked::{Revocation, RevocationsMax, Revoked};

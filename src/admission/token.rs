@@ -44,6 +44,19 @@ pub struct OwnLimits {
     pub requests_burst: Option<u32>,
 }
 
+impl OwnLimits {
+    /// The lower of each.
+    #[must_use]
+    pub fn and(self, other: OwnLimits) -> OwnLimits {
+        let lower = |one: Option<u32>, other: Option<u32>| one.into_iter().chain(other).min();
+        OwnLimits {
+            subscriptions_max: lower(self.subscriptions_max, other.subscriptions_max),
+            requests_per_second: lower(self.requests_per_second, other.requests_per_second),
+            requests_burst: lower(self.requests_burst, other.requests_burst),
+        }
+    }
+}
+
 /// Why a token is not taken, for the log; clients are never told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -265,7 +278,7 @@ impl Claims<'_> {
 }
 
 /// A list of topics and patterns, or one; nothing is none of them.
-fn patterns(value: Option<&Value>) -> Option<Box<[crate::hub::Pattern]>> {
+pub(super) fn patterns(value: Option<&Value>) -> Option<Box<[crate::hub::Pattern]>> {
     match value {
         None => Some(Box::default()),
         Some(Value::String(one)) => Grants::parse([one.as_str()]).ok(),
@@ -278,7 +291,7 @@ fn patterns(value: Option<&Value>) -> Option<Box<[crate::hub::Pattern]>> {
 }
 
 /// Members that are not known are for somebody else.
-fn limits(value: Option<&Value>) -> Option<OwnLimits> {
+pub(super) fn limits(value: Option<&Value>) -> Option<OwnLimits> {
     let Some(value) = value else { return Some(OwnLimits::default()) };
     let members = value.as_object()?;
     // None of zero: no request at all is no limit, but a token that grants nothing.

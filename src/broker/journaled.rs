@@ -200,6 +200,10 @@ impl Journaled {
             | Mail::TopicsWanted { .. }
             | Mail::TopicsAnswer { .. }
             | Mail::Acceptors(_)
+            | Mail::Keys(_)
+            | Mail::KeyWanted
+            | Mail::Callout { .. }
+            | Mail::Verdict { .. }
             | Mail::Revoke(_)
             | Mail::Drain { .. }
             | Mail::Pause

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::bell::Bell;
 use super::journaled::{Done, Journaled};
-use super::{Handle, PublishError, Request, TopicReport};
-use crate::admission::Revoked;
+use super::{Asked, Handle, PublishError, Request, TopicReport};
+use crate::admission::{Revoked, Verdict};
 use crate::config::Limits;
 use crate::hub::{NewPublication, Position, TopicName};
 use crate::metrics::ControlMetrics;
@@ -56,6 +56,8 @@ pub struct Memory {
     report: Option<Report>,
     topics_told: Option<Told>,
     topics_wanted: Vec<Wanted>,
+    key_wanted: Arc<Notify>,
+    questions: Option<mpsc::Sender<Asked>>,
     /// What the shards have, for its bound.
     revoked: Revoked,
     /// Shards that have ended; counted once the stop is under way.
@@ -152,6 +154,8 @@ impl Memory {
             report: None,
             topics_told: None,
             topics_wanted: Vec::new(),
+            key_wanted: handle.key_wanted(),
+            questions: None,
             revoked: Revoked::default(),
             finished: 0,
             stopped: None,
@@ -251,6 +255,11 @@ impl Memory {
                 let shards = 0..self.outbox.post().shards();
                 shards.for_each(|shard| self.outbox.send(shard, Mail::Drain { window_ms }));
             }
+            Request::Callout(questions) => self.questions = Some(questions),
+            Request::Keys(keys) => {
+                let shards = 0..self.outbox.post().shards();
+                shards.for_each(|shard| self.outbox.send(shard, Mail::Keys(keys.clone())));
+            }
             Request::Revoke { revocation, revocations_max, unix_s, answer } => {
                 let added = self.revoked.add(&revocation, revocations_max, unix_s);
                 if added.is_ok() {
@@ -328,12 +337,23 @@ impl Memory {
                 Mail::Drained { token } => self.drained(token),
                 Mail::Reported { token, topics, last } => self.reported(token, topics, last),
                 Mail::TopicsWanted { from, client } => self.want_topics(Wanted::Client { place: from, client }),
+                Mail::Callout { from, client, question } => self.pass_question_on(Asked { place: from, client, question }),
+                Mail::KeyWanted => self.key_wanted.notify_one(),
                 Mail::Finished => self.finished += 1,
                 other => {
                     let journaled = self.journaled.as_mut().expect("a home's mail comes only where there are journals");
                     journaled.take(other, &mut self.outbox);
                 }
             }
+        }
+    }
+
+    fn pass_question_on(&mut self, asked: Asked) {
+        let (place, client) = (asked.place, asked.client);
+        let is_taken = self.questions.as_ref().is_some_and(|questions| questions.try_send(asked).is_ok());
+        if !is_taken {
+            self.metrics.callout_failures.add(1);
+            self.outbox.send(place, Mail::Verdict { client, verdict: Verdict::Down });
         }
     }
 

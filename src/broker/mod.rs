@@ -9,11 +9,12 @@ pub mod memory;
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
-use crate::admission::{Revocation, RevocationsMax};
+use crate::admission::{Keys, Question, Revocation, RevocationsMax};
 use crate::hub::{KeyError, NewPublication, Position, TopicName};
-use crate::shard::mail::{NotPublished, Post};
+use crate::reactor::ClientKey;
+use crate::shard::mail::{NotPublished, Place, Post};
 use crate::tls::Acceptors;
 
 /// Clonable, sendable handle to the broker; all calls are for the control runtime.
@@ -22,6 +23,8 @@ pub struct Handle {
     requests: mpsc::Sender<Request>,
     /// Where there are journals: which topics have one, and how many of their publications may still be handed over.
     journaled: Option<(Arc<Post>, Arc<Semaphore>)>,
+    /// Rings where a client named a key that nobody knows.
+    key_wanted: Arc<Notify>,
 }
 
 /// Why a publication was not taken.
@@ -42,6 +45,17 @@ pub enum PublishError {
     /// The topic's `key` finds something that cannot be one.
     #[error("{}", NotPublished::Key(*.0))]
     Key(KeyError),
+}
+
+/// A client of a shard waits to hear what it may do.
+#[derive(Debug)]
+pub struct Asked {
+    /// Where the client is.
+    pub place: Place,
+    /// Which.
+    pub client: ClientKey,
+    /// What is asked.
+    pub question: Box<Question>,
 }
 
 /// Why a revocation was not taken.
@@ -86,6 +100,8 @@ enum Request {
     Topics(oneshot::Sender<Arc<[TopicReport]>>),
     Acceptors(Acceptors),
     Drain { window_ms: u32 },
+    Keys(Keys),
+    Callout(mpsc::Sender<Asked>),
     Revoke { revocation: Revocation, revocations_max: usize, unix_s: u64, answer: oneshot::Sender<Result<(), RevocationsMax>> },
     Stop(oneshot::Sender<()>),
 }
@@ -94,7 +110,7 @@ impl Handle {
     /// A handle, and the queue that the broker serves; where it is full, whoever asks waits.
     fn new(requests_max: u32, journaled: Option<(Arc<Post>, Arc<Semaphore>)>) -> (Handle, mpsc::Receiver<Request>) {
         let (requests, queue) = mpsc::channel(requests_max as usize);
-        (Handle { requests, journaled }, queue)
+        (Handle { requests, journaled, key_wanted: Arc::default() }, queue)
     }
 
     /// A handle whose broker is gone: every call finds the gateway stopping.
@@ -168,6 +184,28 @@ impl Handle {
     /// [`PublishError::Stopping`]: they are closed already.
     pub async fn drain(&self, window_ms: u32) -> Result<(), PublishError> {
         self.requests.send(Request::Drain { window_ms }).await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// Tokens may be signed with these from now on, on all shards.
+    ///
+    /// # Errors
+    /// [`PublishError::Stopping`].
+    pub async fn replace_keys(&self, keys: Keys) -> Result<(), PublishError> {
+        self.requests.send(Request::Keys(keys)).await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// What shards ask about clients goes there; where it is full, nobody knows.
+    ///
+    /// # Errors
+    /// [`PublishError::Stopping`].
+    pub async fn take_questions(&self, questions: mpsc::Sender<Asked>) -> Result<(), PublishError> {
+        self.requests.send(Request::Callout(questions)).await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// What rings where a client named a key that nobody knows.
+    #[must_use]
+    pub fn key_wanted(&self) -> Arc<Notify> {
+        self.key_wanted.clone()
     }
 
     /// Tokens that are good no more, on all shards; those of clients who are there, too.

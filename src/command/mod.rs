@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
+use crate::credentials;
 use crate::gateway::{StartError, certificates, token_keys};
 use crate::journal::JournalError;
 
@@ -146,6 +147,7 @@ fn check(file: &Path) -> Result<(), CommandError> {
     let config = read(file)?;
     let loaded = certificates::load(&config, None).map_err(StartError::from)?;
     token_keys::load(&config).map_err(StartError::from)?;
+    credentials::check(&config).map_err(StartError::Credentials)?;
     let warnings = config::warnings(&config).into_iter().chain(loaded.warnings);
     let warnings: String = warnings.map(|warning| format!("warning: {warning}\n")).collect();
     print(&format!("{} is valid. In force:\n\n{}\n{warnings}", file.display(), config::in_force(&config)))

@@ -1,8 +1,11 @@
 //! Settings of who may do what: keys that tokens are signed with, and what clients without a token may do.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use super::HttpUrl;
 
 /// How tokens are judged. Without a key nobody needs one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +32,22 @@ pub struct Tokens {
     pub revocations_max: u32,
     /// How long a revocation is in force that does not say until when.
     pub revocation_s: u32,
+    /// Where a set of keys (JWKS) is published: a path or a URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<String>,
+    /// Authorities that are trusted besides the machine's own where the set is asked for, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_ca: Option<PathBuf>,
+    /// How often the set is read.
+    pub jwks_refresh_s: u32,
+    /// Least time between two reads.
+    pub jwks_least_s: u32,
+    /// For name, connection, TLS, request and answer together.
+    pub jwks_timeout_ms: u32,
+    /// Longest set.
+    pub jwks_bytes_max: u32,
+    /// Most keys of the set.
+    pub jwks_keys_max: u32,
     /// Keys that tokens may be signed with.
     #[serde(rename = "key", skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<TokenKey>,
@@ -78,6 +97,75 @@ impl Tokens {
     /// Whether tokens are taken at all; then who has none may do only what `[anonymous]` says.
     #[must_use]
     pub fn are_taken(&self) -> bool {
-        !self.keys.is_empty()
+        !self.keys.is_empty() || self.jwks.is_some()
+    }
+
+    /// Where the set of keys is, if there is one.
+    #[must_use]
+    pub fn key_set_place(&self) -> Option<KeySetPlace> {
+        let place = self.jwks.as_ref()?;
+        Some(HttpUrl::parse(place).map_or_else(|_| KeySetPlace::File(place.into()), KeySetPlace::Url))
+    }
+}
+
+/// An endpoint of the operator's that is asked about each client at connect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Callout {
+    /// Where it is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub url: String,
+    /// Authorities that are trusted besides the machine's own, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Fields of the client's request that it is told.
+    pub headers: Vec<String>,
+    /// For name, connection, TLS, request and answer together.
+    pub timeout_ms: u32,
+    /// Questions at a time.
+    pub concurrency_max: u32,
+    /// Questions that wait for their turn.
+    pub waiting_max: u32,
+    /// How long an answer holds for the same question; 0: for one client only.
+    pub cache_s: u32,
+    /// Most answers that are kept.
+    pub cache_entries_max: u32,
+    /// What becomes of clients where it does not answer.
+    pub when_down: WhenDown,
+}
+
+/// What becomes of clients where the callout does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenDown {
+    /// 503.
+    Refuse,
+    /// They have the rights of their token, or of whoever has none.
+    Allow,
+}
+
+impl super::Config {
+    /// Whether rights are asked for, by tokens or of the callout: then who has none may do only what `[anonymous]` says.
+    #[must_use]
+    pub fn asks_for_rights(&self) -> bool {
+        self.tokens.are_taken() || self.callout.is_some()
+    }
+}
+
+/// Where a set of keys is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySetPlace {
+    /// In a file.
+    File(PathBuf),
+    /// At a server.
+    Url(HttpUrl),
+}
+
+impl fmt::Display for KeySetPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeySetPlace::File(file) => file.display().fmt(f),
+            KeySetPlace::Url(url) => url.fmt(f),
+        }
     }
 }

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use super::forms::covers;
 use super::{
-    Arrivals, ClientCertificates, Config, Drain, ForwardedHeader, JournalFlush, Limits, Listener, ListenerTls, ProxyProtocol,
-    PublishAllow, Replay, Shards, Source, Speed, Topic, TopicJournal, Upstream, WebSocketUrl,
+    Arrivals, ClientCertificates, Config, Drain, ForwardedHeader, JournalFlush, KeySetPlace, Limits, Listener, ListenerTls,
+    ProxyProtocol, PublishAllow, Replay, Shards, Source, Speed, Topic, TopicJournal, Upstream, WebSocketUrl,
 };
 
 /// What is in force, one line for each part.
@@ -121,11 +121,17 @@ fn feed(source: &Source) -> String {
 
 fn tokens(config: &Config) -> String {
     let keys: Vec<String> = config.tokens.keys.iter().map(|key| format!("{:?} {}", key.algorithm, key.file.display())).collect();
+    let keys: Vec<String> =
+        keys.into_iter().chain(config.tokens.key_set_place().map(|place| format!("those at {place}"))).collect();
     let taken = if keys.is_empty() { "none are taken".into() } else { format!("keys {}", keys.join(", ")) };
+    let taken = match &config.callout {
+        Some(callout) => format!("{taken}; {} is asked about each client", callout.url.split('?').next().unwrap_or_default()),
+        None => taken,
+    };
     let anonymous = match &config.anonymous {
         Some(anonymous) if anonymous.subscribe.is_empty() => "nothing is heard without one".into(),
         Some(anonymous) => format!("without one {} is heard", anonymous.subscribe.join(", ")),
-        None if keys.is_empty() => "everything is heard without one".into(),
+        None if !config.asks_for_rights() => "everything is heard without one".into(),
         None => "nothing is heard without one".into(),
     };
     format!("{taken}; {anonymous}")
@@ -136,8 +142,8 @@ fn publishing(config: &Config) -> String {
     if !anonymous.is_empty() {
         return format!("by whoever connects to {}", anonymous.join(", "));
     }
-    if config.tokens.are_taken() {
-        return "by clients whose token says so".into();
+    if config.asks_for_rights() {
+        return "by clients whose token says so, or the callout".into();
     }
     match config.publish.allow {
         PublishAllow::Nobody => "by nobody over WebSocket".into(),
@@ -276,13 +282,13 @@ fn reachable(config: &Config, found: &mut Vec<String>) {
         );
     }
     admitted(config, found);
-    if config.publish.allow == PublishAllow::Loopback && !config.tokens.are_taken() {
+    if config.publish.allow == PublishAllow::Loopback && !config.asks_for_rights() {
         found.push(
             "Clients on this machine may publish. A proxy on this machine that adds no X-Forwarded-For or \
             Forwarded header makes every client one of them; see that yours adds it."
                 .into(),
         );
-    } else if !config.publish.topics.is_empty() && !config.tokens.are_taken() {
+    } else if !config.publish.topics.is_empty() && !config.asks_for_rights() {
         found.push("publish.topics has no effect while publish.allow is \"nobody\".".into());
     }
     if !config.admin.enabled {
@@ -297,11 +303,17 @@ fn reachable(config: &Config, found: &mut Vec<String>) {
 
 /// Who may do what without a token.
 fn admitted(config: &Config, found: &mut Vec<String>) {
-    if config.tokens.are_taken() && config.publish.allow != PublishAllow::Nobody {
+    if config.asks_for_rights() && config.publish.allow != PublishAllow::Nobody {
         found.push(
-            "[publish] has no effect, as there is a [[tokens.key]]: who may publish is in tokens, and in [anonymous] `publish`."
+            "[publish] has no effect, as rights are asked for ([tokens], [callout]): who may publish is there, and in [anonymous]."
                 .into(),
         );
+    }
+    if let Some(KeySetPlace::Url(url)) = config.tokens.key_set_place()
+        && !url.is_secure()
+        && !is_loopback(url.name())
+    {
+        found.push(format!("tokens.jwks at {url} comes over plain TCP: everyone on the way can make tokens; use https://."));
     }
     let anonymous = config.anonymous.as_ref().map_or(&[][..], |anonymous| &anonymous.publish);
     if !anonymous.is_empty() {
@@ -368,7 +380,11 @@ fn upstream_feed(upstream: &Upstream, found: &mut Vec<String>) {
 }
 
 fn is_this_machine(url: &WebSocketUrl) -> bool {
-    let name = url.name().trim_matches(['[', ']']);
+    is_loopback(url.name())
+}
+
+fn is_loopback(name: &str) -> bool {
+    let name = name.trim_matches(['[', ']']);
     name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 

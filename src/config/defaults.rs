@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{
-    Admin, Arrivals, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind,
-    Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, ReactorChoice, Replay, Sequence, SequenceRule, Shards,
-    Slow, Source, Speed, Synthetic, Tokens, Topic, TopicJournal, TopicKind, Upstream,
+    Admin, Arrivals, Callout, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener,
+    ListenerKind, Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, ReactorChoice, Replay, Sequence,
+    SequenceRule, Shards, Slow, Source, Speed, Synthetic, Tokens, Topic, TopicJournal, TopicKind, Upstream, WhenDown,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -42,6 +42,7 @@ impl Default for Config {
             publish: Publish::default(),
             tokens: Tokens::default(),
             anonymous: None,
+            callout: None,
             echo: Echo::default(),
             page: Page::default(),
             log: Log::default(),
@@ -181,6 +182,22 @@ impl Default for Publish {
     }
 }
 
+impl Default for Callout {
+    fn default() -> Callout {
+        Callout {
+            url: String::new(),
+            ca: None,
+            headers: Vec::new(),
+            timeout_ms: 1000,
+            concurrency_max: 64,
+            waiting_max: 1024,
+            cache_s: 0,
+            cache_entries_max: 10_000,
+            when_down: WhenDown::Refuse,
+        }
+    }
+}
+
 impl Default for Tokens {
     fn default() -> Tokens {
         Tokens {
@@ -194,6 +211,13 @@ impl Default for Tokens {
             limits_claim: "limits".into(),
             revocations_max: 10_000,
             revocation_s: 86_400,
+            jwks: None,
+            jwks_ca: None,
+            jwks_refresh_s: 300,
+            jwks_least_s: 10,
+            jwks_timeout_ms: 5000,
+            jwks_bytes_max: 256 << 10,
+            jwks_keys_max: 32,
             keys: Vec::new(),
         }
     }

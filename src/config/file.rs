@@ -10,7 +10,7 @@ use super::document::Document;
 use super::error::ConfigError;
 use super::source_shape::SourceShape;
 use super::{
-    Admin, Anonymous, Arrivals, CertificateFiles, ClientCertificates, Config, Drain, Echo, ForwardedHeader, Journal,
+    Admin, Anonymous, Arrivals, Callout, CertificateFiles, ClientCertificates, Config, Drain, Echo, ForwardedHeader, Journal,
     JournalFlush, JournalFull, Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat, LogLevel, Page, ProxyProtocol,
     Publish, PublishAllow, Shards, Slow, Tokens, Topic, TopicJournal, TopicKind, arrival, rules,
 };
@@ -40,6 +40,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
         publish: shape.publish.into_publish(),
         tokens: shape.tokens,
         anonymous: shape.anonymous,
+        callout: shape.callout,
         echo: Echo { enabled: shape.echo.map_or(Echo::default().enabled, |echo| echo.enabled) },
         page: Page { enabled: shape.page.map_or(Page::default().enabled, |page| page.enabled) },
         log: shape.log.into_log(),
@@ -73,6 +74,7 @@ struct FileShape {
     #[serde(default)]
     tokens: Tokens,
     anonymous: Option<Anonymous>,
+    callout: Option<Callout>,
     echo: Option<SwitchShape>,
     page: Option<SwitchShape>,
     #[serde(default)]

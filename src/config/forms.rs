@@ -125,6 +125,22 @@ pub fn pattern(text: &str) -> Outcome {
     Ok(())
 }
 
+/// A URL of HTTP.
+pub(super) fn http_url(text: &str) -> Outcome {
+    super::HttpUrl::parse(text).map(drop)
+}
+
+/// The name of a field of a request.
+pub(super) fn header_name(text: &str) -> Outcome {
+    let is_name = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    if is_name { Ok(()) } else { Err("it is no name that a field can have".into()) }
+}
+
+/// The place of a set of keys: a path, or a URL of HTTP.
+pub(super) fn key_set(text: &str) -> Outcome {
+    if text.contains("://") { super::HttpUrl::parse(text).map(drop) } else { filled(text) }
+}
+
 /// A key's name in tokens, or a claim's: not empty, and short.
 pub(super) fn token_word(text: &str) -> Outcome {
     match text.len() {

@@ -34,7 +34,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use admission::{Anonymous, TokenAlgorithm, TokenKey, Tokens};
+pub use admission::{Anonymous, Callout, KeySetPlace, TokenAlgorithm, TokenKey, Tokens, WhenDown};
 pub use arrival::{Arrivals, Drain, ForwardedHeader, ProxyProtocol};
 pub use check::{in_force, warnings};
 pub use defaults::demo;
@@ -44,7 +44,7 @@ pub use limits::Limits;
 pub use listener::{CertificateFiles, ClientCertificates, Listener, ListenerKind, ListenerTls};
 pub use print::default_text;
 pub use topic::{Journal, JournalFlush, JournalFull, Slow, Topic, TopicJournal, TopicKind};
-pub use upstream::{Sequence, SequenceRule, Upstream, WebSocketUrl};
+pub use upstream::{HttpUrl, Sequence, SequenceRule, Upstream, WebSocketUrl};
 
 /// The whole configuration, valid.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +75,8 @@ pub struct Config {
     pub tokens: Tokens,
     /// What clients without a token may do, where that is said.
     pub anonymous: Option<Anonymous>,
+    /// The operator's endpoint that is asked at connect, where there is one.
+    pub callout: Option<Callout>,
     /// `/echo`.
     pub echo: Echo,
     /// The page at `/` and `/topics`.

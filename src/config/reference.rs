@@ -62,13 +62,16 @@ pub(super) const TABLES: &[Table] = &[
     Table { name: "publish", many: false, meaning:
         "Publishing by clients over WebSocket: PUBLISH, /publish and /publish/<topic>. Off by default." },
     Table { name: "tokens", many: false, meaning:
-        "How tokens (JWT) are judged that say what their bearer may do. As soon as there is a [[tokens.key]], who bears none may do \
+        "How tokens (JWT) are judged that say what their bearer may do. As soon as there is a [[tokens.key]] or `jwks`, who bears none may do \
          only what [anonymous] says, and [publish] has no effect." },
     Table { name: "tokens.key", many: true, meaning:
-        "A key that tokens may be signed with. Without one no token is asked for, and none is taken." },
+        "A key that tokens may be signed with. Without one, and without `jwks`, no token is asked for, and none is taken." },
     Table { name: "anonymous", many: false, meaning:
         "What clients without a token may do. Without this table: subscribe to everything and publish as [publish] says, where there is \
-         no [[tokens.key]]; else nothing." },
+         no [[tokens.key]] and no `jwks`; else nothing." },
+    Table { name: "callout", many: false, meaning:
+        "An HTTP endpoint of yours that is asked about each client at connect, before it is let in: POST with JSON, answered with what the \
+         client may do. With it AUTH is refused, and [publish] has no effect." },
     Table { name: "echo", many: false, meaning:
         "The endpoint /echo, which sends every message back; for tests. Off by default." },
     Table { name: "page", many: false, meaning:

@@ -49,7 +49,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 fn a_key_before_the_first_table_is_told_its_table() {
     let error = parse_text("connections_max = 1\n").expect_err("a key without its table");
     let said = "gateway.toml, line 1, column 1: connections_max is not known; expected one of the tables listener, \
-                listener.tls, listener.tls.sni, admin, topic, journal, source, source.sequence, publish, tokens, tokens.key, anonymous, echo, page, log, shards, arrivals, drain, limits. It belongs below [limits].";
+                listener.tls, listener.tls.sni, admin, topic, journal, source, source.sequence, publish, tokens, tokens.key, anonymous, callout, echo, page, log, shards, arrivals, drain, limits. It belongs below [limits].";
     assert_eq!(error.to_string(), said);
 }
 
@@ -375,6 +375,7 @@ fn everything_can_be_set() {
         shards: Shards { count: Some(3), pin: false, ..Shards::default() },
         publish: Publish { allow: PublishAllow::Loopback, topics: vec!["a".into(), "b.*".into()] },
         tokens: tokens(),
+        callout: None,
         anonymous: Some(Anonymous { subscribe: vec!["public.>".into()], publish: Vec::new() }),
         echo: Echo { enabled: true },
         page: Page { enabled: true },
@@ -390,6 +391,7 @@ fn the_least_and_the_greatest_number_can_be_read() {
         let table = keys::table(key.table).expect("keys name tables that exist").heading();
         let required = match key.table {
             "topic" => "pattern = \"a\"\n",
+            "callout" => "url = \"http://a\"\n",
             "source" => "kind = \"synthetic\"\n",
             "source.sequence" => "number = \"/u\"\nrule = \"rising\"\n",
             _ => "",
@@ -450,6 +452,7 @@ fn what_is_risky_is_warned_of() {
             "[publish] has no effect",
         ),
         ("[anonymous]\npublish = [\"a\"]", "whoever connects may publish"),
+        ("[tokens]\njwks = \"http://a.example/keys\"", "everyone on the way can make tokens"),
         ("", "There is no [admin]"),
         ("", "Nothing can publish"),
         ("[[source]]\nkind = \"synthetic\"", "demo.> is made up"),

@@ -11,11 +11,13 @@ use tokio::task::spawn_local;
 use super::certificates::{self, Loaded};
 use super::{StartError, greeting, listen_error};
 use crate::admin::{self, AdminContext};
+use crate::admission::Keys;
 use crate::admission::Readiness;
 use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
 use crate::broker::memory::Memory;
 use crate::config::{self, Config};
+use crate::credentials;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::shard::mail::Post;
 use crate::source::{self, SourceContext};
@@ -33,6 +35,7 @@ pub(super) struct Control {
     pub(super) readiness: Arc<Readiness>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) acceptors: Acceptors,
+    pub(super) keys: Keys,
 }
 
 impl Control {
@@ -61,6 +64,7 @@ impl Control {
                 control: self.metrics.clone(),
                 settings: Arc::new(self.config.admin.clone()),
                 tokens: Arc::new(self.config.tokens.clone()),
+                asks_for_rights: self.config.asks_for_rights(),
                 publication_bytes_max: self.config.limits.publication_bytes_max,
                 send_timeout_ms: self.config.limits.send_timeout_ms,
                 readiness: self.readiness.clone(),
@@ -76,11 +80,12 @@ impl Control {
             metrics: self.metrics.clone(),
         };
         source::spawn(self.config.sources.clone(), &context);
+        let serving = spawn_local(memory.run());
+        credentials::start(&self.config, self.keys.clone(), &broker, &self.post, &self.metrics).await;
         self.readiness.serve(true);
         // Whoever reads the addresses finds a gateway that is ready.
         greeting::print(&self.config, &self.addresses, admin_address);
 
-        let serving = spawn_local(memory.run());
         let drains = loop {
             tokio::select! {
                 _ = terminate.recv() => break true,

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::upgrade::{Upgraded, subprotocol};
 use super::{Effect, ListenerRules, Moment, Open, Phase, Role, Rules, Session, sse};
-use crate::admission::request_id;
+use crate::admission::{Question, Verdict, request_id};
 use crate::dialect::stream::reply::Subscribed;
 use crate::dialect::stream::{RequestId, Stream, Target, target};
 use crate::dialect::{ClientError, ErrorCode};
@@ -51,6 +51,8 @@ impl Entering {
 
 /// What a head came to.
 enum Outcome {
+    /// What it may do is to be asked first.
+    Ask(Box<Question>),
     Refuse(Refusal),
     /// An answer that is whole; the connection may go on with another request.
     Answer {
@@ -133,36 +135,48 @@ impl Session {
             }
         }
         if rules.listeners[usize::from(self.listener)].trusted_proxies.is_empty() {
-            return self.enter(rules, moment);
+            return self.enter(None, rules, moment);
         }
         Some(Effect::Asked)
     }
 
     /// Answers the request whose head is whole, or asks the shard for what it wants.
-    pub(super) fn enter(&mut self, rules: &Rules, moment: Moment) -> Option<Effect> {
+    pub(super) fn enter(&mut self, verdict: Option<Verdict>, rules: &Rules, moment: Moment) -> Option<Effect> {
         let Phase::Head(head) = std::mem::replace(&mut self.phase, Phase::Receiving) else {
             unreachable!("it has a head in hand")
         };
-        match head.reader.request() {
-            Ok(request) => self.answer_request(&request, head.peer, rules, moment),
+        let effect = match head.reader.request() {
+            Ok(request) => self.answer_request(&request, (head.peer, verdict), rules, moment),
             Err(error) => {
                 self.refuse_head(&error, moment.now_us);
                 None
             }
+        };
+        if matches!(effect, Some(Effect::Callout(_))) {
+            // It is read once more when the answer is there.
+            self.phase = Phase::Head(head);
         }
+        effect
     }
 
-    fn answer_request(&mut self, request: &Request<'_>, peer: IpAddr, rules: &Rules, moment: Moment) -> Option<Effect> {
+    fn answer_request(
+        &mut self,
+        request: &Request<'_>,
+        (peer, verdict): (IpAddr, Option<Verdict>),
+        rules: &Rules,
+        moment: Moment,
+    ) -> Option<Effect> {
         let (peer, came_us) = (request.keep_alive().then_some(peer), moment.now_us);
         let request_id = request_id::of(request, || request_id::made(rules.nonce, self.number.into(), came_us));
         self.bodiless = request.method == "HEAD";
         self.forget_holder();
-        let door = Door { request, rules, listener: &rules.listeners[usize::from(self.listener)], session: self };
+        let door = Door { request, rules, listener: &rules.listeners[usize::from(self.listener)], session: self, verdict };
         match door.decide(moment) {
             Outcome::Refuse(refusal) => {
                 self.write_refusal(&Refusal { request_id: Some(request_id), ..refusal }, moment.now_us);
                 None
             }
+            Outcome::Ask(question) => Some(Effect::Callout(Box::new(Question { request_id: request_id.into(), ..*question }))),
             Outcome::Answer { status, content_type, body } => {
                 self.write_answer(status, content_type, &body, peer, rules, moment.now_us);
                 None
@@ -302,8 +316,10 @@ impl Session {
 pub(super) struct Door<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) rules: &'a Rules,
-    listener: &'a ListenerRules,
+    pub(super) listener: &'a ListenerRules,
     pub(super) session: &'a mut Session,
+    /// What the operator's endpoint said, once it was asked.
+    pub(super) verdict: Option<Verdict>,
 }
 
 impl Door<'_> {
@@ -319,7 +335,10 @@ impl Door<'_> {
         let path = self.path()?;
         if let Some(outcome) = self.plain(path, moment)? {
             if matches!(outcome, Outcome::Topics) {
-                self.check_list(moment)?;
+                if let Some(question) = self.check_rights(moment)? {
+                    return Ok(Outcome::Ask(question));
+                }
+                self.check_list()?;
             }
             return Ok(outcome);
         }
@@ -347,7 +366,9 @@ impl Door<'_> {
             ..Refusal::new(refusal.status, refusal_reason(refusal.status), refusal.sentence)
         })?;
         let subprotocol = subprotocol(&upgrade)?;
-        self.check_token(moment)?;
+        if let Some(question) = self.check_rights(moment)? {
+            return Ok(Outcome::Ask(question));
+        }
         self.check_permission(&role, &streams)?;
         self.check_room(moment)?;
         self.check_count(&streams)?;
@@ -378,7 +399,9 @@ impl Door<'_> {
         // HEAD could not tell whether GET is granted: that is known once the streams are subscribed to.
         self.check_method("GET", &[("Allow", "GET")])?;
         self.check_origin()?;
-        self.check_token(moment)?;
+        if let Some(question) = self.check_rights(moment)? {
+            return Ok(Outcome::Ask(question));
+        }
         let (role, accepted, streams) = sse::accept(self.request, streams)?;
         self.check_permission(&role, &streams)?;
         self.check_room(moment)?;
@@ -456,21 +479,6 @@ impl Door<'_> {
             return Err(Refusal::new(400, RefusalReason::BadRequest, "a GET request bears no body here"));
         }
         Ok(Some(outcome))
-    }
-
-    /// Cross-site WebSocket hijacking: only pages of the same host, or of a listed origin. No `Origin` is no browser.
-    fn check_origin(&self) -> Result<(), Refusal> {
-        let mut origins = self.request.header_values("origin");
-        let Some(origin) = origins.next() else { return Ok(()) };
-        // A browser sends one (RFC 6454 7.3): of several nobody knows which page it is.
-        let origin = if origins.next().is_none() { std::str::from_utf8(origin).unwrap_or("") } else { "" };
-        let host = self.request.host().unwrap_or("");
-        if http::is_same_origin(origin, host) || self.listener.origins.iter().any(|known| known == origin) {
-            return Ok(());
-        }
-        let message = format!("pages of {origin:?} may not connect here; add the origin to `origins` of this listener");
-        let denied = format!("Origin: {:?} is not among the listener's origins", origin.chars().take(64).collect::<String>());
-        Err(Refusal::new(403, RefusalReason::Forbidden, message).with_denied(denied))
     }
 }
 

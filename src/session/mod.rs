@@ -21,9 +21,9 @@ mod jitter;
 mod messages;
 mod permission;
 mod pongs;
+mod rights;
 mod rules;
 mod sse;
-mod standing;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -31,12 +31,12 @@ mod upgrade;
 pub use arrival::{Arrival, Introduction};
 pub use ending::Expiry;
 pub use jitter::jitter;
+pub use rights::Denied;
 pub use rules::{ListenerRules, Moment, Rules};
-pub use standing::Denied;
 
 use std::net::IpAddr;
 
-use crate::admission::Bucket;
+use crate::admission::{Bucket, Question};
 use crate::dialect::ClientError;
 use crate::dialect::stream::reply::{self, Subscribed};
 use crate::dialect::stream::{Lasting, RequestId, Stream, event, sse as stream_sse};
@@ -52,6 +52,8 @@ pub enum Effect {
     /// A request's head is whole, on a listener with trusted proxies: whose is it, and may one more of that address come?
     /// [`Session::address_asked`], then [`Session::turn_away`] or [`Session::proceed`].
     Asked,
+    /// What the client may do is the operator's endpoint to say: [`Session::called_out`].
+    Callout(Box<Question>),
     /// The handshake is valid: subscribe to these, then [`Session::admit`] or [`Session::refuse`].
     Admit {
         /// In the order asked for.
@@ -163,7 +165,7 @@ struct Owed {
     /// Of a publisher that is to be told: what it still has to hear of its messages.
     acks: Option<Box<acks::Acks>>,
     /// Who it is, and what it was denied.
-    standing: Option<Box<standing::Standing>>,
+    rights: Option<Box<rights::Rights>>,
 }
 
 #[derive(Debug)]
@@ -427,7 +429,7 @@ impl Session {
         if owed.sent as usize == owed.bytes.len() {
             // An idle client holds no buffer.
             (owed.bytes, owed.sent) = (Vec::new(), 0);
-            if owed.pong.is_none() && owed.acks.is_none() && owed.standing.is_none() {
+            if owed.pong.is_none() && owed.acks.is_none() && owed.rights.is_none() {
                 self.owed = None;
             }
             self.owe_pong_into_room();

@@ -5,7 +5,7 @@
 use ipnet::IpNet;
 
 use crate::admission::{Grants, Keys, Tokens};
-use crate::config::{Config, ForwardedHeader, Limits, ProxyProtocol, PublishAllow};
+use crate::config::{Callout, Config, ForwardedHeader, Limits, ProxyProtocol, PublishAllow};
 use crate::hub::topic::Pattern;
 
 /// What all sessions of a shard go by.
@@ -19,6 +19,10 @@ pub struct Rules {
     pub publish_topics: Vec<Pattern>,
     /// How tokens are judged; none: none is taken.
     pub tokens: Option<Tokens>,
+    /// The operator's endpoint that is asked at connect.
+    pub callout: Option<Callout>,
+    /// By how much a clock may differ from ours, seconds.
+    pub skew_s: u64,
     /// What clients without a token may do, beside what those of loopback may.
     pub anonymous: Grants,
     /// Whether `/echo` answers.
@@ -67,12 +71,14 @@ impl Rules {
             forwarded_header: listener.forwarded_header,
             path_prefix: listener.path_prefix.clone(),
         });
-        let is_taken = config.tokens.are_taken();
+        let (is_taken, is_asked) = (config.tokens.are_taken(), config.asks_for_rights());
         Rules {
             limits: config.limits.clone(),
-            publish: if is_taken { PublishAllow::Nobody } else { config.publish.allow },
+            publish: if is_asked { PublishAllow::Nobody } else { config.publish.allow },
             publish_topics: config.publish.topics.iter().map(pattern).collect(),
             tokens: is_taken.then(|| Tokens::new(&config.tokens, Keys::from([]))),
+            callout: config.callout.clone(),
+            skew_s: config.tokens.skew_s.into(),
             anonymous: anonymous(config),
             echo: config.echo.enabled,
             page: config.page.enabled,
@@ -87,7 +93,7 @@ fn anonymous(config: &Config) -> Grants {
     let patterns = |texts: &[String]| Grants::parse(texts.iter().map(String::as_str)).expect("the configuration was validated");
     match &config.anonymous {
         Some(anonymous) => Grants { subscribe: patterns(&anonymous.subscribe), publish: patterns(&anonymous.publish) },
-        None if config.tokens.are_taken() => Grants::default(),
+        None if config.asks_for_rights() => Grants::default(),
         None => Grants { subscribe: patterns(&[">".into()]), publish: Box::default() },
     }
 }

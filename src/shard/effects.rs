@@ -20,6 +20,7 @@ impl Core {
     pub(super) fn execute(&mut self, key: ClientKey, effect: Effect) {
         match effect {
             Effect::Asked => self.asked(key),
+            Effect::Callout(question) => self.call_out(key, question),
             Effect::Admit { streams } => self.subscribe(key, None, streams, false),
             Effect::Topics => {
                 self.suspend(key, Wait::Topics);
@@ -167,7 +168,7 @@ impl Core {
                     Wait::Replicas { .. } => unreachable!("only subscriptions wait for replicas"),
                     Wait::Credit { answer, publication } => self.publish(key, answer, publication),
                     Wait::Owed => {}
-                    Wait::Position { .. } | Wait::Topics => unreachable!("these are answered, not tried again"),
+                    Wait::Position { .. } | Wait::Topics | Wait::Callout => unreachable!("these are answered, not tried again"),
                 }
             }
             self.go_on(key, &mut held);

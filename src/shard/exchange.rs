@@ -175,6 +175,12 @@ impl Core {
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
             Mail::Acceptors(acceptors) => self.acceptors = acceptors,
+            Mail::Keys(keys) => {
+                if let Some(tokens) = &mut self.rules.tokens {
+                    tokens.keys = keys;
+                }
+            }
+            Mail::Verdict { client, verdict } => self.verdict_came(client, verdict),
             Mail::Revoke(revocation) => self.revoke(revocation),
             Mail::Drain { window_ms } => self.drain(window_ms),
             Mail::Pause => {
@@ -183,7 +189,12 @@ impl Core {
                 self.pause();
             }
             Mail::Finish => self.finish(),
-            Mail::Drained { .. } | Mail::Reported { .. } | Mail::TopicsWanted { .. } | Mail::Finished => {
+            Mail::Drained { .. }
+            | Mail::Reported { .. }
+            | Mail::TopicsWanted { .. }
+            | Mail::KeyWanted
+            | Mail::Callout { .. }
+            | Mail::Finished => {
                 unreachable!("this mail is the control thread's")
             }
         }

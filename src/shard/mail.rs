@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::mailbox::Mailbox;
-use crate::admission::Revocation;
+use crate::admission::{Keys, Question, Revocation, Verdict};
 use crate::config;
 use crate::hub::{Epochs, KeyError, NewPublication, Pattern, Position, Publication, TopicName};
 use crate::reactor::ClientKey;
@@ -223,6 +223,26 @@ pub enum Mail {
     },
     /// From the control thread: new clients of TLS listeners are accepted with these.
     Acceptors(Acceptors),
+    /// From the control thread: tokens may be signed with these from now on.
+    Keys(Keys),
+    /// To the control thread: what may this client do?
+    Callout {
+        /// Where the client is.
+        from: Place,
+        /// Which.
+        client: ClientKey,
+        /// What is asked.
+        question: Box<Question>,
+    },
+    /// From the control thread: that.
+    Verdict {
+        /// Who asked.
+        client: ClientKey,
+        /// What it came to.
+        verdict: Verdict,
+    },
+    /// To the control thread: a token named a key that is not known here.
+    KeyWanted,
     /// From the control thread: tokens that are good no more, those of clients who are there included.
     Revoke(Box<Revocation>),
     /// From the control thread: take no more clients, close those who are there one after the other within this time.

@@ -4,8 +4,10 @@
 
 use std::collections::VecDeque;
 
+use super::clients::Wait;
 use super::core::Core;
-use crate::admission::Revocation;
+use super::mail::Mail;
+use crate::admission::{Question, Revocation, Verdict};
 use crate::dialect::stream::{RequestId, event};
 use crate::hub::{Held, Subject};
 use crate::metrics::CloseClass;
@@ -34,6 +36,8 @@ pub(super) struct Denials {
     next_us: u64,
     /// Those since the last line.
     left_out: u64,
+    /// When the control thread may be told once more of an unknown key.
+    key_due_us: u64,
 }
 
 impl Core {
@@ -59,12 +63,33 @@ impl Core {
         }
     }
 
+    /// What a client may do is asked of the operator's endpoint.
+    pub(super) fn call_out(&mut self, key: ClientKey, question: Box<Question>) {
+        let question = Box::new(Question { address: self.clients.address(key.slot), ..*question });
+        self.suspend(key, Wait::Callout);
+        let (control, from) = (self.outbox.post().control(), self.exchange.place());
+        self.outbox.send(control, Mail::Callout { from, client: key, question });
+    }
+
+    /// That is known now.
+    pub(super) fn verdict_came(&mut self, key: ClientKey, verdict: Verdict) {
+        let moment = self.moment();
+        let Some((_, pending)) = self.take_pending(key, |wait| matches!(wait, Wait::Callout)) else { return };
+        let Some(client) = self.clients.get(key) else { return };
+        if let Some(effect) = client.session.called_out(verdict, &self.rules, moment) {
+            self.execute(key, effect);
+        }
+        let mut held = pending.held;
+        self.go_on(key, &mut held);
+    }
+
     /// Whoever comes from now on is held against it; those who are there, a bounded number a turn.
     pub(super) fn revoke(&mut self, revocation: Box<Revocation>) {
-        let Some(tokens) = &mut self.rules.tokens else { return };
         // The broker has counted it and found room; where its clock and ours tell another second, one more does no harm.
-        let max = tokens.revocations_max().saturating_add(1);
-        if tokens.revoked.add(&revocation, max, self.now.unix_us / 1_000_000).is_err() {
+        if let Some(tokens) = &mut self.rules.tokens
+            && let max = tokens.revocations_max().saturating_add(1)
+            && tokens.revoked.add(&revocation, max, self.now.unix_us / 1_000_000).is_err()
+        {
             tracing::error!("a revocation found no room on a shard");
         }
         self.revoking.0.push_back((revocation, 0));
@@ -92,6 +117,10 @@ impl Core {
     pub(super) fn log_denied(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get(key) else { return };
         let Some(denied) = client.session.take_denied() else { return };
+        if denied.key_wanted && self.config.tokens.jwks.is_some() && self.now.monotonic_us >= self.denials.key_due_us {
+            self.denials.key_due_us = self.now.monotonic_us + WARNING_US;
+            self.outbox.send(self.outbox.post().control(), Mail::KeyWanted);
+        }
         if self.now.monotonic_us < self.denials.next_us {
             self.denials.left_out += 1;
             return;

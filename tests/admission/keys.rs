@@ -3,13 +3,13 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::common::{Gateway, skipped};
+use crate::common::{Gateway, PATIENCE, skipped};
 
 /// A directory with keys.
 pub(crate) struct Keys {
@@ -58,6 +58,16 @@ impl Keys {
             .expect("it signs")
     }
 
+    /// A public key as PyJWT writes it into a set, named by its file.
+    pub(crate) fn jwk(&self, test: &str, algorithm: &str, name: &str) -> Option<String> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/admission/jwk.py");
+        let writing =
+            Command::new(python(test)?).arg(script).args([algorithm, &self.path(&format!("{name}.pub")), name]).output();
+        let output = writing.expect("python starts");
+        assert!(output.status.success(), "PyJWT writes {algorithm}: {}", String::from_utf8_lossy(&output.stderr));
+        Some(String::from_utf8(output.stdout).expect("a key is text").trim().to_owned())
+    }
+
     /// A token that PyJWT signs; none where that is not installed and nobody promised it.
     pub(crate) fn sign(&self, test: &str, algorithm: &str, file: &str, kid: Option<&str>, claims: Value) -> Option<String> {
         let python = python(test)?;
@@ -103,10 +113,12 @@ fn python(test: &str) -> Option<PathBuf> {
     None
 }
 
-/// A line of the log that has all of these in it, and has been written by now.
+/// Waits for a line of the log that has all of these in it.
 #[track_caller]
 pub(crate) fn logged(gateway: &Gateway, parts: &[&str]) {
-    let said = gateway.said();
-    let found = said.lines().any(|line| parts.iter().all(|part| line.contains(part)));
-    assert!(found, "no line has all of {parts:?}:\n{said}");
+    let deadline = Instant::now() + PATIENCE;
+    while !gateway.said().lines().any(|line| parts.iter().all(|part| line.contains(part))) {
+        assert!(Instant::now() < deadline, "no line has all of {parts:?}:\n{}", gateway.said());
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

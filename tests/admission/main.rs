@@ -8,7 +8,10 @@
 mod common;
 
 mod browser;
+mod callout;
 mod doors;
+mod endpoint;
+mod key_sets;
 mod keys;
 mod live;
 mod revoking;

@@ -4,7 +4,7 @@ mod acks;
 mod arrival;
 mod door;
 mod life;
-mod standing;
+mod rights;
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -6,18 +6,20 @@
 //! clock as it stands when one of the client's deadlines comes up, so a clock that is set right is followed.
 
 use super::{Effect, Moment, Phase, Request, Rules, Session};
-use crate::admission::{Holder, Revocation};
+use crate::admission::{Fault, Granted, Holder, Refused, Revocation, Verdict};
 use crate::dialect::stream::{RequestId, Stream};
 use crate::dialect::{ClientError, ErrorCode};
 use crate::hub::{Subject, TopicName};
 
 /// What is known of a client that showed a token, or was denied something.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct Rights {
     holder: Option<Box<Holder>>,
     /// When its token has been over for the leeway, monotonic, microseconds, as far as the clocks go alike.
     ends_us: u64,
     denied: Option<Box<Denied>>,
+    /// Its token named a key that nobody knows.
+    key_wanted: bool,
 }
 
 /// What a client was denied and why, for the log: what it was told says less.
@@ -27,13 +29,15 @@ pub struct Denied {
     pub request_id: Option<String>,
     /// What was wrong. What clients wrote is cut and escaped; no token is in it.
     pub reason: String,
+    /// It named a key that nobody knows: one that is new, perhaps.
+    pub key_wanted: bool,
 }
 
 impl Session {
     /// Who its token says that it is.
     #[must_use]
     pub fn holder(&self) -> Option<&Holder> {
-        self.owed.as_ref()?.standing.as_ref()?.holder.as_deref()
+        self.owed.as_ref()?.rights.as_ref()?.holder.as_deref()
     }
 
     /// Whether it shows the token that was revoked.
@@ -92,37 +96,62 @@ impl Session {
 
     /// From now on it is this one.
     pub(super) fn hold(&mut self, holder: Holder, rules: &Rules, moment: Moment) {
-        self.owed.get_or_insert_default().standing.get_or_insert_default().holder = Some(Box::new(holder));
+        self.owed.get_or_insert_default().rights.get_or_insert_default().holder = Some(Box::new(holder));
         self.follow_clock(rules, moment);
     }
 
     /// The next request on this connection may be somebody else's.
     pub(super) fn forget_holder(&mut self) {
         if let Some(owed) = &mut self.owed {
-            owed.standing = None;
+            owed.rights = None;
         }
     }
 
     /// Where its token's end lies by the clocks as they stand now.
     pub(super) fn follow_clock(&mut self, rules: &Rules, moment: Moment) {
-        let Some(standing) = self.owed.as_mut().and_then(|owed| owed.standing.as_deref_mut()) else { return };
-        let Some(expires_unix_s) = standing.holder.as_ref().and_then(|holder| holder.expires_unix_s) else { return };
-        let skew_s = rules.tokens.as_ref().map_or(0, |tokens| tokens.skew_s());
-        let end_unix_us = expires_unix_s.saturating_add(skew_s).saturating_mul(1_000_000);
-        standing.ends_us = moment.now_us.saturating_add(end_unix_us.saturating_sub(moment.unix_us));
+        let Some(rights) = self.owed.as_mut().and_then(|owed| owed.rights.as_deref_mut()) else { return };
+        let Some(expires_unix_s) = rights.holder.as_ref().and_then(|holder| holder.expires_unix_s) else { return };
+        let end_unix_us = expires_unix_s.saturating_add(rules.skew_s).saturating_mul(1_000_000);
+        rights.ends_us = moment.now_us.saturating_add(end_unix_us.saturating_sub(moment.unix_us));
     }
 
     /// When an open connection is to be closed for its token.
     pub(super) fn token_due_us(&self) -> Option<u64> {
-        let standing = self.owed.as_ref()?.standing.as_ref()?;
-        let ends = standing.holder.as_ref().is_some_and(|holder| holder.expires_unix_s.is_some());
-        (ends && matches!(self.phase, Phase::Open(_))).then_some(standing.ends_us)
+        let rights = self.owed.as_ref()?.rights.as_ref()?;
+        let ends = rights.holder.as_ref().is_some_and(|holder| holder.expires_unix_s.is_some());
+        (ends && matches!(self.phase, Phase::Open(_))).then_some(rights.ends_us)
+    }
+
+    /// The operator's endpoint was asked about the request in hand; nothing where that has ended meanwhile.
+    pub fn called_out(&mut self, verdict: Verdict, rules: &Rules, moment: Moment) -> Option<Effect> {
+        if matches!(self.phase, Phase::Head(_)) { self.enter(Some(verdict), rules, moment) } else { None }
+    }
+
+    /// Rights that the operator's endpoint gives or takes, over those of the token or of whoever has none.
+    pub(super) fn grant(&mut self, granted: Granted, rules: &Rules, moment: Moment) {
+        if granted == Granted::default() {
+            return;
+        }
+        let anybody = || Holder { grants: rules.anonymous.clone(), ..Holder::default() };
+        let mut holder = self.holder().cloned().unwrap_or_else(anybody);
+        let Granted { subject, expires_unix_s, subscribe, publish, limits } = granted;
+        holder.subject = subject.or(holder.subject);
+        holder.expires_unix_s = holder.expires_unix_s.into_iter().chain(expires_unix_s).min();
+        holder.grants.subscribe = subscribe.unwrap_or(holder.grants.subscribe);
+        holder.grants.publish = publish.unwrap_or(holder.grants.publish);
+        holder.limits = holder.limits.and(limits);
+        self.hold(holder, rules, moment);
     }
 
     /// AUTH.
     pub(super) fn authenticate(&mut self, id: RequestId, token: &str, rules: &Rules, moment: Moment) -> Option<Effect> {
-        let Some(tokens) = &rules.tokens else {
-            let error = ClientError::new(ErrorCode::NotAllowed, "no tokens are taken here; see [tokens] in the configuration");
+        let tokens = rules.tokens.as_ref().filter(|_| rules.callout.is_none());
+        let Some(tokens) = tokens else {
+            let sentence = match &rules.callout {
+                Some(_) => "what a client may do is asked when it connects; connect again with the token",
+                None => "no tokens are taken here; see [tokens] in the configuration",
+            };
+            let error = ClientError::new(ErrorCode::NotAllowed, sentence);
             self.failed(&id, &error, rules, moment.now_us);
             return None;
         };
@@ -132,6 +161,7 @@ impl Session {
                 Some(Effect::Request { id, request: Request::Renewed })
             }
             Err(refused) => {
+                self.want_key(&refused);
                 self.deny(None, format!("the token of AUTH: {refused}"));
                 let error = ClientError::new(ErrorCode::TokenInvalid, "the token is not accepted");
                 self.failed(&id, &error, rules, moment.now_us);
@@ -140,21 +170,29 @@ impl Session {
         }
     }
 
+    /// Remembers where a token names a key that nobody knows.
+    pub(super) fn want_key(&mut self, refused: &Refused) {
+        if refused.fault == Fault::NoKey {
+            self.owed.get_or_insert_default().rights.get_or_insert_default().key_wanted = true;
+        }
+    }
+
     /// Keeps for the log what is denied; of several between two looks the last.
     pub(super) fn deny(&mut self, request_id: Option<&str>, reason: String) {
         let subject = self.holder().and_then(|holder| holder.subject.as_deref());
         let reason = subject.map_or(reason.clone(), |subject| format!("{reason}; sub {subject:?}"));
-        let denied = Denied { request_id: request_id.map(Into::into), reason };
-        self.owed.get_or_insert_default().standing.get_or_insert_default().denied = Some(Box::new(denied));
+        let rights = self.owed.get_or_insert_default().rights.get_or_insert_default();
+        let key_wanted = std::mem::take(&mut rights.key_wanted);
+        rights.denied = Some(Box::new(Denied { request_id: request_id.map(Into::into), reason, key_wanted }));
     }
 
     /// What it was denied since this was last asked.
     pub fn take_denied(&mut self) -> Option<Box<Denied>> {
         let owed = self.owed.as_mut()?;
-        let standing = owed.standing.as_mut()?;
-        let denied = standing.denied.take();
-        if standing.holder.is_none() {
-            owed.standing = None;
+        let rights = owed.rights.as_mut()?;
+        let denied = rights.denied.take();
+        if rights.holder.is_none() {
+            owed.rights = None;
             if owed.bytes.is_empty() && owed.pong.is_none() && owed.acks.is_none() {
                 self.owed = None;
             }
