@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -17,22 +18,30 @@ use crate::disk;
 use crate::journal::JournalError;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::reactor::epoll::Epoll;
-use crate::reactor::listener::{ListenSettings, Listener};
+use crate::reactor::listener::Listener;
 use crate::reactor::probe::{Capabilities, ProbeError, raise_descriptors_max};
 use crate::reactor::uring::{Uring, UringSettings};
 use crate::reactor::{Reactor, ReactorSizes};
 use crate::shard::mail::Post;
 use crate::shard::{Shard, ShardContext};
 use crate::source::{self, SourceError};
+use crate::takeover::{DoorError, LineError};
 
 use self::certificates::Loaded;
 use self::control::Control;
+use self::giving::Place;
 use self::kernel::Kernel;
+use self::listening::{Doors, Inherited};
+use self::taking::Predecessor;
 
 pub(crate) mod certificates;
 mod control;
+mod giving;
 mod greeting;
 mod kernel;
+mod listening;
+mod supervisor;
+mod taking;
 pub(crate) mod token_keys;
 
 pub use certificates::CertificateError;
@@ -73,6 +82,36 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// The supervisor hands over something else than a listening socket.
+    #[error(
+        "LISTEN_FDS: number {number} of what the supervisor hands over is no listening TCP socket ({error}); see ListenStream= in its unit"
+    )]
+    Activation {
+        /// Which, from 0.
+        number: usize,
+        /// Why.
+        error: io::Error,
+    },
+    /// Nobody would accept there.
+    #[error(
+        "the supervisor hands over a socket that listens on {address}, and no [[listener]] (nor [admin]) of the configuration has that \
+         address: whoever connects there would wait for ever. Make the two agree"
+    )]
+    Unused {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// The gateway that runs does not give its place up.
+    #[error("the gateway at the takeover socket {} goes on: {error}", socket.display())]
+    Takeover {
+        /// Where it was asked.
+        socket: PathBuf,
+        /// Why.
+        error: LineError,
+    },
+    /// The takeover socket.
+    #[error(transparent)]
+    Door(#[from] DoorError),
     /// A TLS listener's files cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -115,10 +154,17 @@ pub fn run(config: Config) -> Result<(), StartError> {
     credentials::check(&config).map_err(StartError::Credentials)?;
     let shards = config.shards.count.unwrap_or_else(|| thread::available_parallelism().map_or(1, |cores| cores.get() as u16));
     let config = Arc::new(within_machine(config, kernel, shards)?);
-    let listeners = listen(&config, shards)?;
-    let addresses: Vec<SocketAddr> = listeners[0].iter().map(Listener::address).collect();
+    let mut inherited = Inherited::default();
+    supervisor::sockets(&mut inherited)?;
+    let predecessor = taking::ask(&config.takeover, &mut inherited)?;
+    let doors = listening::listen(&config, shards, &mut inherited)?;
+    inherited.settle()?;
+    let place =
+        Place::new(&doors, &config.takeover).map_err(|error| StartError::Thread { what: "a listening socket".into(), error })?;
+    let Doors { shards: listeners, admin, addresses } = doors;
     let post = Post::new(shards, config.shards.mailbox_places as usize, &config.topics);
-    let control_metrics = Arc::new(ControlMetrics::default());
+    let control_metrics = Arc::new(ControlMetrics { feeds: source::feeds(&config.sources), ..ControlMetrics::default() });
+    control_metrics.thread.set(kernel_number());
     let journaled = match post.has_journals() {
         true => Some(Journaled::open(&config, post.control(), control_metrics.clone())?),
         false => None,
@@ -139,10 +185,24 @@ pub fn run(config: Config) -> Result<(), StartError> {
             nonce: rand::random(),
             acceptors: acceptors.clone(),
             keys: keys.clone(),
+            waits: true,
         };
         threads.push(start_shard(context, listeners, kernel)?);
     }
-    let control = Control { config, post, shards: metrics, metrics: control_metrics, readiness, addresses, acceptors, keys };
+    let predecessor = predecessor.map_or(Ok(None), Predecessor::state)?;
+    let control = Control {
+        config,
+        post,
+        shards: metrics,
+        metrics: control_metrics,
+        readiness,
+        addresses,
+        acceptors,
+        keys,
+        admin,
+        place,
+        predecessor,
+    };
     let refused = |error| StartError::Thread { what: "the control thread".into(), error };
     disk::start(kernel.disk(), control.run(journaled)).map_err(refused)??;
     for thread in threads {
@@ -163,41 +223,13 @@ fn within_machine(mut config: Config, kernel: Kernel, shards: u16) -> Result<Con
     Ok(config)
 }
 
-/// Every shard's listening sockets: for each address one of a group.
-fn listen(config: &Config, shards: u16) -> Result<Vec<Vec<Listener>>, StartError> {
-    let settings = ListenSettings {
-        backlog: config.limits.accept_backlog,
-        send_unsent_bytes_max: config.limits.send_unsent_bytes_max,
-        send_timeout_ms: config.limits.send_timeout_ms,
-        nodelay: true,
-    };
-    let mut listeners: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
-    for listener in &config.listeners {
-        let address = listener.address;
-        let refused = |error| listen_error("the clients' listener", "--listen", address, error);
-        let first = Listener::bind(address, &settings).map_err(refused)?;
-        for others in &mut listeners[1..] {
-            others.push(first.sibling().map_err(refused)?);
-        }
-        listeners[0].push(first);
-    }
-    Ok(listeners)
-}
-
-fn listen_error(what: &'static str, flag: &'static str, address: SocketAddr, error: io::Error) -> StartError {
-    if error.kind() == io::ErrorKind::AddrInUse {
-        StartError::InUse { what, address, flag }
-    } else {
-        StartError::Listen { what, address, flag, error }
-    }
-}
-
 /// Starts a shard's thread; returns once its reactor is made, as a ring can be made only there.
 fn start_shard(context: ShardContext, listeners: Vec<Listener>, kernel: Kernel) -> Result<thread::JoinHandle<()>, StartError> {
     let place = context.place;
     let refused = |error| StartError::Thread { what: format!("shard {place}"), error };
     let (made, is_made) = mpsc::sync_channel(1);
     let body = move || {
+        context.metrics.thread.set(kernel_number());
         let shards = &context.config.shards;
         if shards.pin {
             pin(usize::from(place));
@@ -205,7 +237,8 @@ fn start_shard(context: ShardContext, listeners: Vec<Listener>, kernel: Kernel) 
         let sizes = ReactorSizes {
             entries: shards.ring_entries,
             connections_max: crate::shard::places(&context.config, context.post.shards()),
-            accepts_max: shards.accepts_armed,
+            // Somebody may wait at each socket that was taken over, however many they are.
+            accepts_max: shards.accepts_armed.max(listeners.len().try_into().unwrap_or(u16::MAX)),
             receive_buffers: shards.receive_buffers,
             receive_buffer_bytes: shards.receive_buffer_bytes,
             bounded_send_bytes: context.config.limits.conflate_unsent_bytes,
@@ -234,6 +267,11 @@ fn serve<R: Reactor>(reactor: io::Result<R>, context: ShardContext, made: &mpsc:
     if let Err(error) = shard.run() {
         panic!("shard {place} lost its reactor: {error}");
     }
+}
+
+/// The kernel's number of the calling thread.
+fn kernel_number() -> i64 {
+    rustix::thread::gettid().as_raw_nonzero().get().into()
 }
 
 /// Pins the calling thread to the `number`-th of the processors that this process may use.

@@ -21,7 +21,8 @@
 //! [`shard`] one thread, one reactor, one set of clients: completions in, submissions out.
 //!
 //! # Control plane
-//! [`disk`] its runtime and files; [`journal`] what journaled topics keep on disk; [`broker`] the way in for feeds, and home of
+//! [`disk`] its runtime and files; [`journal`] what journaled topics keep on disk; [`takeover`] what two gateways
+//! say to each other when one takes the other's place; [`broker`] the way in for feeds, and home of
 //! those topics; [`source`] the feeds; [`admin`] publish API, topics, health, metrics. Ordinary async Rust on one runtime in a
 //! thread of its own.
 //!
@@ -51,6 +52,7 @@ pub mod broker;
 pub mod disk;
 pub mod journal;
 pub mod source;
+pub mod takeover;
 
 pub mod command;
 pub mod gateway;

@@ -17,8 +17,17 @@ use tokio::sync::Semaphore;
 
 use super::AdminContext;
 
-/// Serves as long as the runtime runs.
+/// Serves as long as the runtime runs, or until the place is another's: connections that are there go on.
 pub(super) async fn serve(listener: TcpListener, router: Router, context: AdminContext) {
+    let mut taken = context.taken.clone();
+    tokio::select! {
+        // An error means that it never will be.
+        Ok(_) = taken.wait_for(|taken| *taken) => {}
+        () = accept(listener, router, context) => {}
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router, context: AdminContext) {
     let places = Arc::new(Semaphore::new(context.settings.open_connections_max as usize));
     let mut http = http1::Builder::new();
     // Also how long a connection may stay without a request.

@@ -1,4 +1,4 @@
-//! The admin port: publishing over HTTP, topics, metrics, health.
+//! The admin port: publishing over HTTP, topics, connections, metrics, health, the operator's page.
 //!
 //! Ordinary `axum` on the control thread. Without: authentication, so the configuration lets it listen on loopback only,
 //! and `guard` turns away what a browser was tricked into sending. Invariants: every answer that is not 2xx says why as
@@ -9,26 +9,32 @@ mod batch;
 mod connections;
 mod exposition;
 mod guard;
+mod history;
+mod load;
+mod page;
 mod revoke;
+mod sampling;
+mod topic;
+mod watching;
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, RawQuery, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::answer::Refused;
+pub use self::history::History;
 use crate::admission::Readiness;
 use crate::broker;
 use crate::config;
@@ -44,6 +50,8 @@ pub struct AdminContext {
     pub shards: Arc<[Arc<ShardMetrics>]>,
     /// What the control thread counts; this port adds to it.
     pub control: Arc<ControlMetrics>,
+    /// The last ten minutes; this port samples them.
+    pub history: Arc<Mutex<History>>,
     /// `[admin]`.
     pub settings: Arc<config::Admin>,
     /// `[tokens]`.
@@ -56,20 +64,26 @@ pub struct AdminContext {
     pub send_timeout_ms: u32,
     /// Whether the gateway takes clients; `/health/ready` tells it.
     pub readiness: Arc<Readiness>,
+    /// Where clients connect, by listener.
+    pub listeners: Arc<[String]>,
     /// Turns true when the gateway stops: from then on publishing is answered with 503.
     pub stopping: watch::Receiver<bool>,
+    /// Turns true when another gateway has this one's place, and its admin port.
+    pub taken: watch::Receiver<bool>,
 }
 
-/// Binds the admin port. Must run within the control thread's runtime.
+/// Binds the admin port.
 ///
 /// # Errors
 /// [`io::Error`] where the address is taken or not this machine's.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
 }
 
-/// Serves as long as the runtime runs, so that whoever publishes while the gateway stops is told.
-pub async fn serve(listener: TcpListener, context: AdminContext) {
+/// Serves as long as the runtime runs, so that whoever publishes while the gateway stops is told. New connections are another
+/// gateway's once this one's place is taken.
+pub async fn serve(listener: tokio::net::TcpListener, context: AdminContext) {
+    tokio::spawn(sampling::sample(context.clone()));
     connections::serve(listener, router(context.clone()), context).await;
 }
 
@@ -77,7 +91,14 @@ fn router(context: AdminContext) -> Router {
     Router::new()
         .route("/api/publish", post(publish_batch))
         .route("/api/topics", get(topics))
-        .route("/api/topics/{topic}", post(publish_body))
+        .route("/api/topics/{topic}", post(publish_body).get(topic::topic))
+        .route("/api/connections", get(watching::connections))
+        .route("/api/connections/{id}", get(watching::one_connection))
+        .route("/api/connections/{id}/disconnect", post(watching::disconnect))
+        .route("/api/slow", get(watching::slow))
+        .route("/api/history", get(page::history))
+        .route("/", get(page::file))
+        .route("/page/{file}", get(page::file))
         .route("/api/revoke", post(revoke::revoke))
         .route("/metrics", get(metrics))
         .route("/health/live", get(live))
@@ -93,10 +114,14 @@ fn router(context: AdminContext) -> Router {
 async fn admit(State(context): State<AdminContext>, request: Request, next: Next) -> Response {
     context.control.http_requests.add(1);
     let admitted = guard::check(request.method(), request.uri(), request.headers(), &context.settings.hosts);
-    let response = match admitted {
+    let mut response = match admitted {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
     };
+    if *context.taken.borrow() {
+        // Its next request is for who has the place.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if response.status().is_client_error() || response.status().is_server_error() {
         context.control.http_errors.add(1);
     }
@@ -199,6 +224,11 @@ async fn topics(State(context): State<AdminContext>) -> Result<Response, Refused
     Ok(axum::Json(entries).into_response())
 }
 
+/// What holds for this moment only.
+fn told(value: serde_json::Value) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], axum::Json(value)).into_response()
+}
+
 async fn metrics(State(context): State<AdminContext>) -> Response {
     let text = exposition::text(&context.shards, &context.control);
     ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
@@ -230,7 +260,8 @@ async fn ready(State(context): State<AdminContext>) -> Response {
 
 async fn unknown_path(request: Request) -> Refused {
     let msg = format!(
-        "there is no {:?} here; try /api/publish, /api/topics, /api/topics/<topic>, /metrics, /health/live or /health/ready",
+        "there is no {:?} here; try / (the operator's page), /api/publish, /api/topics, /api/topics/<topic>, /api/connections, \
+         /api/slow, /api/history, /metrics, /health/live or /health/ready",
         request.uri().path()
     );
     Refused { status: StatusCode::NOT_FOUND, code: ErrorCode::BadRequest, msg }

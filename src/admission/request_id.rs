@@ -16,10 +16,12 @@ pub fn of(request: &Request<'_>, ours: impl FnOnce() -> String) -> String {
     sent.map_or_else(ours, |id| String::from_utf8_lossy(id).into_owned())
 }
 
-/// One of ours: what the process drew at its start, the connection, and when the request came; so none comes twice.
+/// One of ours: what the process drew at its start, and the connection; behind an earlier request on it, also when this one came. So
+/// none comes twice, and that of a connection's first request need not be kept.
 #[must_use]
-pub fn made(nonce: u64, connection: u64, now_us: u64) -> String {
-    format!("{nonce:016x}-{connection:x}-{now_us:x}")
+pub fn made(nonce: u64, connection: u64, behind_us: Option<u64>) -> String {
+    let later = behind_us.map_or_else(String::new, |now_us| format!("-{now_us:x}"));
+    format!("{nonce:016x}-{connection:x}{later}")
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ use crate::journal::format::BootId;
 use crate::journal::writer::Writer;
 use crate::metrics::ControlMetrics;
 use crate::reactor::Now;
+use crate::shard::inquiry::{Finding, Inquiry, TopicPart};
 use crate::shard::mail::{Mail, NotPublished, Outbox, Place, TopicsMax};
 use crate::shard::topics::Topics;
 
@@ -197,6 +198,8 @@ impl Journaled {
             | Mail::BarrierPassed { .. }
             | Mail::Drained { .. }
             | Mail::Reported { .. }
+            | Mail::Inquire { .. }
+            | Mail::Found { .. }
             | Mail::TopicsWanted { .. }
             | Mail::TopicsAnswer { .. }
             | Mail::Acceptors(_)
@@ -205,11 +208,21 @@ impl Journaled {
             | Mail::Callout { .. }
             | Mail::Verdict { .. }
             | Mail::Revoke(_)
+            | Mail::Accept
+            | Mail::Accepts
             | Mail::Drain { .. }
             | Mail::Pause
             | Mail::Finish
             | Mail::Finished => unreachable!("this mail is not for a home: {mail:?}"),
         }
+    }
+
+    /// Answers an inquiry: what is known of a topic whose home this is, and of its journal.
+    pub(super) fn find(&mut self, inquiry: &Inquiry) -> Finding {
+        let Inquiry::Topic(name) = inquiry else { unreachable!("there are no clients here: {inquiry:?}") };
+        let now = self.now();
+        let journal = self.logs.get(name).map(Log::state);
+        Finding::Topic(self.topics.part(name, now).map(|part| Box::new(TopicPart { journal, ..part })))
     }
 
     /// Whether somebody who watches a pattern waits to be attached to what there is.

@@ -7,22 +7,26 @@
 //! One request at a time is in hand, so the order of each handle is kept; while it waits for credits the next is not taken,
 //! and the queue behind it holds its senders back.
 
+mod shards;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::shards::Rights;
 use super::bell::Bell;
+use super::inquiries::{Awaited, Inquiries};
 use super::journaled::{Done, Journaled};
 use super::{Asked, Handle, PublishError, Request, TopicReport};
-use crate::admission::{Revoked, Verdict};
 use crate::config::Limits;
 use crate::hub::{NewPublication, Position, TopicName};
 use crate::metrics::ControlMetrics;
+use crate::shard::inquiry::{Finding, Inquiry};
 use crate::shard::mail::{Mail, NotPublished, Outbox, Place, Post, Ticket, TopicShare};
 
 /// Least time between two lines of the log about publications of sources that are refused.
@@ -56,10 +60,10 @@ pub struct Memory {
     report: Option<Report>,
     topics_told: Option<Told>,
     topics_wanted: Vec<Wanted>,
-    key_wanted: Arc<Notify>,
-    questions: Option<mpsc::Sender<Asked>>,
-    /// What the shards have, for its bound.
-    revoked: Revoked,
+    inquiries: Inquiries,
+    /// Shards that do not accept yet, and who wants to know when they do.
+    accepting: Option<(u16, oneshot::Sender<()>)>,
+    rights: Rights,
     /// Shards that have ended; counted once the stop is under way.
     finished: u16,
     stopped: Option<oneshot::Sender<()>>,
@@ -154,9 +158,9 @@ impl Memory {
             report: None,
             topics_told: None,
             topics_wanted: Vec::new(),
-            key_wanted: handle.key_wanted(),
-            questions: None,
-            revoked: Revoked::default(),
+            inquiries: Inquiries::default(),
+            accepting: None,
+            rights: Rights::new(&handle),
             finished: 0,
             stopped: None,
             metrics,
@@ -247,25 +251,14 @@ impl Memory {
             Request::Feed { topics, since_ms } => self.tell_homes(topics, since_ms),
             Request::Drained(answer) => self.send_barrier(Then::Answer(answer)),
             Request::Topics(answer) => self.want_topics(Wanted::Handle(answer)),
-            Request::Acceptors(acceptors) => {
-                let shards = 0..self.outbox.post().shards();
-                shards.for_each(|shard| self.outbox.send(shard, Mail::Acceptors(acceptors.clone())));
-            }
-            Request::Drain { window_ms } => {
-                let shards = 0..self.outbox.post().shards();
-                shards.for_each(|shard| self.outbox.send(shard, Mail::Drain { window_ms }));
-            }
-            Request::Callout(questions) => self.questions = Some(questions),
-            Request::Keys(keys) => {
-                let shards = 0..self.outbox.post().shards();
-                shards.for_each(|shard| self.outbox.send(shard, Mail::Keys(keys.clone())));
-            }
+            Request::Inquire { place, inquiry, awaited } => self.inquire(place, inquiry, awaited),
+            Request::Acceptors(acceptors) => self.tell_shards(|| Mail::Acceptors(acceptors.clone())),
+            Request::Accept(answer) => self.accept(answer),
+            Request::Drain { window_ms } => self.tell_shards(|| Mail::Drain { window_ms }),
+            Request::Callout(questions) => self.rights.take_questions(questions),
+            Request::Keys(keys) => self.tell_shards(|| Mail::Keys(keys.clone())),
             Request::Revoke { revocation, revocations_max, unix_s, answer } => {
-                let added = self.revoked.add(&revocation, revocations_max, unix_s);
-                if added.is_ok() {
-                    let shards = 0..self.outbox.post().shards();
-                    shards.for_each(|shard| self.outbox.send(shard, Mail::Revoke(Box::new(revocation.clone()))));
-                }
+                let added = self.revoke(&revocation, revocations_max, unix_s);
                 // Whoever asked may be gone.
                 answer.send(added).ok();
             }
@@ -282,6 +275,16 @@ impl Memory {
         for (home, topics) in by_home {
             self.outbox.send(home, Mail::Feed { topics, since_ms });
         }
+    }
+
+    fn inquire(&mut self, place: Place, inquiry: Inquiry, awaited: Awaited) {
+        if place == self.outbox.post().control() {
+            let finding = self.journaled.as_mut().map(|journaled| journaled.find(&inquiry));
+            return awaited.tell(finding.unwrap_or(Finding::Topic(None)));
+        }
+        self.tokens_given += 1;
+        self.inquiries.began(self.tokens_given, awaited);
+        self.outbox.send(place, Mail::Inquire { token: self.tokens_given, inquiry });
     }
 
     /// Sends what is in hand, as far as credits go.
@@ -337,23 +340,16 @@ impl Memory {
                 Mail::Drained { token } => self.drained(token),
                 Mail::Reported { token, topics, last } => self.reported(token, topics, last),
                 Mail::TopicsWanted { from, client } => self.want_topics(Wanted::Client { place: from, client }),
+                Mail::Found { token, finding } => self.inquiries.found(token, finding),
+                Mail::Accepts => self.shard_accepts(),
                 Mail::Callout { from, client, question } => self.pass_question_on(Asked { place: from, client, question }),
-                Mail::KeyWanted => self.key_wanted.notify_one(),
+                Mail::KeyWanted => self.rights.want_key(),
                 Mail::Finished => self.finished += 1,
                 other => {
                     let journaled = self.journaled.as_mut().expect("a home's mail comes only where there are journals");
                     journaled.take(other, &mut self.outbox);
                 }
             }
-        }
-    }
-
-    fn pass_question_on(&mut self, asked: Asked) {
-        let (place, client) = (asked.place, asked.client);
-        let is_taken = self.questions.as_ref().is_some_and(|questions| questions.try_send(asked).is_ok());
-        if !is_taken {
-            self.metrics.callout_failures.add(1);
-            self.outbox.send(place, Mail::Verdict { client, verdict: Verdict::Down });
         }
     }
 

@@ -4,6 +4,7 @@
 //! passes on to the shards.
 
 pub mod bell;
+mod inquiries;
 pub mod journaled;
 pub mod memory;
 
@@ -11,9 +12,11 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
+use self::inquiries::Awaited;
 use crate::admission::{Keys, Question, Revocation, RevocationsMax};
 use crate::hub::{KeyError, NewPublication, Position, TopicName};
 use crate::reactor::ClientKey;
+use crate::shard::inquiry::Inquiry;
 use crate::shard::mail::{NotPublished, Place, Post};
 use crate::tls::Acceptors;
 
@@ -23,6 +26,8 @@ pub struct Handle {
     requests: mpsc::Sender<Request>,
     /// Where there are journals: which topics have one, and how many of their publications may still be handed over.
     journaled: Option<(Arc<Post>, Arc<Semaphore>)>,
+    /// How many inquiries may be under way beside.
+    inquiries: Arc<Semaphore>,
     /// Rings where a client named a key that nobody knows.
     key_wanted: Arc<Notify>,
 }
@@ -98,7 +103,9 @@ enum Request {
     Feed { topics: Vec<TopicName>, since_ms: Option<u64> },
     Drained(oneshot::Sender<()>),
     Topics(oneshot::Sender<Arc<[TopicReport]>>),
+    Inquire { place: Place, inquiry: Inquiry, awaited: Awaited },
     Acceptors(Acceptors),
+    Accept(oneshot::Sender<()>),
     Drain { window_ms: u32 },
     Keys(Keys),
     Callout(mpsc::Sender<Asked>),
@@ -110,7 +117,8 @@ impl Handle {
     /// A handle, and the queue that the broker serves; where it is full, whoever asks waits.
     fn new(requests_max: u32, journaled: Option<(Arc<Post>, Arc<Semaphore>)>) -> (Handle, mpsc::Receiver<Request>) {
         let (requests, queue) = mpsc::channel(requests_max as usize);
-        (Handle { requests, journaled, key_wanted: Arc::default() }, queue)
+        let inquiries = Arc::new(Semaphore::new(inquiries::UNDER_WAY_MAX));
+        (Handle { requests, journaled, inquiries, key_wanted: Arc::default() }, queue)
     }
 
     /// A handle whose broker is gone: every call finds the gateway stopping.
@@ -176,6 +184,11 @@ impl Handle {
     /// [`PublishError::Stopping`].
     pub async fn renew(&self, acceptors: Acceptors) -> Result<(), PublishError> {
         self.requests.send(Request::Acceptors(acceptors)).await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// Has the shards take clients; returns when all of them do, or the gateway stops.
+    pub async fn accept(&self) {
+        self.ask(Request::Accept).await.ok();
     }
 
     /// Has the shards take no more clients, and close those who are there one after the other within this time.

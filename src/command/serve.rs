@@ -30,6 +30,9 @@ pub(super) struct ServeArgs {
     /// How shards ask the kernel: io_uring, epoll, or auto, which is io_uring where it is allowed [default: auto]
     #[arg(long, value_name = "KIND", value_enum, hide_possible_values = true)]
     reactor: Option<Reactor>,
+    /// Takes the place of the gateway that listens on this Unix socket, if one does, and listens there for the next one
+    #[arg(long, value_name = "SOCKET")]
+    takeover: Option<PathBuf>,
     /// Form of the log on standard error [default: text]
     #[arg(long, value_name = "FORM", value_enum, hide_possible_values = true)]
     log: Option<LogForm>,
@@ -83,6 +86,7 @@ fn configuration(args: &ServeArgs) -> Result<Config, CommandError> {
         config.admin.enabled = true;
         config.admin.address = address;
     }
+    config.takeover.socket = args.takeover.clone().or(config.takeover.socket);
     config.shards.count = args.shards.or(config.shards.count);
     match args.reactor {
         Some(Reactor::Auto) => config.shards.reactor = ReactorChoice::Auto,

@@ -45,6 +45,9 @@ pub fn in_force(config: &Config) -> String {
     lines.push(("shards", shards(&config.shards)));
     lines.push(("arrivals", differing(&config.arrivals, &Arrivals::default())));
     lines.push(("drain", drain(&config.drain)));
+    if let Some(socket) = &config.takeover.socket {
+        lines.push(("takeover", socket.display().to_string()));
+    }
     lines.push(("limits", differing(&config.limits, &Limits::default())));
     lines.push(("slow clients", slow_clients(&config.limits)));
     lines.push(("log", format!("{:?}, {:?}", config.log.format, config.log.level).to_lowercase()));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{
     Admin, Arrivals, Callout, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener,
     ListenerKind, Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, ReactorChoice, Replay, Sequence,
-    SequenceRule, Shards, Slow, Source, Speed, Synthetic, Tokens, Topic, TopicJournal, TopicKind, Upstream, WhenDown,
+    SequenceRule, Shards, Slow, Source, Speed, Synthetic, Takeover, Tokens, Topic, TopicJournal, TopicKind, Upstream, WhenDown,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -37,6 +37,7 @@ impl Default for Config {
             journal: Journal::default(),
             arrivals: Arrivals::default(),
             drain: Drain::default(),
+            takeover: Takeover::default(),
             limits: Limits::default(),
             shards: Shards::default(),
             publish: Publish::default(),
@@ -47,6 +48,12 @@ impl Default for Config {
             page: Page::default(),
             log: Log::default(),
         }
+    }
+}
+
+impl Default for Takeover {
+    fn default() -> Takeover {
+        Takeover { socket: None, handover_bytes_max: 64 << 20, timeout_ms: 30_000, feed_bytes_max: 64 << 20 }
     }
 }
 

@@ -12,7 +12,7 @@ use super::source_shape::SourceShape;
 use super::{
     Admin, Anonymous, Arrivals, Callout, CertificateFiles, ClientCertificates, Config, Drain, Echo, ForwardedHeader, Journal,
     JournalFlush, JournalFull, Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat, LogLevel, Page, ProxyProtocol,
-    Publish, PublishAllow, Shards, Slow, Tokens, Topic, TopicJournal, TopicKind, arrival, rules,
+    Publish, PublishAllow, Shards, Slow, Takeover, Tokens, Topic, TopicJournal, TopicKind, arrival, rules,
 };
 
 /// Reads the text of a configuration file; `file` is only named in errors.
@@ -35,6 +35,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
         journal: shape.journal,
         arrivals: shape.arrivals,
         drain: shape.drain,
+        takeover: shape.takeover,
         limits: shape.limits,
         shards: shape.shards,
         publish: shape.publish.into_publish(),
@@ -65,6 +66,8 @@ struct FileShape {
     arrivals: Arrivals,
     #[serde(default)]
     drain: Drain,
+    #[serde(default)]
+    takeover: Takeover,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]

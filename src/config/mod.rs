@@ -23,6 +23,7 @@ mod print;
 mod reference;
 mod rules;
 mod source_shape;
+mod takeover;
 mod topic;
 mod upstream;
 
@@ -43,6 +44,7 @@ pub use file::parse;
 pub use limits::Limits;
 pub use listener::{CertificateFiles, ClientCertificates, Listener, ListenerKind, ListenerTls};
 pub use print::default_text;
+pub use takeover::Takeover;
 pub use topic::{Journal, JournalFlush, JournalFull, Slow, Topic, TopicJournal, TopicKind};
 pub use upstream::{HttpUrl, Sequence, SequenceRule, Upstream, WebSocketUrl};
 
@@ -65,6 +67,8 @@ pub struct Config {
     pub arrivals: Arrivals,
     /// How SIGTERM drains.
     pub drain: Drain,
+    /// How it takes another one's place, and gives up its own.
+    pub takeover: Takeover,
     /// All limits.
     pub limits: Limits,
     /// Threads and turns.
@@ -85,7 +89,7 @@ pub struct Config {
     pub log: Log,
 }
 
-/// The admin port: publish API, health, metrics. It carries no authentication yet, so only loopback is accepted.
+/// The admin port: publish API, health, metrics, the operator's page. It carries no authentication yet, so only loopback is accepted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
     /// Off unless demo mode or configured.

@@ -9,8 +9,8 @@ use super::keys::{self, Form, Key, Table};
 use super::reference::TABLES;
 use super::source_shape::SourceKind;
 use super::{
-    Admin, Arrivals, Callout, Drain, Journal, Limits, Listener, Sequence, Shards, Synthetic, Tokens, Topic, TopicJournal,
-    Upstream,
+    Admin, Arrivals, Callout, Drain, Journal, Limits, Listener, Sequence, Shards, Synthetic, Takeover, Tokens, Topic,
+    TopicJournal, Upstream,
 };
 
 /// Width of the prose.
@@ -74,6 +74,7 @@ fn is_off(table: &Table) -> bool {
             | "callout"
             | "echo"
             | "page"
+            | "takeover"
     )
 }
 
@@ -102,6 +103,7 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
     match (key.table, key.name) {
         ("limits", name) => of_struct(&Limits::default(), name),
         ("drain", name) => of_struct(&Drain::default(), name),
+        ("takeover", name) => of_struct(&Takeover::default(), name),
         ("arrivals", name) => of_struct(&Arrivals::default(), name),
         ("shards", name) => of_struct(&Shards::default(), name),
         ("listener", "kind") => Some("\"tcp\"".into()),
@@ -200,6 +202,7 @@ fn example(key: &Key) -> String {
         ("anonymous", "subscribe") => "[\"public.>\"]",
         ("echo" | "page", "enabled") => "true",
         ("shards", "count") => "2",
+        ("takeover", "socket") => "\"/run/tidegate/takeover\"",
         _ => return default_value(key).expect("a key without a default has an example above"),
     };
     example.into()

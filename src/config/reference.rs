@@ -48,7 +48,7 @@ pub(super) const TABLES: &[Table] = &[
         "A further certificate of the [listener.tls] above it, for clients that name one of its hosts (its subject \
          alternative names; `*.` stands for one level). Who names none, or an unknown one, is shown the first." },
     Table { name: "admin", many: false, meaning:
-        "The admin port: publish API, health and metrics. Off unless this table is there. It carries no authentication \
+        "The admin port: publish API, health, metrics and the operator's page. Off unless this table is there. It carries no authentication \
          yet, so only loopback addresses are taken." },
     Table { name: "topic", many: true, meaning:
         "Settings of the topics that match a pattern. The first match wins; topics that match none have the defaults." },
@@ -87,6 +87,9 @@ pub(super) const TABLES: &[Table] = &[
     Table { name: "drain", many: false, meaning:
         "How SIGTERM drains the gateway, so that its clients do not all come back to the others at once. SIGINT, and a second SIGTERM, \
          do not wait for it." },
+    Table { name: "takeover", many: false, meaning:
+        "A restart that no client notices: a gateway that is started while another one runs takes its listening sockets and its topics \
+         over, and the other one drains. docs/operations/restart.md has how." },
     Table { name: "limits", many: false, meaning:
         "Every bound of the gateway. None can be switched off; what goes over one is refused, told and counted." },
 ];

@@ -1,3 +1,4 @@
+mod admission;
 mod printed;
 mod upstream;
 
@@ -49,7 +50,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 fn a_key_before_the_first_table_is_told_its_table() {
     let error = parse_text("connections_max = 1\n").expect_err("a key without its table");
     let said = "gateway.toml, line 1, column 1: connections_max is not known; expected one of the tables listener, \
-                listener.tls, listener.tls.sni, admin, topic, journal, source, source.sequence, publish, tokens, tokens.key, anonymous, callout, echo, page, log, shards, arrivals, drain, limits. It belongs below [limits].";
+                listener.tls, listener.tls.sni, admin, topic, journal, source, source.sequence, publish, tokens, tokens.key, anonymous, callout, echo, page, log, shards, arrivals, drain, takeover, limits. It belongs below [limits].";
     assert_eq!(error.to_string(), said);
 }
 
@@ -227,6 +228,9 @@ const EVERYTHING: &str = r#"
     [drain]
     delay_ms = 1
     window_ms = 2
+    [takeover]
+    socket = "t"
+    timeout_ms = 700
     [arrivals]
     per_second = 5
     exempt = ["192.0.2.0/24"]
@@ -259,13 +263,7 @@ const EVERYTHING: &str = r#"
     allow = "loopback"
     topics = ["a", "b.*"]
     [tokens]
-    issuer = "https://a.example"
-    audiences = ["md"]
     skew_s = 3
-    [[tokens.key]]
-    algorithm = "EdDSA"
-    file = "t.pem"
-    kid = "k"
     [anonymous]
     subscribe = ["public.>"]
     [echo]
@@ -302,16 +300,6 @@ fn tls_stands_below_its_listener_and_is_checked_there() {
 
 fn replay(file: &str, topic: &str, payload: Option<&str>) -> Replay {
     Replay { file: file.into(), topic: topic.into(), payload: payload.map(Into::into), speed: Speed::Max, repeat: true }
-}
-
-fn tokens() -> Tokens {
-    Tokens {
-        issuer: Some("https://a.example".into()),
-        audiences: vec!["md".into()],
-        skew_s: 3,
-        keys: vec![TokenKey { algorithm: TokenAlgorithm::EdDsa, file: "t.pem".into(), kid: Some("k".into()) }],
-        ..Tokens::default()
-    }
 }
 
 #[test]
@@ -370,11 +358,12 @@ fn everything_can_be_set() {
             }),
         ],
         drain: Drain { delay_ms: 1, window_ms: 2 },
+        takeover: Takeover { socket: Some("t".into()), timeout_ms: 700, ..Takeover::default() },
         arrivals: Arrivals { per_second: 5, exempt: vec!["192.0.2.0/24".parse().expect("a network")], ..Arrivals::default() },
         limits: Limits { connections_max: 16, topics_max: 1000, ..Limits::default() },
         shards: Shards { count: Some(3), pin: false, ..Shards::default() },
         publish: Publish { allow: PublishAllow::Loopback, topics: vec!["a".into(), "b.*".into()] },
-        tokens: tokens(),
+        tokens: Tokens { skew_s: 3, ..Tokens::default() },
         callout: None,
         anonymous: Some(Anonymous { subscribe: vec!["public.>".into()], publish: Vec::new() }),
         echo: Echo { enabled: true },

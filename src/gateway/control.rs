@@ -1,16 +1,19 @@
 //! The control thread: broker, sources, admin port, signals; how the gateway drains and stops.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_local;
 
 use super::certificates::{self, Loaded};
-use super::{StartError, greeting, listen_error};
-use crate::admin::{self, AdminContext};
+use super::giving::Place;
+use super::taking::Predecessor;
+use super::{StartError, greeting, supervisor};
+use crate::admin::{self, AdminContext, History};
 use crate::admission::Keys;
 use crate::admission::Readiness;
 use crate::broker::Handle;
@@ -25,6 +28,8 @@ use crate::tls::Acceptors;
 
 /// How often a drain is looked at.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// How long after the window the last clients may leave: shards begin it a little later, and a turn may come late.
+const DRAIN_SLACK: Duration = Duration::from_millis(250);
 
 /// What the control thread has.
 pub(super) struct Control {
@@ -36,91 +41,186 @@ pub(super) struct Control {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) acceptors: Acceptors,
     pub(super) keys: Keys,
+    pub(super) admin: Option<TcpListener>,
+    /// What is given to the next gateway.
+    pub(super) place: Option<Place>,
+    /// The gateway before, whose topics came along.
+    pub(super) predecessor: Option<Predecessor>,
+}
+
+/// Why serving ends.
+enum Ending {
+    /// The clients are given time.
+    Drain,
+    Stop,
+    /// Another gateway has the place.
+    Given,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        let [terminate, interrupt, hangup] = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        Ok(Signals { terminate: terminate?, interrupt: interrupt?, hangup: hangup? })
+    }
+
+    /// To stop, or to do it at once.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 impl Control {
     /// Until the gateway has stopped.
     pub(super) async fn run(mut self, journaled: Option<Journaled>) -> Result<(), StartError> {
-        let refused = |what: &str| {
-            let what = what.to_owned();
-            move |error| StartError::Thread { what, error }
-        };
         let (memory, broker) = Memory::new(self.post.clone(), &self.config.limits, journaled, self.metrics.clone())
             .map_err(refused("the broker"))?;
+        let serving = spawn_local(memory.run());
         let (stop, stopping) = watch::channel(false);
-        let mut terminate = signal(SignalKind::terminate()).map_err(refused("the signal handler"))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(refused("the signal handler"))?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(refused("the signal handler"))?;
+        let (end_feeds, feeds_end) = watch::channel(false);
+        let (take, taken) = watch::channel(false);
+        let mut signals = Signals::new().map_err(refused("the signal handler"))?;
 
-        let admin = match self.config.admin.enabled {
-            true => Some(self.listen_admin().await?),
-            false => None,
-        };
-        let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
-        if let Some(listener) = admin {
-            let context = AdminContext {
-                broker: broker.clone(),
-                shards: self.shards.clone(),
-                control: self.metrics.clone(),
-                settings: Arc::new(self.config.admin.clone()),
-                tokens: Arc::new(self.config.tokens.clone()),
-                asks_for_rights: self.config.asks_for_rights(),
-                publication_bytes_max: self.config.limits.publication_bytes_max,
-                send_timeout_ms: self.config.limits.send_timeout_ms,
-                readiness: self.readiness.clone(),
-                stopping: stopping.clone(),
-            };
-            spawn_local(admin::serve(listener, context));
+        // Before anybody comes: whoever is let in is held against what is there.
+        credentials::start(&self.config, self.keys.clone(), &broker, &self.post, &self.metrics).await;
+        // From here on this gateway has the place.
+        match self.predecessor.take() {
+            None => broker.accept().await,
+            Some(predecessor) => {
+                if let Err(error) = predecessor.take(&broker).await {
+                    tracing::warn!("the gateway whose place was taken: {error}; this one goes on alone");
+                }
+            }
         }
+        let admin_address = self.open_admin(&broker, stopping, taken).map_err(refused("the admin port"))?;
+        self.start_feeds(&broker, feeds_end);
+        self.readiness.serve(true);
+        let (gave, given) = oneshot::channel();
+        let place = self.place.take();
+        let is_asked = place.is_some();
+        if let Some(place) = place {
+            let door = place.door()?;
+            spawn_local(async move {
+                place.give(door).await;
+                gave.send(()).ok();
+            });
+        }
+        // Whoever reads the addresses finds a gateway that is ready.
+        greeting::print(&self.config, &self.addresses, admin_address);
+        supervisor::ready();
+
+        let ending = self.serve(&broker, &mut signals, is_asked.then_some(given)).await;
+        let (drain, grace_ms) = match ending {
+            Ending::Given => {
+                take.send_replace(true);
+                end_feeds.send_replace(true);
+                tracing::info!("another gateway has this one's place; the clients that are here leave");
+                (Some(config::Drain { delay_ms: 0, ..self.config.drain }), self.config.limits.handshake_timeout_ms)
+            }
+            Ending::Drain | Ending::Stop => {
+                // Balancers look elsewhere first.
+                self.readiness.serve(false);
+                supervisor::stopping();
+                (matches!(ending, Ending::Drain).then(|| self.config.drain.clone()), 0)
+            }
+        };
+        if let Some(drain) = drain {
+            tokio::select! {
+                () = self.drain(&broker, &drain, grace_ms) => {}
+                () = signals.end() => tracing::info!("the drain is cut short"),
+            }
+        }
+        stop.send_replace(true);
+        end_feeds.send_replace(true);
+        tracing::info!("stopping: clients are told and closed; once more to stop at once");
+        tokio::select! {
+            () = broker.stop() => {}
+            () = signals.end() => std::process::exit(1),
+        }
+        serving.await.expect("a panic ends the process before it gets here").map_err(refused("the broker"))
+    }
+
+    /// The admin port, where there is one.
+    fn open_admin(
+        &mut self,
+        broker: &Handle,
+        stopping: watch::Receiver<bool>,
+        taken: watch::Receiver<bool>,
+    ) -> io::Result<Option<SocketAddr>> {
+        let Some(listener) = self.admin.take() else { return Ok(None) };
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
+        let context = AdminContext {
+            broker: broker.clone(),
+            shards: self.shards.clone(),
+            control: self.metrics.clone(),
+            history: Arc::new(Mutex::new(History::new(rand::random(), self.shards.len(), self.metrics.feeds.clone()))),
+            settings: Arc::new(self.config.admin.clone()),
+            tokens: Arc::new(self.config.tokens.clone()),
+            asks_for_rights: self.config.asks_for_rights(),
+            publication_bytes_max: self.config.limits.publication_bytes_max,
+            send_timeout_ms: self.config.limits.send_timeout_ms,
+            readiness: self.readiness.clone(),
+            listeners: self.addresses.iter().map(SocketAddr::to_string).collect(),
+            stopping,
+            taken,
+        };
+        spawn_local(admin::serve(listener, context));
+        Ok(Some(address))
+    }
+
+    fn start_feeds(&self, broker: &Handle, stopping: watch::Receiver<bool>) {
         let context = SourceContext {
             broker: broker.clone(),
             stopping,
             publication_bytes_max: self.config.limits.publication_bytes_max,
             topics: self.config.topics.iter().cloned().chain([config::Topic::default()]).collect(),
             metrics: self.metrics.clone(),
+            feed: Arc::default(),
         };
         source::spawn(self.config.sources.clone(), &context);
-        let serving = spawn_local(memory.run());
-        credentials::start(&self.config, self.keys.clone(), &broker, &self.post, &self.metrics).await;
-        self.readiness.serve(true);
-        // Whoever reads the addresses finds a gateway that is ready.
-        greeting::print(&self.config, &self.addresses, admin_address);
-
-        let drains = loop {
-            tokio::select! {
-                _ = terminate.recv() => break true,
-                _ = interrupt.recv() => break false,
-                _ = hangup.recv() => self.reload(&broker).await,
-            }
-        };
-        // Balancers look elsewhere first.
-        self.readiness.serve(false);
-        if drains {
-            tokio::select! {
-                () = self.drain(&broker) => {}
-                _ = terminate.recv() => tracing::info!("the drain is cut short"),
-                _ = interrupt.recv() => tracing::info!("the drain is cut short"),
-            }
-        }
-        stop.send_replace(true);
-        tracing::info!("stopping: clients are told and closed; once more to stop at once");
-        tokio::select! {
-            () = broker.stop() => {}
-            _ = terminate.recv() => std::process::exit(1),
-            _ = interrupt.recv() => std::process::exit(1),
-        }
-        serving.await.expect("a panic ends the process before it gets here").map_err(refused("the broker"))
     }
 
-    /// Has the clients leave, as configured; over when the last one has left or the window has passed.
-    async fn drain(&self, broker: &Handle) {
-        let config::Drain { delay_ms, window_ms } = self.config.drain;
+    /// Until a signal, or until another gateway has the place.
+    async fn serve(&mut self, broker: &Handle, signals: &mut Signals, mut given: Option<oneshot::Receiver<()>>) -> Ending {
+        loop {
+            let is_given = async {
+                match &mut given {
+                    Some(given) => given.await.is_ok(),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = signals.terminate.recv() => return Ending::Drain,
+                _ = signals.interrupt.recv() => return Ending::Stop,
+                _ = signals.hangup.recv() => {
+                    supervisor::reloading();
+                    self.reload(broker).await;
+                    supervisor::ready();
+                }
+                true = is_given => return Ending::Given,
+            }
+        }
+    }
+
+    /// Has the clients leave; over when the last one has left or the window has passed. Where the place is given, who was accepted just
+    /// before is served, and leaves then.
+    async fn drain(&self, broker: &Handle, drain: &config::Drain, grace_ms: u32) {
+        let config::Drain { delay_ms, window_ms } = *drain;
         let clients = || self.shards.iter().map(|shard| shard.connections.get()).sum::<i64>();
         if delay_ms > 0 {
             tracing::info!(delay_ms, "draining: /health/ready says 503, clients are still taken");
             tokio::time::sleep(Duration::from_millis(delay_ms.into())).await;
         }
-        if window_ms == 0 || broker.drain(window_ms).await.is_err() {
+        if window_ms + grace_ms == 0 || broker.drain(window_ms).await.is_err() {
             return;
         }
         tracing::info!(
@@ -128,7 +228,7 @@ impl Control {
             clients = clients(),
             "draining: no more clients are taken, those who are there are closed one by one"
         );
-        let end = Instant::now() + Duration::from_millis(window_ms.into());
+        let end = Instant::now() + Duration::from_millis((window_ms + grace_ms).into()) + DRAIN_SLACK;
         while clients() > 0 && Instant::now() < end {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
@@ -153,10 +253,9 @@ impl Control {
             Err(error) => tracing::error!("SIGHUP: the certificates stay as they were: {error}"),
         }
     }
+}
 
-    async fn listen_admin(&self) -> Result<tokio::net::TcpListener, StartError> {
-        let address = self.config.admin.address;
-        let refused = |error| listen_error("the admin port", "--admin", address, error);
-        admin::bind(address).await.map_err(refused)
-    }
+fn refused(what: &str) -> impl FnOnce(io::Error) -> StartError {
+    let what = what.to_owned();
+    move |error| StartError::Thread { what, error }
 }

@@ -110,6 +110,11 @@ impl Newest {
         self.keyless
     }
 
+    /// How many keys there are that are not removed.
+    pub(super) fn keys(&self) -> u64 {
+        (self.by_offset.len() - self.removals.len()) as u64
+    }
+
     /// All offsets, removals too.
     pub(super) fn offsets(&self) -> impl Iterator<Item = u64> + use<'_> {
         self.by_offset.keys().copied()

@@ -1,6 +1,9 @@
 //! Listening sockets: one per shard and address, all of an address in one `SO_REUSEPORT` group, so that the kernel deals
 //! new clients out to the shards.
 //!
+//! A socket may also come from elsewhere: from the gateway whose place this one takes, or from the supervisor. Copies of a socket share
+//! one queue, across threads and processes, so while anybody has one, who waits there is not lost.
+//!
 //! Without: when to accept. That is the reactor's.
 //!
 //! Invariant: a group has one owner. `SO_REUSEPORT` alone would let a second gateway of the same user join silently and
@@ -11,6 +14,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -30,12 +34,13 @@ pub struct ListenSettings {
     pub nodelay: bool,
 }
 
-/// A listening TCP socket.
-#[derive(Debug)]
+/// A listening TCP socket; a clone is the same socket.
+#[derive(Clone, Debug)]
 pub struct Listener {
-    socket: Socket,
+    socket: Arc<Socket>,
     address: SocketAddr,
     settings: ListenSettings,
+    number: u16,
 }
 
 impl Listener {
@@ -52,16 +57,45 @@ impl Listener {
         Self::of(socket, *settings)
     }
 
-    /// Another socket of the same group: the next shard's.
+    /// A socket that listens already. What is waiting there stays.
+    ///
+    /// # Errors
+    /// `InvalidInput` where it is no listening TCP socket; else what the kernel says.
+    pub fn inherited(socket: OwnedFd, settings: &ListenSettings) -> io::Result<Self> {
+        let socket = Socket::from(socket);
+        let is_tcp = socket.domain().is_ok_and(|domain| [Domain::IPV4, Domain::IPV6].contains(&domain));
+        if !is_tcp || !socket.is_listener().unwrap_or(false) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no listening TCP socket"));
+        }
+        set(&socket, settings)?;
+        // The length of the queue is what the newest call says.
+        socket.listen(backlog(settings))?;
+        Self::of(socket, *settings)
+    }
+
+    /// Another socket of the same group: the next shard's. An inherited one may be of another user, who alone could add to its group.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn sibling(&self) -> io::Result<Self> {
+        // An inherited one may have been alone so far.
+        self.socket.set_reuse_port(true)?;
         let socket = socket_with(self.address, &self.settings)?;
         socket.set_reuse_port(true)?;
         socket.bind(&self.address.into())?;
         socket.listen(backlog(&self.settings))?;
-        Self::of(socket, self.settings)
+        Ok(Self { number: self.number, ..Self::of(socket, self.settings)? })
+    }
+
+    /// Which of the configuration's listeners it is, which is what its clients come with; at first the first.
+    #[must_use]
+    pub fn numbered(self, number: u16) -> Self {
+        Self { number, ..self }
+    }
+
+    /// Which of the configuration's listeners it is.
+    pub(super) fn number(&self) -> u16 {
+        self.number
     }
 
     /// Where it listens, with the port that was chosen.
@@ -83,7 +117,7 @@ impl Listener {
 
     fn of(socket: Socket, settings: ListenSettings) -> io::Result<Self> {
         let address = socket.local_addr()?.as_socket().expect("a socket bound to an internet address has one");
-        Ok(Self { socket, address, settings })
+        Ok(Self { socket: Arc::new(socket), address, settings, number: 0 })
     }
 }
 
@@ -105,6 +139,12 @@ fn socket_with(address: SocketAddr, settings: &ListenSettings) -> io::Result<Soc
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of a gateway that stopped a moment ago may linger in TIME_WAIT; they do not keep the next one out.
     socket.set_reuse_address(true)?;
+    set(&socket, settings)?;
+    Ok(socket)
+}
+
+/// What accepted sockets inherit.
+fn set(socket: &Socket, settings: &ListenSettings) -> io::Result<()> {
     socket.set_tcp_nodelay(settings.nodelay)?;
     if settings.send_timeout_ms > 0 {
         socket.set_tcp_user_timeout(Some(Duration::from_millis(settings.send_timeout_ms.into())))?;
@@ -112,7 +152,7 @@ fn socket_with(address: SocketAddr, settings: &ListenSettings) -> io::Result<Soc
     if settings.send_unsent_bytes_max > 0 {
         socket.set_tcp_notsent_lowat(settings.send_unsent_bytes_max)?;
     }
-    Ok(socket)
+    Ok(())
 }
 
 fn backlog(settings: &ListenSettings) -> i32 {

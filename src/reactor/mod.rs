@@ -96,7 +96,7 @@ pub enum Completion {
         client: ClientKey,
         /// Where it came from.
         peer: SocketAddr,
-        /// Index of the listener.
+        /// Which of the configuration's listeners.
         listener: u16,
     },
     /// An accept failed (`EMFILE`, `ENFILE`, `ECONNABORTED`, ...). It is armed again unasked, after a pause where the error

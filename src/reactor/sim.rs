@@ -9,6 +9,7 @@
 
 mod dice;
 mod net;
+mod peer;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -19,8 +20,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use self::net::SimNet;
 use self::net::World;
-pub use self::net::{PeerEnd, PeerId, SimNet};
+pub use self::peer::{PeerEnd, PeerId};
 use self::pool::Pool;
 use super::{BufferId, Completion, Now, Op, PIECES_MAX, QueueFull, Reactor, Send, Wait, Waker};
 

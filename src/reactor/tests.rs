@@ -12,7 +12,7 @@ mod waiting;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,7 +142,9 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new(way: Way, sizes: ReactorSizes, listeners: usize) -> Self {
-        let listeners: Vec<_> = (0..listeners).map(|_| Listener::bind(([127, 0, 0, 1], 0).into(), &LISTEN).unwrap()).collect();
+        let listeners: Vec<_> = (0..listeners)
+            .map(|number| Listener::bind(([127, 0, 0, 1], 0).into(), &LISTEN).unwrap().numbered(number as u16))
+            .collect();
         let addresses = listeners.iter().map(Listener::address).collect();
         let reactor = Kernel::new(way, sizes, listeners).unwrap();
         Self { reactor, way, addresses, out: VecDeque::new(), now: clock::now(), completions_max: 16 }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::upgrade::{Upgraded, subprotocol};
-use super::{Effect, ListenerRules, Moment, Open, Phase, Role, Rules, Session, sse};
+use super::{Awaited, Effect, ListenerRules, Moment, Open, Phase, Role, Rules, Session, sse};
 use crate::admission::{Question, Verdict, request_id};
 use crate::dialect::stream::reply::Subscribed;
 use crate::dialect::stream::{RequestId, Stream, Target, target};
@@ -30,6 +30,8 @@ pub(super) struct Entering {
     came_us: u64,
     /// What names the request, here and elsewhere.
     request_id: String,
+    /// That can be made again from the connection's number.
+    is_made: bool,
 }
 
 /// How a connection is opened that stays.
@@ -146,7 +148,7 @@ impl Session {
             unreachable!("it has a head in hand")
         };
         let effect = match head.reader.request() {
-            Ok(request) => self.answer_request(&request, (head.peer, verdict), rules, moment),
+            Ok(request) => self.answer_request(&request, (&head, verdict), rules, moment),
             Err(error) => {
                 self.refuse_head(&error, moment.now_us);
                 None
@@ -162,12 +164,14 @@ impl Session {
     fn answer_request(
         &mut self,
         request: &Request<'_>,
-        (peer, verdict): (IpAddr, Option<Verdict>),
+        (head, verdict): (&Awaited, Option<Verdict>),
         rules: &Rules,
         moment: Moment,
     ) -> Option<Effect> {
-        let (peer, came_us) = (request.keep_alive().then_some(peer), moment.now_us);
-        let request_id = request_id::of(request, || request_id::made(rules.nonce, self.number.into(), came_us));
+        let (peer, came_us) = (request.keep_alive().then_some(head.peer), moment.now_us);
+        let made = |behind_us| request_id::made(rules.nonce, self.number.into(), behind_us);
+        let request_id = request_id::of(request, || made(head.served.then_some(came_us)));
+        let is_made = request_id == made(None);
         self.bodiless = request.method == "HEAD";
         self.forget_holder();
         let door = Door { request, rules, listener: &rules.listeners[usize::from(self.listener)], session: self, verdict };
@@ -182,12 +186,13 @@ impl Session {
                 None
             }
             Outcome::Topics => {
-                self.phase = Phase::Entering(Box::new(Entering { role: Role::Echo, opening: None, peer, came_us, request_id }));
+                self.phase =
+                    Phase::Entering(Box::new(Entering { role: Role::Echo, opening: None, peer, came_us, request_id, is_made }));
                 Some(Effect::Topics)
             }
             Outcome::Open { role, opening, streams } => {
                 let subscriber = matches!(role, Role::Subscriber { .. } | Role::Sse { .. });
-                let entering = Entering { role, opening: Some(opening), peer: None, came_us, request_id };
+                let entering = Entering { role, opening: Some(opening), peer: None, came_us, request_id, is_made };
                 self.phase = Phase::Entering(Box::new(entering));
                 if subscriber && !streams.is_empty() {
                     return Some(Effect::Admit { streams });
@@ -218,6 +223,9 @@ impl Session {
             }
         };
         let raw = matches!(entering.role, Role::Subscriber { combined: false, .. });
+        if !entering.is_made {
+            self.tell_request_id(entering.request_id);
+        }
         self.phase = Phase::Open(Open { role: entering.role, deflate, unfinished: None });
         self.began_us = entering.came_us;
         // The reply comes "with the handshake": before the first publication, with a null id.

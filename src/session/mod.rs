@@ -24,6 +24,7 @@ mod pongs;
 mod rights;
 mod rules;
 mod sse;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -33,6 +34,7 @@ pub use ending::Expiry;
 pub use jitter::jitter;
 pub use rights::Denied;
 pub use rules::{ListenerRules, Moment, Rules};
+pub use standing::Standing;
 
 use std::net::IpAddr;
 
@@ -166,6 +168,8 @@ struct Owed {
     acks: Option<Box<acks::Acks>>,
     /// Who it is, and what it was denied.
     rights: Option<Box<rights::Rights>>,
+    /// What names its request, until the shard has taken it.
+    request_id: Option<Box<str>>,
 }
 
 #[derive(Debug)]

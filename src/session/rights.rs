@@ -193,7 +193,7 @@ impl Session {
         let denied = rights.denied.take();
         if rights.holder.is_none() {
             owed.rights = None;
-            if owed.bytes.is_empty() && owed.pong.is_none() && owed.acks.is_none() {
+            if owed.bytes.is_empty() && owed.pong.is_none() && owed.acks.is_none() && owed.request_id.is_none() {
                 self.owed = None;
             }
         }

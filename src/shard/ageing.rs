@@ -19,7 +19,7 @@ impl Core {
         let age_us = u64::from(self.config.limits.connection_age_max_s) * 1_000_000;
         if age_us > 0 {
             let at_us = self.now.monotonic_us + age_us / 10 * 9 + jitter(number.into(), age_us / 5);
-            *self.clients.leaving(key.slot) = Leaving::At(tick(at_us));
+            self.clients.set_leaving(key.slot, Leaving::At(tick(at_us)));
         }
     }
 
@@ -27,13 +27,13 @@ impl Core {
     /// which is every idle time at the latest.
     pub(super) fn let_go(&mut self, key: ClientKey) {
         let now_us = self.now.monotonic_us;
-        let (leaving, now) = (*self.clients.leaving(key.slot), tick(now_us));
+        let (leaving, now) = (self.clients.leaving(key.slot), tick(now_us));
         let Some(client) = self.clients.get(key).filter(|client| client.session.is_open()) else { return };
         match leaving {
             Leaving::At(at) if at <= now => {
                 let notice_us = (u64::from(self.config.limits.connection_age_max_s) * 100_000).min(NOTICE_US);
                 client.session.announce_shutdown(self.now.unix_us / 1000, notice_us / 1000);
-                *self.clients.leaving(key.slot) = Leaving::Told(tick(now_us + notice_us));
+                self.clients.set_leaving(key.slot, Leaving::Told(tick(now_us + notice_us)));
                 self.file(key.slot, now_us + notice_us);
             }
             Leaving::Told(at) if at <= now => {
@@ -46,7 +46,8 @@ impl Core {
     }
 }
 
-fn tick(moment_us: u64) -> u32 {
+/// The tick of a moment.
+pub(super) fn tick(moment_us: u64) -> u32 {
     // Six years of uptime.
     (moment_us / TICK_US) as u32
 }

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::ageing::tick;
 use super::clients::{Client, Counted};
 use super::core::Core;
 use super::share;
@@ -36,6 +37,7 @@ pub(super) fn arrivals(config: &Config, shards: u16, now_us: u64) -> Arrivals {
 impl Core {
     pub(super) fn accepted(&mut self, key: ClientKey, peer: SocketAddr, listener: u16) {
         let (now_us, address) = (self.now.monotonic_us, peer.ip().to_canonical());
+        let from = SocketAddr::new(address, peer.port());
         self.came = self.came.wrapping_add(1);
         let arrival = Arrival { listener, address, number: self.came };
         let turned_away = if self.arrivals.take_place(now_us) { None } else { Some(TurnedAway::Storm) };
@@ -43,7 +45,7 @@ impl Core {
             Some(reason) => Session::turned_away(&self.rules, arrival, status(reason), sentence(reason), now_us),
             None => Session::new(&self.rules, arrival, now_us),
         };
-        self.clients.insert(Client::new(key, session, now_us), address);
+        self.clients.insert(Client::new(key, session, now_us), from, tick(now_us));
         self.set_age(key, arrival.number);
         self.topics.hub.due().reserve(key.slot);
         self.metrics.accepts.add(1);
@@ -51,8 +53,11 @@ impl Core {
         self.metrics.connections.set(self.clients.count() as i64);
         self.ops.push_back(Op::Receive(key));
         self.accepts_armed = self.accepts_armed.saturating_sub(1);
-        if self.stop != Stop::Running {
-            return self.close(key, CloseClass::GoingAway, false);
+        match self.stop {
+            Stop::Running => {}
+            // It was accepted before that began.
+            Stop::Warning { .. } | Stop::Draining => self.came_late(key),
+            _ => return self.close(key, CloseClass::GoingAway, false),
         }
         if let Some(reason) = turned_away {
             return self.turn_away(key, reason);
@@ -82,7 +87,7 @@ impl Core {
             return self.settle(key);
         };
         if let Some(named) = named {
-            self.clients.set_address(key.slot, named.ip());
+            self.clients.set_address(key.slot, named);
             if !self.count(key) {
                 return;
             }
@@ -106,7 +111,7 @@ impl Core {
         let (listener, address) = (client.session.listener(), client.session.address_asked(&self.rules));
         if address != self.clients.address(key.slot) {
             self.uncount(key);
-            self.clients.set_address(key.slot, address);
+            self.clients.set_address(key.slot, SocketAddr::new(address, 0));
             let gate = &self.rules.listeners[usize::from(listener)];
             let is_proxy = is_among(&gate.trusted_proxies, address);
             if !is_proxy && !self.count(key) {

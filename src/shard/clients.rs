@@ -2,7 +2,8 @@
 //!
 //! Invariant: an idle client has its row and nothing else here; what it needs at times only stands in boxes.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::timer::{Filed, Place};
 use crate::dialect::stream::RequestId;
@@ -108,16 +109,44 @@ impl Client {
     }
 }
 
-/// Where a client comes from, as far as it is known, and when it has been here for long enough.
+/// What is seldom asked of a client: where it comes from, as far as it is known, since when it is here and when that has been for long
+/// enough, what went over its connection.
 #[derive(Debug)]
 struct Origin {
     address: IpAddr,
-    leaving: Leaving,
+    /// It was told that it has been here for long enough.
+    is_told: bool,
+    /// 0: not known.
+    port: u16,
+    received: Bytes,
+    sent: Bytes,
+    came_tick: u32,
+    /// 0: never.
+    leaves_tick: u32,
 }
 
-impl Default for Origin {
-    fn default() -> Origin {
-        Origin { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), leaving: Leaving::Never }
+const _: () = assert!(size_of::<Origin>() <= 40);
+
+impl Origin {
+    fn new(address: SocketAddr, came_tick: u32) -> Origin {
+        let (received, sent) = (Bytes::default(), Bytes::default());
+        Origin { address: address.ip(), is_told: false, port: address.port(), received, sent, came_tick, leaves_tick: 0 }
+    }
+}
+
+/// A count of bytes in the six that a row has for it: up to 281 TB, then it begins anew.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bytes([u16; 3]);
+
+impl Bytes {
+    fn get(self) -> u64 {
+        let [low, middle, high] = self.0.map(u64::from);
+        low | middle << 16 | high << 32
+    }
+
+    fn add(&mut self, count: u64) {
+        let sum = self.get().wrapping_add(count);
+        self.0 = [sum as u16, (sum >> 16) as u16, (sum >> 32) as u16];
     }
 }
 
@@ -196,6 +225,8 @@ impl Wait {
 pub(super) struct Clients {
     slots: Slots<Option<Client>>,
     origins: Slots<Origin>,
+    /// By slot: what names the request by which a client came, where that is not made from the client's number.
+    request_ids: HashMap<u32, Box<str>>,
     count: usize,
 }
 
@@ -206,10 +237,12 @@ impl Filed for Clients {
 }
 
 impl Clients {
-    pub(super) fn insert(&mut self, client: Client, address: IpAddr) {
+    /// A client that came at this tick.
+    pub(super) fn insert(&mut self, client: Client, address: SocketAddr, came_tick: u32) {
         let slot = client.key.slot;
-        self.origins.reserve_with(slot, |_| Origin::default());
-        self.origins[slot] = Origin { address, ..Origin::default() };
+        let nobody = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        self.origins.reserve_with(slot, |_| Origin::new(nobody, 0));
+        self.origins[slot] = Origin::new(address, came_tick);
         self.slots.reserve_with(slot, |_| None);
         assert!(self.slots[slot].is_none(), "the reactor gives a slot out again only after Closed");
         self.slots[slot] = Some(client);
@@ -219,6 +252,7 @@ impl Clients {
     pub(super) fn remove(&mut self, key: ClientKey) -> Option<Client> {
         self.get(key)?;
         self.count -= 1;
+        self.request_ids.remove(&key.slot);
         self.slots[key.slot].take()
     }
 
@@ -240,12 +274,60 @@ impl Clients {
         self.origins[slot].address
     }
 
-    pub(super) fn set_address(&mut self, slot: u32, address: IpAddr) {
-        self.origins[slot].address = address;
+    /// Its port, where that is known.
+    pub(super) fn port(&self, slot: u32) -> Option<u16> {
+        Some(self.origins[slot].port).filter(|port| *port > 0)
     }
 
-    pub(super) fn leaving(&mut self, slot: u32) -> &mut Leaving {
-        &mut self.origins[slot].leaving
+    /// With port 0 where that is not known.
+    pub(super) fn set_address(&mut self, slot: u32, address: SocketAddr) {
+        (self.origins[slot].address, self.origins[slot].port) = (address.ip(), address.port());
+    }
+
+    /// Since when it is here.
+    pub(super) fn came_tick(&self, slot: u32) -> u32 {
+        self.origins[slot].came_tick
+    }
+
+    pub(super) fn leaving(&self, slot: u32) -> Leaving {
+        match self.origins[slot] {
+            Origin { leaves_tick: 0, .. } => Leaving::Never,
+            Origin { leaves_tick, is_told: false, .. } => Leaving::At(leaves_tick),
+            Origin { leaves_tick, is_told: true, .. } => Leaving::Told(leaves_tick),
+        }
+    }
+
+    pub(super) fn set_leaving(&mut self, slot: u32, leaving: Leaving) {
+        let origin = &mut self.origins[slot];
+        (origin.leaves_tick, origin.is_told) = match leaving {
+            Leaving::Never => (0, false),
+            Leaving::At(tick) => (tick, false),
+            Leaving::Told(tick) => (tick, true),
+        };
+    }
+
+    /// So many bytes came from it.
+    pub(super) fn count_received(&mut self, slot: u32, bytes: u64) {
+        self.origins[slot].received.add(bytes);
+    }
+
+    /// The kernel took so many bytes for it.
+    pub(super) fn count_sent(&mut self, slot: u32, bytes: u64) {
+        self.origins[slot].sent.add(bytes);
+    }
+
+    /// Bytes received and sent.
+    pub(super) fn traffic(&self, slot: u32) -> (u64, u64) {
+        (self.origins[slot].received.get(), self.origins[slot].sent.get())
+    }
+
+    /// What named the request by which it came, where that was kept.
+    pub(super) fn request_id(&self, slot: u32) -> Option<&str> {
+        self.request_ids.get(&slot).map(|id| &**id)
+    }
+
+    pub(super) fn keep_request_id(&mut self, slot: u32, id: Box<str>) {
+        self.request_ids.insert(slot, id);
     }
 
     pub(super) fn count(&self) -> usize {

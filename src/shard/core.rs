@@ -7,6 +7,7 @@ use super::ShardContext;
 use super::clients::{Client, Clients, Receive, Wait as Awaiting};
 use super::exchange::Exchange;
 use super::history::Histories;
+use super::inspection::Inspection;
 use super::mail::Outbox;
 use super::renewing::{Denials, Revoking};
 use super::stopping::{Leavers, Stop};
@@ -20,7 +21,7 @@ use crate::config::Config;
 use crate::dialect::stream::Compressions;
 use crate::hub::{Held, LeftOut};
 use crate::metrics::{CloseClass, ShardMetrics};
-use crate::reactor::{ClientKey, Now, Op, SendOutcome, Wait};
+use crate::reactor::{ClientKey, Now, Op, SendOutcome};
 use crate::session::{Expiry, Moment, Rules};
 use crate::tls::Acceptors;
 use crate::ws::CloseCode;
@@ -51,12 +52,14 @@ pub(super) struct Core {
     pub(super) denials: Denials,
     pub(super) unanswered: Unanswered,
     pub(super) histories: Histories,
+    /// What those who watch over the gateway asked and was not answered yet.
+    pub(super) inspections: VecDeque<Inspection>,
     /// By listener; newer ones come by mail.
     pub(super) acceptors: Acceptors,
     /// What a TLS client's bytes are opened into; empty between two of them.
     pub(super) opened: Vec<u8>,
     pub(super) readiness: Arc<Readiness>,
-    wheel: Wheel,
+    pub(super) wheel: Wheel,
     /// Slots of clients whose deadlines came up.
     due: Vec<u32>,
     lost: Vec<(ClientKey, Loss)>,
@@ -74,6 +77,9 @@ pub(super) struct Core {
     places: usize,
     pub(super) accepts_armed: u16,
     housekeeping_us: u64,
+    /// When clients are next counted by how far they are behind, and whether any was.
+    pub(super) lags_us: u64,
+    pub(super) lagging: bool,
     /// When the next failed accept is worth a line in the log.
     pub(super) accept_warning_us: u64,
     /// The same of clients that were turned away.
@@ -82,7 +88,7 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(context: ShardContext, now: Now) -> Core {
-        let ShardContext { place, config, post, metrics, readiness, nonce, acceptors, keys } = context;
+        let ShardContext { place, config, post, metrics, readiness, nonce, acceptors, keys, waits } = context;
         let shards = post.shards();
         let mut rules = Rules { nonce, ..Rules::new(&config) };
         if let Some(tokens) = &mut rules.tokens {
@@ -100,12 +106,13 @@ impl Core {
             ops: VecDeque::new(),
             ready: Vec::new(),
             waits: 0,
-            stop: Stop::Running,
+            stop: if waits { Stop::Waiting } else { Stop::Running },
             leavers: Leavers::default(),
             revoking: Revoking::default(),
             denials: Denials::default(),
             unanswered: Unanswered::default(),
             histories: Histories::default(),
+            inspections: VecDeque::new(),
             acceptors,
             opened: Vec::new(),
             readiness,
@@ -121,6 +128,8 @@ impl Core {
             places: super::places(&config, shards) as usize,
             accepts_armed: 0,
             housekeeping_us: now.monotonic_us,
+            lags_us: now.monotonic_us,
+            lagging: false,
             accept_warning_us: 0,
             turned_away_warning_us: 0,
             config,
@@ -161,48 +170,6 @@ impl Core {
         }
     }
 
-    /// How long the kernel may wait: not at all while anything is to be done.
-    pub(super) fn wait(&self) -> Wait {
-        let busy = !self.sweep.visits().is_empty()
-            || self.topics.hub.due_count() > 0
-            || !self.ready.is_empty()
-            || matches!(self.stop, Stop::Warning { .. } | Stop::Announcing(_) | Stop::Closing { .. })
-            || matches!(self.stop, Stop::Leaving { .. }) && self.clients.count() == 0
-            || self.exchange.is_reporting()
-            || self.revoking.is_walking()
-            || self.topics.staleness.is_walking()
-            || self.topics.heartbeats.is_walking()
-            || self.topics.is_walking() && !self.outbox.is_congested()
-            || self.topics.hub.is_touring();
-        if busy || !self.exchange.mailbox(&self.outbox).may_sleep() {
-            return Wait::Poll;
-        }
-        let tick_us = self.now.monotonic_us + TICK_US;
-        let mut until_us = self.wheel.next_us().unwrap_or(u64::MAX);
-        if self.needs_housekeeping() {
-            until_us = until_us.min(tick_us);
-        }
-        if let Stop::Leaving { deadline_us } = self.stop {
-            until_us = until_us.min(deadline_us);
-        }
-        if self.stop == Stop::Draining
-            && let Some(next_us) = self.leavers.next_us()
-        {
-            until_us = until_us.min(next_us);
-        }
-        if let Some(flush_us) = self.topics.windows.next_us() {
-            until_us = until_us.min(flush_us);
-        }
-        if let Some(beat_us) = self.topics.heartbeats.next_us() {
-            until_us = until_us.min(beat_us);
-        }
-        if self.outbox.is_congested() {
-            // The receiver will make room within a turn of its own.
-            until_us = self.now.monotonic_us + 100;
-        }
-        Wait::Until { monotonic_us: until_us }
-    }
-
     pub(super) fn begin(&mut self, now: Now) {
         self.now = now;
         self.exchange.mailbox(&self.outbox).wake_up();
@@ -213,6 +180,7 @@ impl Core {
         let (key, visited, progress) = self.sweep.sent(number, outcome, &mut self.topics.hub, &mut self.clients);
         self.metrics.sends.add(1);
         self.metrics.bytes_out.add(progress.bytes);
+        self.clients.count_sent(key.slot, progress.bytes);
         self.metrics.deliveries.add(progress.deliveries);
         self.metrics.messages_out.add(progress.deliveries);
         let now_us = self.now.monotonic_us;
@@ -377,6 +345,9 @@ impl Core {
         }
         self.count_opened(key);
         self.log_denied(key);
+        if self.stop == Stop::Draining {
+            self.leave_late(key);
+        }
         let Some(client) = self.clients.get(key) else { return };
         let session = &mut client.session;
         session.acknowledge(self.now.monotonic_us);
@@ -385,6 +356,11 @@ impl Core {
         if let Some(reason) = session.take_refusal() {
             self.metrics.refusals.add(reason, 1);
         }
+        if let Some(id) = session.take_request_id() {
+            self.clients.keep_request_id(key.slot, id);
+        }
+        let Some(client) = self.clients.get(key) else { return };
+        let session = &client.session;
         let is_over = session.is_ending() && !client.owes() && (client.is_broken() || self.topics.hub.torn(key.slot).is_none());
         // close_notify is the last of a TLS client's bytes.
         if is_over && let Some(tls) = &mut client.tls {

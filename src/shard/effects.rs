@@ -6,7 +6,6 @@
 use super::clients::{Client, Pending, Receive, Wait};
 use super::core::Core;
 use super::mail::{Mail, NotPublished, Ticket};
-use super::stopping::Stop;
 use crate::dialect::stream::RequestId;
 use crate::dialect::{ClientError, ErrorCode};
 use crate::hub::{NewPublication, Position};
@@ -78,7 +77,7 @@ impl Core {
 
     /// Publishes on the topic's home: here, or by mail for a credit.
     fn publish(&mut self, key: ClientKey, answer: Answer, publication: NewPublication) {
-        if self.stop != Stop::Running {
+        if !self.is_serving() {
             let now_us = self.now.monotonic_us;
             if let Answer::Reply(id) = &answer {
                 return self.fail(key, Some(id), &ClientError::new(ErrorCode::Internal, "the gateway is stopping"));

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::clients::{Client, Wait};
 use super::core::Core;
+use super::inspection::Inspection;
 use super::mail::{Mail, NotPublished, Outbox, Place, Ticket};
 use super::mailbox::Mailbox;
 use super::subscribing::topics_max;
@@ -112,6 +113,7 @@ impl Core {
         self.tell_of_feeds();
         self.confirm_drained();
         self.report();
+        self.inspect();
         self.topics.walk(&mut self.outbox);
         self.metrics.mailbox_full.add(self.outbox.take_full());
     }
@@ -172,7 +174,15 @@ impl Core {
             }
             Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
             Mail::BarrierPassed { token } => self.barrier_passed(token),
+            of_control => self.obey(of_control),
+        }
+    }
+
+    /// Mail of the control thread.
+    fn obey(&mut self, mail: Mail) {
+        match mail {
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
+            Mail::Inquire { token, inquiry } => self.inspections.push_back(Inspection::new(token, inquiry)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
             Mail::Acceptors(acceptors) => self.acceptors = acceptors,
             Mail::Keys(keys) => {
@@ -182,6 +192,7 @@ impl Core {
             }
             Mail::Verdict { client, verdict } => self.verdict_came(client, verdict),
             Mail::Revoke(revocation) => self.revoke(revocation),
+            Mail::Accept => self.accept(),
             Mail::Drain { window_ms } => self.drain(window_ms),
             Mail::Pause => {
                 // The last of an interval is delivered, too.
@@ -189,14 +200,7 @@ impl Core {
                 self.pause();
             }
             Mail::Finish => self.finish(),
-            Mail::Drained { .. }
-            | Mail::Reported { .. }
-            | Mail::TopicsWanted { .. }
-            | Mail::KeyWanted
-            | Mail::Callout { .. }
-            | Mail::Finished => {
-                unreachable!("this mail is the control thread's")
-            }
+            _ => unreachable!("this mail is for the control thread"),
         }
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::inquiry::{Finding, Inquiry};
 use super::mailbox::Mailbox;
 use crate::admission::{Keys, Question, Revocation, Verdict};
 use crate::config;
@@ -207,6 +208,20 @@ pub enum Mail {
         /// Nothing more comes from this shard.
         last: bool,
     },
+    /// From the control thread, for those who watch over the gateway.
+    Inquire {
+        /// Named in the answer.
+        token: u64,
+        /// What is asked.
+        inquiry: Inquiry,
+    },
+    /// To the control thread: the one answer.
+    Found {
+        /// Which inquiry.
+        token: u64,
+        /// The answer.
+        finding: Finding,
+    },
     /// To the control thread: a client asked for the list of topics.
     TopicsWanted {
         /// Where the client is.
@@ -245,6 +260,10 @@ pub enum Mail {
     KeyWanted,
     /// From the control thread: tokens that are good no more, those of clients who are there included.
     Revoke(Box<Revocation>),
+    /// From the control thread: take clients from now on.
+    Accept,
+    /// To the control thread: this shard takes clients.
+    Accepts,
     /// From the control thread: take no more clients, close those who are there one after the other within this time.
     Drain {
         /// Milliseconds.

@@ -21,6 +21,8 @@ mod heartbeat;
 mod history;
 mod housekeeping;
 mod input;
+pub mod inquiry;
+mod inspection;
 pub mod mail;
 pub mod mailbox;
 mod opening;
@@ -37,6 +39,7 @@ mod tests;
 pub mod timer;
 pub(crate) mod topics;
 mod unanswered;
+mod waiting;
 mod watches;
 
 use std::io;
@@ -78,6 +81,8 @@ pub struct ShardContext {
     pub acceptors: Acceptors,
     /// Keys that tokens are signed with.
     pub keys: Keys,
+    /// It accepts nobody before [`mail::Mail::Accept`].
+    pub waits: bool,
 }
 
 /// Most clients of one shard.
@@ -99,7 +104,7 @@ fn share(max: u32, shards: u16) -> u32 {
 }
 
 impl<R: Reactor> Shard<R> {
-    /// A shard on this thread's reactor; it accepts from its first turn on.
+    /// A shard on this thread's reactor; it accepts from its first turn on, unless it is to wait.
     ///
     /// # Errors
     /// Where the reactor fails.

@@ -32,7 +32,9 @@ impl Core {
     pub(super) fn received(&mut self, key: ClientKey, bytes: &mut [u8]) {
         self.metrics.bytes_in.add(bytes.len() as u64);
         let Some(client) = self.clients.get(key).filter(|client| !client.closing) else { return };
-        if client.session.awaits_proxy() {
+        let awaits_proxy = client.session.awaits_proxy();
+        self.clients.count_received(key.slot, bytes.len() as u64);
+        if awaits_proxy {
             return self.introduce(key, bytes);
         }
         self.open(key, bytes);

@@ -3,6 +3,8 @@
 //! A drain comes before, where one is configured: no new clients, and those who are there are closed one after the other, evenly over
 //! its window and in random order, while feeds go on.
 
+use std::collections::HashSet;
+
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -19,6 +21,8 @@ const CLIENTS_A_TURN: u32 = 256;
 /// How far the stop has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
+    /// Nobody is accepted yet.
+    Waiting,
     Running,
     /// Telling the clients from this slot on that they will be closed by this moment.
     Warning {
@@ -52,6 +56,10 @@ pub(super) struct Leavers {
     next_us: u64,
     /// From one to the next.
     gap_us: u64,
+    /// Until when all have left.
+    end_us: u64,
+    /// Accepted when the others were told already; they leave once they are open.
+    late: HashSet<ClientKey>,
 }
 
 impl Leavers {
@@ -59,9 +67,26 @@ impl Leavers {
     pub(super) fn next_us(&self) -> Option<u64> {
         (!self.clients.is_empty()).then_some(self.next_us)
     }
+
+    /// Behind all others.
+    fn push(&mut self, client: ClientKey, now_us: u64) {
+        if self.clients.is_empty() {
+            self.next_us = self.next_us.max(now_us + self.gap_us);
+        }
+        self.clients.insert(0, client);
+    }
 }
 
 impl Core {
+    /// The gateway begins to serve.
+    pub(super) fn accept(&mut self) {
+        if self.stop == Stop::Waiting {
+            self.stop = Stop::Running;
+            self.arm_accepts();
+        }
+        self.outbox.send(self.outbox.post().control(), Mail::Accepts);
+    }
+
     /// A drain begins.
     pub(super) fn drain(&mut self, window_ms: u32) {
         if self.stop == Stop::Running {
@@ -72,11 +97,43 @@ impl Core {
     /// All were told: who is closed when.
     fn set_off(&mut self, end_us: u64) {
         let slots = 0..self.clients.slots();
-        let mut clients: Vec<ClientKey> = slots.filter_map(|slot| self.clients.at(slot).map(|client| client.key)).collect();
+        let mut late = std::mem::take(&mut self.leavers.late);
+        let mut clients = Vec::new();
+        for client in slots.filter_map(|slot| self.clients.peek(slot)) {
+            // Those who are not open yet were not told of anything.
+            if client.session.is_open() && !late.contains(&client.key) {
+                clients.push(client.key);
+            } else {
+                late.insert(client.key);
+            }
+        }
         clients.shuffle(&mut StdRng::seed_from_u64(self.rules.nonce));
-        let gap_us = end_us.saturating_sub(self.now.monotonic_us) / (clients.len() as u64).max(1);
-        self.leavers = Leavers { clients, next_us: self.now.monotonic_us + gap_us, gap_us };
+        let gap_us = end_us.saturating_sub(self.now.monotonic_us) / (clients.len() as u64 + 1);
+        let came: Vec<ClientKey> = late.iter().copied().collect();
+        self.leavers = Leavers { clients, next_us: self.now.monotonic_us + gap_us, gap_us, end_us, late };
         self.stop = Stop::Draining;
+        came.into_iter().for_each(|key| self.leave_late(key));
+    }
+
+    /// A client came while the others leave: it was accepted before that began, and is served.
+    pub(super) fn came_late(&mut self, key: ClientKey) {
+        self.leavers.late.insert(key);
+    }
+
+    /// Where the client came late and is open: it is told now, and leaves behind the others.
+    pub(super) fn leave_late(&mut self, key: ClientKey) {
+        let is_open = self.clients.get(key).is_some_and(|client| client.session.is_open());
+        if self.stop == Stop::Draining && is_open && self.leavers.late.remove(&key) {
+            let now_us = self.now.monotonic_us;
+            self.leavers.push(key, now_us);
+            let in_ms = self.leavers.end_us.saturating_sub(now_us) / 1000;
+            self.announce(key.slot, in_ms);
+        }
+    }
+
+    /// Whether clients who are here are served as ever.
+    pub(super) fn is_serving(&self) -> bool {
+        matches!(self.stop, Stop::Running | Stop::Warning { .. } | Stop::Draining)
     }
 
     /// Closes who is due. A turn that came late makes up for it later on, so that never more of them come at once than one after
@@ -116,7 +173,7 @@ impl Core {
     /// A bounded number of clients a turn.
     pub(super) fn walk_to_stop(&mut self) {
         match self.stop {
-            Stop::Running | Stop::Paused | Stop::Ended => {}
+            Stop::Waiting | Stop::Running | Stop::Paused | Stop::Ended => {}
             Stop::Warning { next, end_us } => {
                 let in_ms = end_us.saturating_sub(self.now.monotonic_us) / 1000;
                 let end = (next + CLIENTS_A_TURN).min(self.clients.slots());

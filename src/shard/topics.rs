@@ -63,6 +63,14 @@ pub(super) struct Home {
     kept: bool,
 }
 
+impl Home {
+    /// How much is published, with the topic's newest as it is now.
+    pub(super) fn per_second(&mut self, newest: u64, now: Now) -> f32 {
+        self.rate.tick(now.monotonic_us, newest);
+        self.rate.per_second
+    }
+}
+
 /// A client that waits for replicas, and which of its waits it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Waiter {
@@ -461,10 +469,7 @@ impl Topics {
         for topic in self.hub.topics().skip(next).take(count_max) {
             seen += 1;
             let (position, newest) = (self.hub.position(topic), self.hub.newest(topic));
-            let rate = self.homes.get_mut(&topic).map(|home| {
-                home.rate.tick(now.monotonic_us, newest);
-                home.rate.per_second
-            });
+            let rate = self.homes.get_mut(&topic).map(|home| home.per_second(newest, now));
             let subscribers = self.hub.members(topic) as u32;
             if rate.is_some() || subscribers > 0 {
                 shares.push(TopicShare { name: self.hub.name(topic).clone(), position, rate, subscribers });

@@ -19,7 +19,7 @@ pub mod message;
 pub mod opening;
 pub mod utf8;
 
-pub use close::CloseCode;
+pub use close::{CloseCode, REASON_BYTES_MAX};
 pub use connection::{Connection, Control, Event, Limits, MessageKind, Role};
 pub use error::ProtocolError;
 pub use frame::Opcode;

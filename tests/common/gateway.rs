@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
@@ -64,6 +65,16 @@ impl Gateway {
         Gateway::configured_with("", toml, &[])
     }
 
+    /// Two shards at an earlier one's addresses, both of them.
+    pub(crate) fn configured_at(clients: SocketAddr, admin: SocketAddr, toml: &str) -> Gateway {
+        let directory = TempDir::new().expect("a temporary directory can be made");
+        let file = directory.path().join("tidegate.toml");
+        let addresses = format!("[[listener]]\naddress = \"{clients}\"\n[admin]\naddress = \"{admin}\"\n");
+        std::fs::write(&file, format!("{addresses}{toml}")).expect("a temporary file can be written");
+        let file = file.to_string_lossy().into_owned();
+        Gateway::start(&["--config", &file, "--shards", "2"], directory, &[])
+    }
+
     /// Publishing and `/echo` allowed, compression granted, and `toml`.
     pub(crate) fn deflating(toml: &str) -> Gateway {
         let open = format!("{PUBLISHING}[echo]\nenabled = true\n{toml}");
@@ -78,6 +89,14 @@ impl Gateway {
     /// One shard, where bounds are to be met exactly: they are divided among shards.
     pub(crate) fn of_one_shard(listener: &str, toml: &str) -> Gateway {
         Gateway::of_shards("1", listener, toml, &[])
+    }
+
+    /// With so many shards and more flags, in the place of whoever listens on the takeover socket; its ports are that one's.
+    pub(crate) fn taking_over(socket: &Path, shards: &str, flags: &[&str], toml: &str) -> Gateway {
+        let (directory, file) = Gateway::configuration("", toml);
+        let socket = socket.to_str().expect("temporary paths are UTF-8");
+        let all = [&["--config", &file, "--shards", shards, "--takeover", socket], flags].concat();
+        Gateway::start(&all, directory, &[])
     }
 
     fn of_shards(shards: &str, listener: &str, toml: &str, environment: &[(&str, &str)]) -> Gateway {

@@ -10,6 +10,7 @@ use crate::config::TopicJournal;
 use crate::disk::File;
 use crate::hub::{NewPublication, Publication};
 use crate::journal::writer::Writer;
+use crate::shard::inquiry::JournalState;
 use crate::shard::mail::{Place, Ticket};
 
 /// One topic's part.
@@ -69,6 +70,15 @@ impl Log {
     /// What awaits its position waits in vain.
     pub(super) fn refuses(&self, now: Instant) -> bool {
         !self.is_left && self.retry_at.is_some_and(|at| at > now)
+    }
+
+    /// What those who watch over the gateway are told.
+    pub(super) fn state(&self) -> JournalState {
+        JournalState {
+            is_failing: self.retry_at.is_some(),
+            is_left: self.is_left,
+            waiting: (self.waiting.len() + self.under_way.len()) as u64,
+        }
     }
 
     /// The oldest publication that is not passed on.

@@ -97,4 +97,18 @@ pub(super) const KEYS: &[Key] = &[
         "Over how long the clients are closed then, one after the other in random order, each with 1012 and told before; feeds go on \
          meanwhile. Below what the supervisor waits before it kills, with delay_ms and stop_timeout_ms. 0 by default: all are closed \
          at once by the stop."),
+    optional("takeover", "socket", Form::Text("the path of a Unix socket", forms::filled),
+        "Where a gateway that runs is asked for its place, and where this one is asked then; made readable and writable by this user alone, \
+         and taken from nobody else. Where nobody answers, the start is an ordinary one. Nothing is handed over without it. \
+         (`--takeover` says the same.)"),
+    optional("takeover", "handover_bytes_max", Form::Whole(0, 1 << 40, "bytes"),
+        "Publications of rings that go along, newest first, dealt out fairly to topics, beside the newest of each key; what a journal \
+         holds needs no room here. It is how far back a client can go on after the restart, and takes some milliseconds for 10 MiB, \
+         while publishers wait."),
+    optional("takeover", "timeout_ms", Form::Whole(100, HOUR_MS, "milliseconds"),
+        "For what the other gateway has to do, and how long publishers are held back at most: then the one that runs goes on, and \
+         the one that starts is refused. Journals are read meanwhile."),
+    optional("takeover", "feed_bytes_max", Form::Whole(1 << 16, 1 << 40, "bytes"),
+        "Publications that wait for the gateway before, which is told of all of them until its last client is gone. One that does not \
+         read is left to itself above that: its clients are closed with 1012, and come back to this one."),
 ];

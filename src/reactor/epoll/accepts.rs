@@ -92,7 +92,7 @@ impl Accepts {
             let error = match self.listeners[listener].accept() {
                 Ok((socket, peer)) => {
                     self.wanted -= 1;
-                    return Some(Accepted::Client { socket, peer, listener: listener as u16 });
+                    return Some(Accepted::Client { socket, peer, listener: self.listeners[listener].number() });
                 }
                 Err(error) => error.raw_os_error().expect("an accept fails with an errno"),
             };

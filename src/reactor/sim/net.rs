@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::SimSettings;
 use super::dice::Dice;
+use super::peer::{Peer, PeerEnd, PeerId};
 use super::pool::Pool;
 use crate::reactor::{ClientKey, Completion, Now, Op, ReceiveEnd, SendOutcome};
 
@@ -15,21 +16,6 @@ const UNIX_START_US: u64 = 1_700_000_000_000_000;
 
 /// How long accepts rest when no slot is free, as in the kernel's reactor.
 const ACCEPT_PAUSE_US: u64 = 100_000;
-
-/// The other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerId(u32);
-
-/// How a connection ended, as the peer sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerEnd {
-    /// The gateway sent FIN: by a close or by ending its direction.
-    Finished,
-    /// The gateway sent RST: by a close with reset, or, as Linux does, by a close while bytes of the peer were unread.
-    Reset,
-    /// The net broke it ([`SimSettings::reset`], [`SimSettings::aborted`]), not the gateway.
-    Lost,
-}
 
 /// The peers' side, for tests. A handle: clones are the same net.
 #[derive(Clone, Debug)]
@@ -117,42 +103,6 @@ impl SimNet {
     #[must_use]
     pub fn now(&self) -> Now {
         self.0.borrow().now()
-    }
-}
-
-/// A peer and what is under way to and from it.
-#[derive(Debug)]
-struct Peer {
-    address: SocketAddr,
-    /// To the gateway, not yet received.
-    sent: VecDeque<u8>,
-    /// From the gateway, not yet read.
-    unread: Vec<u8>,
-    window_bytes: usize,
-    /// Of the bytes sent to it, how many its TCP has not acknowledged.
-    unacknowledged: usize,
-    finished: bool,
-    /// RST, by the peer or by the net.
-    broken: bool,
-    /// The gateway heard of it: an error is told once.
-    told: bool,
-    end: Option<PeerEnd>,
-}
-
-impl Peer {
-    fn new(address: SocketAddr, window_bytes: usize) -> Self {
-        let (sent, unread) = (VecDeque::new(), Vec::new());
-        Self { address, sent, unread, window_bytes, unacknowledged: 0, finished: false, broken: false, told: false, end: None }
-    }
-
-    fn room(&self) -> usize {
-        self.window_bytes.saturating_sub(self.unread.len())
-    }
-
-    fn lose(&mut self) {
-        self.broken = true;
-        self.sent.clear();
-        self.end = Some(PeerEnd::Lost);
     }
 }
 

@@ -64,6 +64,47 @@ fn internet_addresses_of_both_kinds_are_told() {
     }
 }
 
+/// A socket that another reactor has, be it of the other kind, as it is between two gateways: whoever is still armed when the other
+/// has taken the client goes on waiting, and the one that is left gets all.
+#[test]
+fn two_reactors_accept_at_one_socket_until_one_gives_it_up() {
+    for (one, other) in [(NEWER, Way::Epoll), (Way::Epoll, NEWER), (OLDER, NEWER), (Way::Epoll, Way::Epoll)] {
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into(), &LISTEN).unwrap();
+        let address = listener.address();
+        let copy = listener.as_fd().try_clone_to_owned().unwrap();
+        let mut leaving = Kernel::new(one, SIZES, vec![listener]).unwrap();
+        let mut out = Vec::new();
+        let mut turn = |reactor: &mut Kernel| {
+            out.clear();
+            reactor.turn(&[], Wait::Until { monotonic_us: clock::monotonic_us() + 20_000 }, 8, &mut out).unwrap();
+            let accepted = out.iter().filter(|completion| matches!(completion, Completion::Accepted { .. })).count();
+            assert_eq!(accepted, out.len(), "{one:?}, {other:?}: {out:?}");
+            accepted
+        };
+        leaving.submit(Op::Accept { armed: 2 }).unwrap();
+        assert_eq!(turn(&mut leaving), 0);
+        let mut coming = Kernel::new(other, SIZES, vec![Listener::inherited(copy, &LISTEN).unwrap()]).unwrap();
+        coming.submit(Op::Accept { armed: 8 }).unwrap();
+        let mut streams = Vec::new();
+        let mut taken = 0;
+        for _ in 0..4 {
+            streams.push(TcpStream::connect(address).unwrap());
+            taken += turn(&mut coming) + turn(&mut leaving);
+        }
+        leaving.submit(Op::Accept { armed: 0 }).unwrap();
+        for _ in 0..3 {
+            coming.submit(Op::Accept { armed: 8 }).unwrap();
+            taken += turn(&mut leaving) + turn(&mut coming);
+        }
+        drop(leaving);
+        streams.push(TcpStream::connect(address).unwrap());
+        while taken < streams.len() {
+            taken += turn(&mut coming);
+        }
+        assert_eq!(taken, streams.len());
+    }
+}
+
 #[test]
 fn no_accept_is_armed_after_zero() {
     every(SIZES, |mut host| {

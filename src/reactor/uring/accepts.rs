@@ -153,7 +153,7 @@ impl Accepts {
         place.state = State::Idle;
         let accepted = match result {
             0.. => {
-                let listener = (index % self.listeners.len()) as u16;
+                let listener = self.listeners[index % self.listeners.len()].number();
                 Accepted::Client { descriptor: result as u32, peer: place.peer(), listener }
             }
             _ if -result == libc::ECANCELED => Accepted::Cancelled,

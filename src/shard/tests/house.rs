@@ -82,6 +82,7 @@ impl House {
         let side = |place: u16| {
             let (sim, net) = Sim::new(SimSettings { seed: setting.sim.seed + u64::from(place), ..setting.sim });
             let context = ShardContext {
+                waits: false,
                 nonce: 0,
                 place,
                 config: config.clone(),

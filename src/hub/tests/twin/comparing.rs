@@ -54,6 +54,14 @@ impl Pair {
                 None => assert!(fell.is_empty()),
             }
             assert_eq!(self.hub.is_behind(slot), client.is_behind());
+            let (queued, rest) = (|| client.queues.iter().flat_map(|(_, queue)| queue), client.rest.as_ref());
+            let lack = self.hub.lack(slot);
+            assert_eq!(lack.publications, queued().count() as u64 + rest.map_or(0, |_| 1), "client {number} lacks");
+            let bytes = queued().map(|(_, frame)| frame.len()).sum::<usize>() + rest.map_or(0, |rest| rest.bytes.len());
+            assert!(
+                lack.bytes == bytes as u64 || !fell.is_empty() && lack.bytes < bytes as u64,
+                "client {number} lacks {lack:?}"
+            );
             assert!(self.hub.due().is_wanting(slot) || !client.is_behind(), "who lacks something is marked");
         }
         let copied = self.clients.iter().filter_map(|client| client.rest.as_ref()).map(|rest| rest.copied);

@@ -1,0 +1,106 @@
+//! How this gateway gives its place up to one that is started anew: see `taking` for the other side.
+//!
+//! Invariant: until the other one has said `Taken`, whatever becomes of it changes nothing here.
+
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::listening::Doors;
+use crate::config::Takeover;
+use crate::reactor::listener::Listener;
+use crate::takeover::{Door, DoorError, Fault, Line, LineError, Side, VERSION, Word};
+
+/// Descriptors that go along with one message.
+const AT_ONCE: usize = 64;
+
+/// What is given, and where one asks for it.
+pub(super) struct Place {
+    sockets: Sockets,
+    socket: PathBuf,
+    timeout: Duration,
+}
+
+/// All listening sockets, beside those who accept there.
+struct Sockets {
+    clients: Vec<Listener>,
+    admin: Option<OwnedFd>,
+}
+
+impl Place {
+    /// Of these doors; none where there is no socket on which one could ask for it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn new(doors: &Doors, settings: &Takeover) -> std::io::Result<Option<Place>> {
+        let Some(socket) = settings.socket.clone() else { return Ok(None) };
+        let admin = doors.admin.as_ref().map(TcpListener::try_clone).transpose()?.map(OwnedFd::from);
+        let sockets = Sockets { clients: doors.shards.iter().flatten().cloned().collect(), admin };
+        Ok(Some(Place { sockets, socket, timeout: Duration::from_millis(settings.timeout_ms.into()) }))
+    }
+
+    /// The socket on which one asks for it.
+    ///
+    /// # Errors
+    /// [`DoorError`].
+    pub(super) fn door(&self) -> Result<Door, DoorError> {
+        Door::open(&self.socket)
+    }
+
+    /// Returns once another gateway has taken the place, and it is told of everything. One at a time may ask.
+    pub(super) async fn give(self, door: Door) {
+        loop {
+            let mut line = match door.next().await {
+                Ok(stream) => Line::new(stream),
+                Err(error) => {
+                    tracing::warn!("the takeover socket: {error}");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
+            };
+            tracing::info!("another gateway asks for this one's place");
+            match self.give_to(&mut line).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!("the other gateway did not take this one's place, which goes on: {error}"),
+            }
+        }
+    }
+
+    async fn give_to(&self, line: &mut Line) -> Result<(), LineError> {
+        let Word::Hello { version } = self.within(line.word()).await? else { return Err(Fault::Form.into()) };
+        if version != VERSION {
+            let why = format!("it speaks version {VERSION} of the takeover, not {version}; stop it and start the new one then");
+            line.say(Word::Refused { why: why.clone() }, &[]).await?;
+            return Err(LineError::Refused(why));
+        }
+        self.send_sockets(line).await?;
+        let Word::Ready = self.within(line.word()).await? else { return Err(Fault::Form.into()) };
+        line.say(Word::State { bytes: 0, lock: false }, &[]).await?;
+        let Word::Taken = self.within(line.word()).await? else { return Err(Fault::Form.into()) };
+        // It has the place. That it accepts is a matter of a moment; should it end instead, nobody is served by waiting.
+        match self.within(line.word()).await {
+            Ok(Word::Accepting) => {}
+            Ok(_) => tracing::error!("{}", LineError::from(Fault::Form)),
+            Err(error) => tracing::error!("the gateway that took this one's place: {error}"),
+        }
+        Ok(())
+    }
+
+    async fn send_sockets(&self, line: &Line) -> Result<(), LineError> {
+        let clients = self.sockets.clients.iter().map(|listener| (Side::Clients, listener.as_fd()));
+        let admin = self.sockets.admin.iter().map(|socket| (Side::Admin, socket.as_fd()));
+        let all: Vec<(Side, BorrowedFd<'_>)> = clients.chain(admin).collect();
+        let mut left = all.len();
+        for some in all.chunks(AT_ONCE) {
+            left -= some.len();
+            let (sides, sockets): (Vec<Side>, Vec<BorrowedFd<'_>>) = some.iter().copied().unzip();
+            line.say(Word::Sockets { sides, more: left > 0 }, &sockets).await?;
+        }
+        Ok(())
+    }
+
+    async fn within<T>(&self, answer: impl Future<Output = Result<T, LineError>>) -> Result<T, LineError> {
+        tokio::time::timeout(self.timeout, answer).await.map_err(|_| LineError::Late)?
+    }
+}
