@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::admission::Readiness;
 use crate::broker::journaled::Journaled;
 use crate::config::Config;
+use crate::credentials;
 use crate::disk;
 use crate::journal::JournalError;
 use crate::lines;
@@ -48,10 +49,12 @@ mod reload;
 pub(crate) mod secrets;
 mod supervisor;
 mod taking;
+pub(crate) mod token_keys;
 
 pub use certificates::CertificateError;
 pub use reload::Reloading;
 pub use secrets::SecretError;
+pub use token_keys::TokenKeyError;
 
 /// Why the gateway could not start, with what to try.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +127,12 @@ pub enum StartError {
     /// A key of the admin port cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// A key that tokens are signed with cannot be used.
+    #[error(transparent)]
+    TokenKey(#[from] TokenKeyError),
+    /// What tokens are held against cannot be had.
+    #[error("{0}")]
+    Credentials(String),
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -148,11 +157,11 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
     // Where it cannot be raised the check below says what is missing.
     raise_descriptors_max().ok();
     let kernel = Kernel::choose(config.shards.reactor)?;
-    for source in &config.sources {
-        source::check(source)?;
-    }
+    config.sources.iter().try_for_each(source::check)?;
     let Loaded { acceptors, warnings } = certificates::load(&config, None)?;
     let (keys, risky) = secrets::load(&config)?;
+    let token_keys = token_keys::load(&config)?;
+    credentials::check(&config).map_err(StartError::Credentials)?;
     warnings.iter().chain(&risky).for_each(|warning| tracing::warn!("{warning}"));
     let shards = shard_count(&config);
     let config = Arc::new(within_machine(config, kernel, shards)?);
@@ -165,16 +174,13 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
     let predecessor = taking::ask(&config.takeover, &mut inherited)?;
     let doors = listening::listen(&config, shards, &mut inherited)?;
     inherited.settle()?;
-    let place =
-        Place::new(&doors, &config.takeover).map_err(|error| StartError::Thread { what: "a listening socket".into(), error })?;
+    let failed = |error| StartError::Thread { what: "a listening socket".into(), error };
+    let place = Place::new(&doors, &config.takeover).map_err(failed)?;
     let Doors { shards: listeners, admin, addresses } = doors;
     let post = Post::new(shards, config.shards.mailbox_places as usize, &config.topics);
     let control_metrics = Arc::new(ControlMetrics { feeds: source::feeds(&config.sources), ..ControlMetrics::default() });
     control_metrics.thread.set(kernel_number());
-    let journaled = match post.has_journals() {
-        true => Some(Journaled::open(&config, post.control(), control_metrics.clone())?),
-        false => None,
-    };
+    let journaled = post.has_journals().then(|| Journaled::open(&config, post.control(), control_metrics.clone())).transpose()?;
     let metrics: Arc<[Arc<ShardMetrics>]> = (0..shards)
         .map(|_| Arc::new(ShardMetrics::with_classes(config.topics.iter().map(|topic| topic.pattern.as_str()))))
         .collect();
@@ -190,6 +196,7 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
             readiness: readiness.clone(),
             nonce: rand::random(),
             acceptors: acceptors.clone(),
+            keys: token_keys.clone(),
             waits: true,
         };
         threads.push(start_shard(context, listeners, kernel)?);
@@ -207,6 +214,7 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
         readiness,
         addresses,
         acceptors,
+        token_keys: watch::Sender::new(token_keys),
         admin,
         place,
         predecessor,

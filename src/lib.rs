@@ -30,6 +30,7 @@
 //! [`gateway`] threads, pinning, wiring, stopping. [`command`] what the command line asks for.
 
 pub mod config;
+pub mod credentials;
 pub mod http;
 pub mod lines;
 pub mod metrics;

@@ -312,6 +312,16 @@ pub struct ControlMetrics {
     pub source_publications: Counter,
     /// Publications of sources that their topic's home refused.
     pub source_refused: Counter,
+    /// Questions that the callout answered.
+    pub callout_answers: Counter,
+    /// Questions without an answer that can be understood.
+    pub callout_failures: Counter,
+    /// Answers that were known already.
+    pub callout_cached: Counter,
+    /// Sets of keys (JWKS) that were read.
+    pub jwks_refreshes: Counter,
+    /// Sets that could not be read.
+    pub jwks_failures: Counter,
     /// Sources that ended with an error.
     pub source_errors: Counter,
     /// Connections to upstreams that were opened.

@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["ws", "hub", "tls", "admission"],
     &["dialect", "session"],
     &["shard"],
-    &["disk", "journal", "takeover", "broker", "source", "admin"],
+    &["disk", "journal", "takeover", "broker", "credentials", "source", "admin"],
     &["gateway", "command", "main", "lib"],
 ];
 

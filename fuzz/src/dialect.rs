@@ -90,6 +90,10 @@ fn check_request(text: &str) {
             assert!(place + data.len() <= text.len(), "the payload lies in the request as it stands");
             "PUBLISH"
         }
+        Command::Auth(token) => {
+            assert_eq!(naive["params"][0], token.as_ref());
+            "AUTH"
+        }
         Command::Ping => "PING",
     };
     assert_eq!(naive["method"], method);

@@ -162,7 +162,7 @@ fn answer(session: &mut Session, effect: Effect, rules: &Rules) {
         Subject::Pattern(pattern) => Subscribed::Pattern { pattern: pattern.clone(), topics: 3 },
     };
     match effect {
-        Effect::Asked => unreachable!("it was answered already"),
+        Effect::Asked | Effect::Callout(_) => unreachable!("it was answered already, and nobody is asked"),
         Effect::Admit { streams } => {
             let entries: Vec<_> = streams.iter().map(subscribed).collect();
             session.admit(&entries);
@@ -176,7 +176,7 @@ fn answer(session: &mut Session, effect: Effect, rules: &Rules) {
                 let entries: Vec<_> = streams.iter().map(subscribed).collect();
                 session.subscribed(&id, Some(&entries));
             }
-            Request::Unsubscribe(_) => session.done(&id),
+            Request::Unsubscribe(_) | Request::Renewed => session.done(&id),
             Request::List => session.listed(&id, std::iter::empty()),
             Request::Positions(topics) => {
                 let positions: Vec<_> = topics.iter().flatten().map(position).collect();

@@ -13,6 +13,7 @@ mod history;
 mod keys;
 mod load;
 mod page;
+mod revoke;
 mod sampling;
 mod topic;
 mod watching;
@@ -107,6 +108,7 @@ fn router(context: AdminContext) -> Router {
         .route("/api/history", get(page::history))
         .route("/", get(page::file))
         .route("/page/{file}", get(page::file))
+        .route("/api/revoke", post(revoke::revoke))
         .route("/metrics", get(metrics))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 #[derive(Debug)]
 pub struct Readiness {
     serves: AtomicBool,
-    /// Clients of all shards, those that are refused among them.
+    /// Clients of all shards that were let in: who only asks for health, or is refused, is none.
     clients: AtomicU32,
     clients_max: AtomicU32,
     short_of_memory: AtomicBool,
@@ -55,23 +55,17 @@ impl Readiness {
         self.serves.load(Relaxed)
     }
 
-    /// A client was accepted.
+    /// A client was let in: it is a WebSocket or a stream of events.
     pub fn came(&self) {
         self.clients.fetch_add(1, Relaxed);
     }
 
-    /// A client's descriptor is closed.
+    /// A client that was let in is gone.
     pub fn left(&self) {
         self.clients.fetch_sub(1, Relaxed);
     }
 
-    /// Whether there are more clients than may be, whoever asks among them, or no memory for more: then that one is not served.
-    #[must_use]
-    pub fn is_overfull(&self) -> bool {
-        self.is_short_of_memory() || self.clients.load(Relaxed) > self.clients_max.load(Relaxed)
-    }
-
-    /// Whether one more client would be too many.
+    /// Whether one more client would be too many, or there is no memory for more.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.is_short_of_memory() || self.clients.load(Relaxed) >= self.clients_max.load(Relaxed)
@@ -83,27 +77,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_place_is_taken_and_who_comes_then_is_one_too_many() {
+    fn with_the_last_place_taken_it_is_full() {
         let readiness = Readiness::new(2);
         readiness.came();
-        assert!(!readiness.is_full() && !readiness.is_overfull());
+        assert!(!readiness.is_full());
         readiness.came();
-        assert!(readiness.is_full() && !readiness.is_overfull());
-        readiness.came();
-        assert!(readiness.is_overfull());
-        readiness.left();
+        assert!(readiness.is_full());
         readiness.left();
         assert!(!readiness.is_full());
         readiness.bound(1);
-        assert!(readiness.is_full() && !readiness.is_overfull());
+        assert!(readiness.is_full());
     }
 
     #[test]
-    fn without_memory_for_more_nobody_more_is_served() {
+    fn without_memory_for_more_nobody_more_is_let_in() {
         let readiness = Readiness::new(2);
         readiness.set_short_of_memory(true);
-        assert!(readiness.is_full() && readiness.is_overfull());
+        assert!(readiness.is_full());
         readiness.set_short_of_memory(false);
-        assert!(!readiness.is_full() && !readiness.is_overfull());
+        assert!(!readiness.is_full());
     }
 }

@@ -208,6 +208,11 @@ impl Journaled {
             | Mail::TopicsWanted { .. }
             | Mail::TopicsAnswer { .. }
             | Mail::Settings(_)
+            | Mail::Keys(_)
+            | Mail::KeyWanted
+            | Mail::Callout { .. }
+            | Mail::Verdict { .. }
+            | Mail::Revoke(_)
             | Mail::Accept
             | Mail::Accepts
             | Mail::Drain { .. }

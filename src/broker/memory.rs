@@ -7,6 +7,8 @@
 //! One request at a time is in hand, so the order of each handle is kept; while it waits for credits the next is not taken,
 //! and the queue behind it holds its senders back.
 
+mod shards;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -16,10 +18,11 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::shards::Rights;
 use super::bell::Bell;
 use super::inquiries::{Awaited, Inquiries};
 use super::journaled::{Done, Journaled};
-use super::{Handle, PublishError, Request, TopicReport};
+use super::{Asked, Handle, PublishError, Request, TopicReport};
 use crate::config::Limits;
 use crate::hub::{NewPublication, Position, TopicName};
 use crate::metrics::ControlMetrics;
@@ -60,6 +63,7 @@ pub struct Memory {
     inquiries: Inquiries,
     /// Shards that do not accept yet, and who wants to know when they do.
     accepting: Option<(u16, oneshot::Sender<()>)>,
+    rights: Rights,
     /// Shards that have ended; counted once the stop is under way.
     finished: u16,
     stopped: Option<oneshot::Sender<()>>,
@@ -156,6 +160,7 @@ impl Memory {
             topics_wanted: Vec::new(),
             inquiries: Inquiries::default(),
             accepting: None,
+            rights: Rights::new(&handle),
             finished: 0,
             stopped: None,
             metrics,
@@ -252,17 +257,16 @@ impl Memory {
                 if let Some(journaled) = &mut self.journaled {
                     journaled.go_by(&settings.config);
                 }
-                let shards = 0..self.outbox.post().shards();
-                shards.for_each(|shard| self.outbox.send(shard, Mail::Settings(settings.clone())));
+                self.tell_shards(|| Mail::Settings(settings.clone()));
             }
-            Request::Accept(answer) => {
-                let shards = self.outbox.post().shards();
-                self.accepting = Some((shards, answer));
-                (0..shards).for_each(|shard| self.outbox.send(shard, Mail::Accept));
-            }
-            Request::Drain { window_ms } => {
-                let shards = 0..self.outbox.post().shards();
-                shards.for_each(|shard| self.outbox.send(shard, Mail::Drain { window_ms }));
+            Request::Accept(answer) => self.accept(answer),
+            Request::Drain { window_ms } => self.tell_shards(|| Mail::Drain { window_ms }),
+            Request::Callout(questions) => self.rights.take_questions(questions),
+            Request::Keys(keys) => self.tell_shards(|| Mail::Keys(keys.clone())),
+            Request::Revoke { revocation, revocations_max, unix_s, answer } => {
+                let added = self.revoke(&revocation, revocations_max, unix_s);
+                // Whoever asked may be gone.
+                answer.send(added).ok();
             }
             Request::Stop(answer) => self.begin_stop(Some(answer)),
         }
@@ -344,23 +348,14 @@ impl Memory {
                 Mail::TopicsWanted { from, client } => self.want_topics(Wanted::Client { place: from, client }),
                 Mail::Found { token, finding } => self.inquiries.found(token, finding),
                 Mail::Accepts => self.shard_accepts(),
+                Mail::Callout { from, client, question } => self.pass_question_on(Asked { place: from, client, question }),
+                Mail::KeyWanted => self.rights.want_key(),
                 Mail::Finished => self.finished += 1,
                 other => {
                     let journaled = self.journaled.as_mut().expect("a home's mail comes only where there are journals");
                     journaled.take(other, &mut self.outbox);
                 }
             }
-        }
-    }
-
-    fn shard_accepts(&mut self) {
-        let Some((missing, _)) = &mut self.accepting else { return };
-        *missing -= 1;
-        if *missing == 0
-            && let Some((_, answer)) = self.accepting.take()
-        {
-            // Whoever asked may be gone.
-            answer.send(()).ok();
         }
     }
 

@@ -10,10 +10,12 @@ pub mod memory;
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use self::inquiries::Awaited;
+use crate::admission::{Keys, Question, Revocation, RevocationsMax};
 use crate::hub::{KeyError, NewPublication, Position, TopicName};
+use crate::reactor::ClientKey;
 use crate::shard::inquiry::Inquiry;
 use crate::shard::mail::{NotPublished, Place, Post, Settings};
 
@@ -25,6 +27,8 @@ pub struct Handle {
     journaled: Option<(Arc<Post>, Arc<Semaphore>)>,
     /// How many inquiries may be under way beside.
     inquiries: Arc<Semaphore>,
+    /// Rings where a client named a key that nobody knows.
+    key_wanted: Arc<Notify>,
 }
 
 /// Why a publication was not taken.
@@ -45,6 +49,26 @@ pub enum PublishError {
     /// The topic's `key` finds something that cannot be one.
     #[error("{}", NotPublished::Key(*.0))]
     Key(KeyError),
+}
+
+/// A client of a shard waits to hear what it may do.
+#[derive(Debug)]
+pub struct Asked {
+    /// Where the client is.
+    pub place: Place,
+    /// Which.
+    pub client: ClientKey,
+    /// What is asked.
+    pub question: Box<Question>,
+}
+
+/// Why a revocation was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevokeError {
+    /// The gateway is stopping.
+    Stopping,
+    /// There are as many as may be.
+    Full,
 }
 
 impl From<NotPublished> for PublishError {
@@ -82,6 +106,9 @@ enum Request {
     Settings(Settings),
     Accept(oneshot::Sender<()>),
     Drain { window_ms: u32 },
+    Keys(Keys),
+    Callout(mpsc::Sender<Asked>),
+    Revoke { revocation: Revocation, revocations_max: usize, unix_s: u64, answer: oneshot::Sender<Result<(), RevocationsMax>> },
     Stop(oneshot::Sender<()>),
 }
 
@@ -90,7 +117,7 @@ impl Handle {
     fn new(requests_max: u32, journaled: Option<(Arc<Post>, Arc<Semaphore>)>) -> (Handle, mpsc::Receiver<Request>) {
         let (requests, queue) = mpsc::channel(requests_max as usize);
         let inquiries = Arc::new(Semaphore::new(inquiries::UNDER_WAY_MAX));
-        (Handle { requests, journaled, inquiries }, queue)
+        (Handle { requests, journaled, inquiries, key_wanted: Arc::default() }, queue)
     }
 
     /// A handle whose broker is gone: every call finds the gateway stopping.
@@ -169,6 +196,37 @@ impl Handle {
     /// [`PublishError::Stopping`]: they are closed already.
     pub async fn drain(&self, window_ms: u32) -> Result<(), PublishError> {
         self.requests.send(Request::Drain { window_ms }).await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// Tokens may be signed with these from now on, on all shards.
+    ///
+    /// # Errors
+    /// [`PublishError::Stopping`].
+    pub async fn replace_keys(&self, keys: Keys) -> Result<(), PublishError> {
+        self.requests.send(Request::Keys(keys)).await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// What shards ask about clients goes there; where it is full, nobody knows.
+    ///
+    /// # Errors
+    /// [`PublishError::Stopping`].
+    pub async fn take_questions(&self, questions: mpsc::Sender<Asked>) -> Result<(), PublishError> {
+        self.requests.send(Request::Callout(questions)).await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// What rings where a client named a key that nobody knows.
+    #[must_use]
+    pub fn key_wanted(&self) -> Arc<Notify> {
+        self.key_wanted.clone()
+    }
+
+    /// Tokens that are good no more, on all shards; those of clients who are there, too.
+    ///
+    /// # Errors
+    /// [`RevokeError`]: nothing is revoked.
+    pub async fn revoke(&self, revocation: Revocation, revocations_max: usize, unix_s: u64) -> Result<(), RevokeError> {
+        let answered = self.ask(|answer| Request::Revoke { revocation, revocations_max, unix_s, answer }).await;
+        answered.map_err(|_| RevokeError::Stopping)?.map_err(|RevocationsMax| RevokeError::Full)
     }
 
     /// Stops the shards: nothing more is taken, what was taken is delivered, clients are told and closed. Returns when all

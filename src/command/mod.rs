@@ -24,7 +24,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
-use crate::gateway::{self, StartError, certificates, secrets};
+use crate::credentials;
+use crate::gateway::{self, StartError, certificates, secrets, token_keys};
 use crate::journal::JournalError;
 
 const EXIT_FAILED: u8 = 2;
@@ -146,6 +147,8 @@ fn check(file: &Path) -> Result<(), CommandError> {
     let config = read(file)?;
     let loaded = certificates::load(&config, None).map_err(StartError::from)?;
     let (_, risky) = secrets::load(&config).map_err(StartError::from)?;
+    token_keys::load(&config).map_err(StartError::from)?;
+    credentials::check(&config).map_err(StartError::Credentials)?;
     let warnings = config::warnings(&config).into_iter().chain(gateway::machine_warnings(&config));
     let warnings = warnings.chain(loaded.warnings).chain(risky);
     let warnings: String = warnings.map(|warning| format!("warning: {warning}\n")).collect();

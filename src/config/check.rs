@@ -1,13 +1,16 @@
 //! What a configuration puts in force, and what in it is risky, for `tidegate check`.
 
+mod reachable;
+
 use std::fmt::Write;
 
 use ipnet::IpNet;
 
 use super::forms::covers;
 use super::{
-    AdminKey, Arrivals, ClientCertificates, Config, Drain, ForwardedHeader, JournalFlush, Limits, Listener, ListenerTls,
-    ProxyProtocol, PublishAllow, Replay, Shards, Slow, Source, Speed, Topic, TopicJournal, TopicKind, Upstream, WebSocketUrl,
+    AdminKey, Arrivals, ClientCertificates, Config, Drain, ForwardedHeader, JournalFlush, KeySetPlace, Limits, Listener,
+    ListenerTls, ProxyProtocol, PublishAllow, Replay, Shards, Slow, Source, Speed, Topic, TopicJournal, TopicKind, Upstream,
+    WebSocketUrl,
 };
 
 /// What is in force, one line for each part.
@@ -31,6 +34,7 @@ pub fn in_force(config: &Config) -> String {
     if config.sources.is_empty() {
         lines.push(("feed", "none".into()));
     }
+    lines.push(("tokens", tokens(config)));
     lines.push(("publishing", publishing(config)));
     lines.push(("echo, page", format!("{}, {}", on_or_off(config.echo.enabled), on_or_off(config.page.enabled))));
     for topic in &config.topics {
@@ -134,7 +138,32 @@ fn feed(source: &Source) -> String {
     }
 }
 
+fn tokens(config: &Config) -> String {
+    let keys: Vec<String> = config.tokens.keys.iter().map(|key| format!("{:?} {}", key.algorithm, key.file.display())).collect();
+    let keys: Vec<String> =
+        keys.into_iter().chain(config.tokens.key_set_place().map(|place| format!("those at {place}"))).collect();
+    let taken = if keys.is_empty() { "none are taken".into() } else { format!("keys {}", keys.join(", ")) };
+    let taken = match &config.callout {
+        Some(callout) => format!("{taken}; {} is asked about each client", callout.url.split('?').next().unwrap_or_default()),
+        None => taken,
+    };
+    let anonymous = match &config.anonymous {
+        Some(anonymous) if anonymous.subscribe.is_empty() => "nothing is heard without one".into(),
+        Some(anonymous) => format!("without one {} is heard", anonymous.subscribe.join(", ")),
+        None if !config.asks_for_rights() => "everything is heard without one".into(),
+        None => "nothing is heard without one".into(),
+    };
+    format!("{taken}; {anonymous}")
+}
+
 fn publishing(config: &Config) -> String {
+    let anonymous = config.anonymous.as_ref().map_or(&[][..], |anonymous| &anonymous.publish);
+    if !anonymous.is_empty() {
+        return format!("by whoever connects to {}", anonymous.join(", "));
+    }
+    if config.asks_for_rights() {
+        return "by clients whose token says so, or the callout".into();
+    }
     match config.publish.allow {
         PublishAllow::Nobody => "by nobody over WebSocket".into(),
         PublishAllow::Loopback => format!("by clients on this machine to {}", config.publish.topics.join(", ")),
@@ -211,92 +240,33 @@ fn bytes(count: u64) -> String {
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
-    reachable(config, &mut found);
+    reachable::reachable(config, &mut found);
     feeds(config, &mut found);
     topics(config, &mut found);
     bounds(config, &mut found);
     found
 }
 
-fn reachable(config: &Config, found: &mut Vec<String>) {
-    let public: Vec<_> = config.listeners.iter().filter(|listener| !listener.address.ip().is_loopback()).collect();
-    for listener in &public {
-        let address = listener.address;
-        match &listener.tls {
-            None => found.push(format!(
-                "{address} is reachable from other machines and speaks plain TCP: everyone on the way can read and \
-                    change what is sent, and everyone may subscribe to every topic; add [listener.tls], or end TLS \
-                    before it and let only the balancer in."
-            )),
-            Some(tls) if tls.client_ca.is_none() => found.push(format!(
-                "{address} is reachable from other machines: everyone may subscribe to every topic; name a client_ca \
-                    below [listener.tls] where only some should."
-            )),
-            Some(_) => {}
-        }
-        if !listener.hosts.is_empty() {
-            found.push(format!("hosts of {address} are not looked at, since the address is not loopback; remove them."));
-        }
-    }
-    for listener in config.listeners.iter().filter(|listener| !listener.trusted_proxies.is_empty()) {
-        if listener.proxy_protocol == ProxyProtocol::Off {
-            found.push(format!(
-                "{} has trusted_proxies with proxy_protocol off: whoever they let through is taken to be who their {} says; see \
-                that each of them writes it.",
-                listener.address,
-                match listener.forwarded_header {
-                    ForwardedHeader::XForwardedFor => "X-Forwarded-For",
-                    ForwardedHeader::Forwarded => "Forwarded",
-                }
-            ));
-        }
-        if is_everyone(&listener.trusted_proxies) {
-            found.push(format!(
-                "trusted_proxies of {} hold every address: any client can say that it is another; name the balancers only.",
-                listener.address
-            ));
-        }
-    }
-    if config.drain.window_ms == 0 && !public.is_empty() {
+/// Who may do what without a token.
+fn admitted(config: &Config, found: &mut Vec<String>) {
+    if config.asks_for_rights() && config.publish.allow != PublishAllow::Nobody {
         found.push(
-            "drain.window_ms is 0: at a stop all clients are closed at once, and come back at once to whoever is left; 20000 spreads \
-            them over 20 s."
+            "[publish] has no effect, as rights are asked for ([tokens], [callout]): who may publish is there, and in [anonymous]."
                 .into(),
         );
     }
-    if config.echo.enabled && !public.is_empty() {
-        found.push(
-            "/echo is open to other machines: whoever connects can make the gateway send as much as they \
-            do; switch it off unless a test needs it."
-                .into(),
-        );
+    if let Some(KeySetPlace::Url(url)) = config.tokens.key_set_place()
+        && !url.is_secure()
+        && !is_loopback(url.name())
+    {
+        found.push(format!("tokens.jwks at {url} comes over plain TCP: everyone on the way can make tokens; use https://."));
     }
-    if config.publish.allow == PublishAllow::Loopback {
-        found.push(
-            "Clients on this machine may publish. A proxy on this machine that adds no X-Forwarded-For or \
-            Forwarded header makes every client one of them; see that yours adds it."
-                .into(),
-        );
-    } else if !config.publish.topics.is_empty() {
-        found.push("publish.topics has no effect while publish.allow is \"nobody\".".into());
-    }
-    if config.admin.enabled && !config.admin.address.ip().is_loopback() {
+    let anonymous = config.anonymous.as_ref().map_or(&[][..], |anonymous| &anonymous.publish);
+    if !anonymous.is_empty() {
+        let topics = anonymous.join(", ");
         found.push(format!(
-            "{}, the admin port, is reachable from other machines and speaks plain HTTP: its keys and what is published can be read on the way; end \
-            TLS before it, or keep it within a network.",
-            config.admin.address
+            "[anonymous] publish is {topics}: whoever connects may publish there, without a token and from anywhere."
         ));
-    }
-    for key in config.admin.keys.iter().filter(|key| key.publish.is_empty() && !key.read && !key.change) {
-        found.push(format!("admin.key {} is good for nothing: give it publish, read or change.", key.name));
-    }
-    if !config.admin.enabled {
-        found.push("There is no [admin]: no metrics, no health on a port of its own, no publishing over HTTP.".into());
-    }
-    if config.sources.is_empty() && !config.admin.enabled && config.publish.allow == PublishAllow::Nobody {
-        found.push(
-            "Nothing can publish: there is no [[source]], no [admin] and no [publish], so subscribers will wait for ever.".into(),
-        );
     }
 }
 
@@ -356,7 +326,11 @@ fn upstream_feed(upstream: &Upstream, found: &mut Vec<String>) {
 }
 
 fn is_this_machine(url: &WebSocketUrl) -> bool {
-    let name = url.name().trim_matches(['[', ']']);
+    is_loopback(url.name())
+}
+
+fn is_loopback(name: &str) -> bool {
+    let name = name.trim_matches(['[', ']']);
     name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 

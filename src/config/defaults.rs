@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{
-    Admin, Arrivals, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind,
-    Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, ReactorChoice, Replay, Sequence, SequenceRule, Shards,
-    Slow, Source, Speed, Synthetic, Takeover, Topic, TopicJournal, TopicKind, Upstream,
+    Admin, Arrivals, Callout, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener,
+    ListenerKind, Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, ReactorChoice, Replay, Sequence,
+    SequenceRule, Shards, Slow, Source, Speed, Synthetic, Takeover, Tokens, Topic, TopicJournal, TopicKind, Upstream, WhenDown,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -41,6 +41,9 @@ impl Default for Config {
             limits: Limits::default(),
             shards: Shards::default(),
             publish: Publish::default(),
+            tokens: Tokens::default(),
+            anonymous: None,
+            callout: None,
             echo: Echo::default(),
             page: Page::default(),
             log: Log::default(),
@@ -184,6 +187,47 @@ impl Default for Sequence {
 impl Default for Publish {
     fn default() -> Publish {
         Publish { allow: PublishAllow::Nobody, topics: Vec::new() }
+    }
+}
+
+impl Default for Callout {
+    fn default() -> Callout {
+        Callout {
+            url: String::new(),
+            ca: None,
+            headers: Vec::new(),
+            timeout_ms: 1000,
+            concurrency_max: 64,
+            waiting_max: 1024,
+            cache_s: 0,
+            cache_entries_max: 10_000,
+            when_down: WhenDown::Refuse,
+        }
+    }
+}
+
+impl Default for Tokens {
+    fn default() -> Tokens {
+        Tokens {
+            issuer: None,
+            audiences: Vec::new(),
+            skew_s: 5,
+            token_bytes_max: 4096,
+            subject_claim: "sub".into(),
+            subscribe_claim: "subscribe".into(),
+            publish_claim: "publish".into(),
+            limits_claim: "limits".into(),
+            revocations_max: 10_000,
+            revocation_s: 86_400,
+            jwks: None,
+            jwks_ca: None,
+            jwks_refresh_s: 300,
+            jwks_least_s: 10,
+            jwks_timeout_ms: 5000,
+            jwks_bytes_max: 256 << 10,
+            jwks_keys_max: 32,
+            keys: Vec::new(),
+        }
     }
 }
 

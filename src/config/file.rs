@@ -10,9 +10,9 @@ use super::document::Document;
 use super::error::ConfigError;
 use super::source_shape::SourceShape;
 use super::{
-    Admin, AdminKey, Arrivals, CertificateFiles, ClientCertificates, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush,
-    JournalFull, Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish,
-    PublishAllow, Shards, Slow, Takeover, Topic, TopicJournal, TopicKind, arrival, rules,
+    Admin, AdminKey, Anonymous, Arrivals, Callout, CertificateFiles, ClientCertificates, Config, Drain, Echo, ForwardedHeader,
+    Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat, LogLevel, Page,
+    ProxyProtocol, Publish, PublishAllow, Shards, Slow, Takeover, Tokens, Topic, TopicJournal, TopicKind, arrival, rules,
 };
 
 /// Reads the text of a configuration file; `file` is only named in errors.
@@ -39,6 +39,9 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
         limits: shape.limits,
         shards: shape.shards,
         publish: shape.publish.into_publish(),
+        tokens: shape.tokens,
+        anonymous: shape.anonymous,
+        callout: shape.callout,
         echo: Echo { enabled: shape.echo.map_or(Echo::default().enabled, |echo| echo.enabled) },
         page: Page { enabled: shape.page.map_or(Page::default().enabled, |page| page.enabled) },
         log: shape.log.into_log(),
@@ -71,6 +74,10 @@ struct FileShape {
     shards: Shards,
     #[serde(default)]
     publish: PublishShape,
+    #[serde(default)]
+    tokens: Tokens,
+    anonymous: Option<Anonymous>,
+    callout: Option<Callout>,
     echo: Option<SwitchShape>,
     page: Option<SwitchShape>,
     #[serde(default)]

@@ -112,6 +112,31 @@ pub fn pattern(text: &str) -> Outcome {
     Ok(())
 }
 
+/// A URL of HTTP.
+pub(super) fn http_url(text: &str) -> Outcome {
+    super::HttpUrl::parse(text).map(drop)
+}
+
+/// The name of a field of a request.
+pub(super) fn header_name(text: &str) -> Outcome {
+    let is_name = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    if is_name { Ok(()) } else { Err("it is no name that a field can have".into()) }
+}
+
+/// The place of a set of keys: a path, or a URL of HTTP.
+pub(super) fn key_set(text: &str) -> Outcome {
+    if text.contains("://") { super::HttpUrl::parse(text).map(drop) } else { filled(text) }
+}
+
+/// A key's name in tokens, or a claim's: not empty, and short.
+pub(super) fn token_word(text: &str) -> Outcome {
+    match text.len() {
+        0 => Err("it is empty".into()),
+        1..=128 => Ok(()),
+        len => Err(format!("it has {len} bytes, and 128 are the most")),
+    }
+}
+
 /// What happens to a slow subscriber.
 pub(super) fn slow(text: &str) -> Outcome {
     if matches!(text, "close" | "drop" | "conflate") { Ok(()) } else { Err("there is no such policy".into()) }

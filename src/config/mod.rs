@@ -8,6 +8,7 @@
 //! a port or a door for publishers. Every default stands in `defaults.rs`; every key with what it takes and why stands in
 //! `reference.rs`, from which the printed default and docs/configuration.md are made.
 
+mod admission;
 mod arrival;
 mod check;
 mod defaults;
@@ -35,6 +36,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use admission::{Anonymous, Callout, KeySetPlace, TokenAlgorithm, TokenKey, Tokens, WhenDown};
 pub use arrival::{Arrivals, Drain, ForwardedHeader, ProxyProtocol};
 pub use check::{in_force, warnings};
 pub use defaults::demo;
@@ -46,7 +48,7 @@ pub use print::default_text;
 pub use reload::{Change, Reload};
 pub use takeover::Takeover;
 pub use topic::{Journal, JournalFlush, JournalFull, Slow, Topic, TopicJournal, TopicKind};
-pub use upstream::{Sequence, SequenceRule, Upstream, WebSocketUrl};
+pub use upstream::{HttpUrl, Sequence, SequenceRule, Upstream, WebSocketUrl};
 
 /// The whole configuration, valid. It is written out only to compare two of them, by the names that the file has.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -79,6 +81,12 @@ pub struct Config {
     pub shards: Shards,
     /// Publishing by clients.
     pub publish: Publish,
+    /// How tokens are judged.
+    pub tokens: Tokens,
+    /// What clients without a token may do, where that is said.
+    pub anonymous: Option<Anonymous>,
+    /// The operator's endpoint that is asked at connect, where there is one.
+    pub callout: Option<Callout>,
     /// `/echo`.
     pub echo: Echo,
     /// The page at `/` and `/topics`.

@@ -9,7 +9,8 @@ use super::keys::{self, Form, Key, Table};
 use super::reference::TABLES;
 use super::source_shape::SourceKind;
 use super::{
-    Admin, Arrivals, Drain, Journal, Limits, Listener, Log, Sequence, Shards, Synthetic, Takeover, Topic, TopicJournal, Upstream,
+    Admin, Arrivals, Callout, Drain, Journal, Limits, Listener, Log, Sequence, Shards, Synthetic, Takeover, Tokens, Topic,
+    TopicJournal, Upstream,
 };
 
 /// Width of the prose.
@@ -68,6 +69,10 @@ fn is_off(table: &Table) -> bool {
             | "topic"
             | "source.sequence"
             | "publish"
+            | "tokens"
+            | "tokens.key"
+            | "anonymous"
+            | "callout"
             | "echo"
             | "page"
             | "takeover"
@@ -130,6 +135,8 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
         ("topic", "journal_keep_bytes") => whole(TopicJournal::default().keep_bytes),
         ("topic", "journal_keep_s") => whole(TopicJournal::default().keep_s.into()),
         ("topic", "journal_full") => Some("\"refuse\"".into()),
+        ("callout", name) => of_struct(&Callout::default(), name),
+        ("tokens", name) => of_struct(&Tokens::default(), name),
         ("journal", name) => of_struct(&Journal::default(), name),
         ("topic", "ring_publications") => whole(Topic::default().ring_publications.into()),
         ("topic", "ring_bytes") => whole(Topic::default().ring_bytes.into()),
@@ -191,6 +198,15 @@ fn example(key: &Key) -> String {
         ("source.sequence", "rule") => "\"chain\"",
         ("publish", "allow") => "\"loopback\"",
         ("publish", "topics") => "[\"md.>\"]",
+        ("tokens", "issuer") => "\"https://login.example.com\"",
+        ("tokens", "jwks") => "\"https://login.example.com/.well-known/jwks.json\"",
+        ("tokens", "jwks_ca") => "\"login-ca.pem\"",
+        ("tokens.key", "algorithm") => "\"ES256\"",
+        ("tokens.key", "file") => "\"token-key.pem\"",
+        ("tokens.key", "kid") => "\"2026-11\"",
+        ("callout", "url") => "\"https://login.example.com/gateway\"",
+        ("callout", "ca") => "\"login-ca.pem\"",
+        ("anonymous", "subscribe") => "[\"public.>\"]",
         ("echo" | "page", "enabled") => "true",
         ("shards", "count") => "2",
         ("takeover", "socket") => "\"/run/tidegate/takeover\"",

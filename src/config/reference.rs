@@ -3,6 +3,7 @@
 //! From these the file is checked, the default configuration is printed and docs/configuration.md is made, so the three
 //! cannot disagree.
 
+mod admission;
 mod doors;
 mod feeds;
 mod limits;
@@ -62,6 +63,17 @@ pub(super) const TABLES: &[Table] = &[
          topics and pointers fit a message holds. What has no number is told to have a gap whenever the connection was lost." },
     Table { name: "publish", many: false, meaning:
         "Publishing by clients over WebSocket: PUBLISH, /publish and /publish/<topic>. Off by default." },
+    Table { name: "tokens", many: false, meaning:
+        "How tokens (JWT) are judged that say what their bearer may do. As soon as there is a [[tokens.key]] or `jwks`, who bears none may do \
+         only what [anonymous] says, and [publish] has no effect." },
+    Table { name: "tokens.key", many: true, meaning:
+        "A key that tokens may be signed with. Without one, and without `jwks`, no token is asked for, and none is taken." },
+    Table { name: "anonymous", many: false, meaning:
+        "What clients without a token may do. Without this table: subscribe to everything and publish as [publish] says, where there is \
+         no [[tokens.key]] and no `jwks`; else nothing." },
+    Table { name: "callout", many: false, meaning:
+        "An HTTP endpoint of yours that is asked about each client at connect, before it is let in: POST with JSON, answered with what the \
+         client may do. With it AUTH is refused, and [publish] has no effect." },
     Table { name: "echo", many: false, meaning:
         "The endpoint /echo, which sends every message back; for tests. Off by default." },
     Table { name: "page", many: false, meaning:
@@ -85,4 +97,4 @@ pub(super) const TABLES: &[Table] = &[
 ];
 
 /// All keys, by what they are of; those of one table stand together, in the order in which they are printed.
-pub(super) const KEYS: [&[Key]; 5] = [doors::KEYS, topics::KEYS, feeds::KEYS, process::KEYS, limits::KEYS];
+pub(super) const KEYS: [&[Key]; 6] = [doors::KEYS, admission::KEYS, topics::KEYS, feeds::KEYS, process::KEYS, limits::KEYS];

@@ -8,7 +8,7 @@ use std::fmt;
 
 use toml::Value;
 
-use super::{Admin, Config, Limits, Listener, Topic};
+use super::{Admin, Config, Limits, Listener, Tokens, Topic};
 
 /// What becomes of a configuration that was read again.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +64,9 @@ fn in_force(started: &Config, present: &Config, read: Config) -> Config {
         limits,
         shards: _,
         publish,
+        tokens,
+        callout: _,
+        anonymous,
         echo,
         page,
         log,
@@ -103,6 +106,18 @@ fn in_force(started: &Config, present: &Config, read: Config) -> Config {
         },
         shards: present.shards.clone(),
         publish,
+        tokens: Tokens {
+            jwks: present.tokens.jwks.clone(),
+            jwks_ca: present.tokens.jwks_ca.clone(),
+            jwks_refresh_s: present.tokens.jwks_refresh_s,
+            jwks_least_s: present.tokens.jwks_least_s,
+            jwks_timeout_ms: present.tokens.jwks_timeout_ms,
+            jwks_bytes_max: present.tokens.jwks_bytes_max,
+            jwks_keys_max: present.tokens.jwks_keys_max,
+            ..tokens
+        },
+        callout: present.callout.clone(),
+        anonymous,
         echo,
         page,
         log: super::Log { format: present.log.format, waiting_lines_max: present.log.waiting_lines_max, ..log },

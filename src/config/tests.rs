@@ -1,3 +1,4 @@
+mod admission;
 mod printed;
 mod upstream;
 
@@ -49,7 +50,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 fn a_key_before_the_first_table_is_told_its_table() {
     let error = parse_text("connections_max = 1\n").expect_err("a key without its table");
     let said = "gateway.toml, line 1, column 1: connections_max is not known; expected one of the tables listener, \
-                listener.tls, listener.tls.sni, admin, admin.key, topic, journal, source, source.sequence, publish, echo, page, log, shards, arrivals, drain, takeover, limits. It belongs below [limits].";
+                listener.tls, listener.tls.sni, admin, admin.key, topic, journal, source, source.sequence, publish, tokens, tokens.key, anonymous, callout, echo, page, log, shards, arrivals, drain, takeover, limits. It belongs below [limits].";
     assert_eq!(error.to_string(), said);
 }
 
@@ -274,6 +275,10 @@ const EVERYTHING: &str = r#"
     [publish]
     allow = "loopback"
     topics = ["a", "b.*"]
+    [tokens]
+    skew_s = 3
+    [anonymous]
+    subscribe = ["public.>"]
     [echo]
     enabled = true
     [page]
@@ -371,6 +376,9 @@ fn everything_can_be_set() {
         limits: Limits { connections_max: 16, topics_max: 1000, ..Limits::default() },
         shards: Shards { count: Some(3), pin: false, ..Shards::default() },
         publish: Publish { allow: PublishAllow::Loopback, topics: vec!["a".into(), "b.*".into()] },
+        tokens: Tokens { skew_s: 3, ..Tokens::default() },
+        callout: None,
+        anonymous: Some(Anonymous { subscribe: vec!["public.>".into()], publish: Vec::new() }),
         echo: Echo { enabled: true },
         page: Page { enabled: true },
         log: Log { format: LogFormat::Json, level: LogLevel::Trace, ..Log::default() },
@@ -385,6 +393,7 @@ fn the_least_and_the_greatest_number_can_be_read() {
         let table = keys::table(key.table).expect("keys name tables that exist").heading();
         let required = match key.table {
             "topic" => "pattern = \"a\"\n",
+            "callout" => "url = \"http://a\"\n",
             "source" => "kind = \"synthetic\"\n",
             "source.sequence" => "number = \"/u\"\nrule = \"rising\"\n",
             _ => "",
@@ -440,6 +449,12 @@ fn what_is_risky_is_warned_of() {
         ("[[listener]]\naddress = \"0.0.0.0:80\"", "drain.window_ms is 0"),
         ("[publish]\nallow = \"loopback\"\ntopics = [\"a\"]", "A proxy on this machine"),
         ("[publish]\ntopics = [\"a\"]", "has no effect"),
+        (
+            "[publish]\nallow = \"loopback\"\ntopics = [\"a\"]\n[[tokens.key]]\nalgorithm = \"ES256\"\nfile = \"k\"",
+            "[publish] has no effect",
+        ),
+        ("[anonymous]\npublish = [\"a\"]", "whoever connects may publish"),
+        ("[tokens]\njwks = \"http://a.example/keys\"", "everyone on the way can make tokens"),
         ("", "There is no [admin]"),
         (
             "[admin]\naddress = \"0.0.0.0:81\"\n[[admin.key]]\nname = \"a\"\nsecret_file = \"b\"\nread = true",

@@ -122,6 +122,64 @@ impl WebSocketUrl {
     }
 }
 
+/// `http://host[:port][/path][?query]`, or `https://` with TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpUrl(WebSocketUrl);
+
+impl HttpUrl {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a few words.
+    pub fn parse(url: &str) -> Result<HttpUrl, String> {
+        let (scheme, rest) = url.split_once("://").ok_or("a URL begins with http:// or https://")?;
+        // All but the scheme is written alike.
+        let alike = match scheme.to_ascii_lowercase().as_str() {
+            "http" => "ws",
+            "https" => "wss",
+            _ => return Err("a URL begins with http:// or https://".into()),
+        };
+        WebSocketUrl::parse(&format!("{alike}://{rest}")).map(HttpUrl)
+    }
+
+    /// Whether TLS is spoken.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.0.secure
+    }
+
+    /// As for the `Host` field.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.0.host
+    }
+
+    /// Host and port to connect to.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.0.address
+    }
+
+    /// Path and query, beginning with `/`.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.0.target
+    }
+
+    /// The host without its port, as a certificate names it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+}
+
+/// Without path and query: those may bear what a log should not.
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", if self.0.secure { "https" } else { "http" }, self.0.host)
+    }
+}
+
 /// Without path and query: those may bear what a log should not.
 impl fmt::Display for WebSocketUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -148,6 +206,21 @@ mod tests {
             );
         }
         assert_eq!(WebSocketUrl::parse("wss://a.example:1/x?token=y").expect("a URL").to_string(), "wss://a.example:1");
+    }
+
+    #[test]
+    fn urls_of_http_are_read_alike() {
+        let read = HttpUrl::parse("HTTPS://a.example/keys?x").expect("a URL");
+        assert_eq!(
+            (read.is_secure(), read.host(), read.address(), read.target()),
+            (true, "a.example", "a.example:443", "/keys?x")
+        );
+        assert_eq!(HttpUrl::parse("http://[::1]:9").expect("a URL").to_string(), "http://[::1]:9");
+        for (url, part) in
+            [("ws://a", "begins with http://"), ("a", "begins with http://"), ("http://", "no host"), ("http://a:b", "port")]
+        {
+            assert!(HttpUrl::parse(url).expect_err(url).contains(part), "{url}");
+        }
     }
 
     #[test]

@@ -14,11 +14,12 @@ use super::reload::Reloading;
 use super::taking::Predecessor;
 use super::{StartError, greeting, machine, memory, supervisor};
 use crate::admin::{self, AdminContext, History, Keys};
-use crate::admission::Readiness;
+use crate::admission::{self, Readiness};
 use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
 use crate::broker::memory::Memory;
 use crate::config::{self, Config};
+use crate::credentials;
 use crate::lines;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::shard::mail::Post;
@@ -47,6 +48,8 @@ pub(super) struct Control {
     pub(super) readiness: Arc<Readiness>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) acceptors: Acceptors,
+    /// Keys that tokens may be signed with, of the configuration's files.
+    pub(super) token_keys: watch::Sender<admission::Keys>,
     pub(super) admin: Option<TcpListener>,
     /// What is given to the next gateway.
     pub(super) place: Option<Place>,
@@ -95,6 +98,8 @@ impl Control {
         let (take, taken) = watch::channel(false);
         let mut signals = Signals::new().map_err(refused("the signal handler"))?;
 
+        // Before anybody comes: whoever is let in is held against what is there.
+        credentials::start(&self.config, self.token_keys.subscribe(), &broker, &self.post, &self.metrics).await;
         // From here on this gateway has the place.
         match self.predecessor.take() {
             None => broker.accept().await,

@@ -1,4 +1,4 @@
-//! SIGHUP: the configuration file, the files of TLS listeners and the keys of the admin port are read again, and what can be in force without a restart is, all of it or
+//! SIGHUP: the configuration file, the files of TLS listeners, the keys of the admin port and those of tokens are read again, and what can be in force without a restart is, all of it or
 //! nothing.
 //!
 //! Without: which settings wait for a restart ([`Reload`]), and how threads go by new ones.
@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::certificates::{self, Loaded};
 use super::control::Control;
-use super::secrets;
+use super::{secrets, token_keys};
 use crate::admin::Keys;
+use crate::admission;
 use crate::broker::Handle;
 use crate::config::{Config, LogLevel, Reload};
 use crate::shard::mail::Settings;
@@ -33,6 +34,7 @@ struct Prepared {
     reload: Reload,
     loaded: Loaded,
     keys: Keys,
+    token_keys: admission::Keys,
 }
 
 impl Control {
@@ -42,7 +44,7 @@ impl Control {
             tracing::info!("SIGHUP: there is nothing to read, as the gateway was started without --config");
             return;
         };
-        let Prepared { reload, loaded, keys } = match read().and_then(|config| self.prepare(&config)) {
+        let Prepared { reload, loaded, keys, token_keys } = match read().and_then(|config| self.prepare(&config)) {
             Ok(prepared) => prepared,
             Err(error) => return tracing::error!("SIGHUP: all stays as it was: {error}"),
         };
@@ -53,10 +55,15 @@ impl Control {
         self.readiness.bound(self.config.limits.connections_max);
         self.settings.send_replace(self.config.clone());
         self.keys.send_replace(keys);
+        self.token_keys.send_replace(token_keys.clone());
         let settings = Settings { config: self.config.clone(), acceptors: loaded.acceptors };
         // It fails only where the gateway stops, and then nobody goes by anything any more.
         if broker.go_by(settings).await.is_err() {
             return;
+        }
+        // With a set beside them, who reads that puts both in force.
+        if self.config.tokens.jwks.is_none() {
+            broker.replace_keys(token_keys).await.ok();
         }
         // How it went is told by the level that tells more.
         (self.reloading.set_log_level)(levels.0.max(levels.1));
@@ -74,6 +81,7 @@ impl Control {
         let mut loaded = certificates::load(&reload.config, Some(&self.acceptors)).map_err(|error| error.to_string())?;
         let (keys, risky) = secrets::load(&reload.config).map_err(|error| error.to_string())?;
         loaded.warnings.extend(risky);
-        Ok(Prepared { reload, loaded, keys })
+        let token_keys = token_keys::load(&reload.config).map_err(|error| error.to_string())?;
+        Ok(Prepared { reload, loaded, keys, token_keys })
     }
 }

@@ -66,6 +66,8 @@ label! {
         Timeout = "timeout",
         /// A PROXY header that is missing, wrong or not allowed.
         Proxy = "proxy",
+        /// 503: the callout gave no answer.
+        Callout = "callout",
         /// A TLS handshake that failed, or plain HTTP on a TLS port.
         Tls = "tls",
     }

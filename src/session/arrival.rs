@@ -125,7 +125,7 @@ impl Session {
 
     /// Goes on with the request in hand.
     pub fn proceed(&mut self, rules: &Rules, moment: Moment) -> Option<Effect> {
-        self.enter(rules, moment)
+        self.enter(None, rules, moment)
     }
 
     /// Index of the listener that it came by.

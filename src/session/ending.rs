@@ -117,11 +117,12 @@ impl Session {
                 }
             }
         };
-        [self.pong_due_us(), self.count_due_us()].into_iter().flatten().fold(due_us, u64::min)
+        [self.pong_due_us(), self.count_due_us(), self.token_due_us()].into_iter().flatten().fold(due_us, u64::min)
     }
 
     /// A deadline came up; perhaps an old one.
     pub fn expire(&mut self, rules: &Rules, moment: Moment) -> Expiry {
+        self.follow_clock(rules, moment);
         let due_us = self.deadline_us(rules);
         if due_us > moment.now_us {
             return Expiry::NotYet { due_us };
@@ -132,6 +133,10 @@ impl Session {
         }
         if self.count_due_us().is_some_and(|count_due_us| count_due_us <= moment.now_us) {
             self.acknowledge(moment.now_us);
+            return Expiry::Owes { due_us: self.deadline_us(rules) };
+        }
+        if self.token_due_us().is_some_and(|token_due_us| token_due_us <= moment.now_us) {
+            self.close(CloseCode::POLICY, "the token has expired", CloseClass::Policy, moment.now_us);
             return Expiry::Owes { due_us: self.deadline_us(rules) };
         }
         match &self.phase {

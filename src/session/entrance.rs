@@ -7,13 +7,11 @@ use std::net::IpAddr;
 
 use super::upgrade::{Upgraded, subprotocol};
 use super::{Awaited, Effect, ListenerRules, Moment, Open, Phase, Role, Rules, Session, sse};
-use crate::admission::request_id;
-use crate::config::PublishAllow;
+use crate::admission::{Question, Verdict, request_id};
 use crate::dialect::stream::reply::Subscribed;
 use crate::dialect::stream::{RequestId, Stream, Target, target};
 use crate::dialect::{ClientError, ErrorCode};
 use crate::http::{self, HeadError, Progress, Request};
-use crate::hub::TopicName;
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::page;
 use crate::ws::deflate::{Agreement, Terms};
@@ -55,6 +53,8 @@ impl Entering {
 
 /// What a head came to.
 enum Outcome {
+    /// What it may do is to be asked first.
+    Ask(Box<Question>),
     Refuse(Refusal),
     /// An answer that is whole; the connection may go on with another request.
     Answer {
@@ -82,6 +82,8 @@ pub(super) struct Refusal {
     request_id: Option<String>,
     /// What the log is told in place of the message.
     cause: Option<&'static str>,
+    /// What the log is told besides.
+    denied: Option<String>,
 }
 
 impl Refusal {
@@ -102,7 +104,18 @@ impl Refusal {
             retry_after_s: None,
             request_id: None,
             cause: None,
+            denied: None,
         }
+    }
+
+    /// With fields that the answer needs.
+    pub(super) fn with_headers(self, headers: &'static [(&'static str, &'static str)]) -> Refusal {
+        Refusal { headers, ..self }
+    }
+
+    /// With what the log is told besides.
+    pub(super) fn with_denied(self, reason: String) -> Refusal {
+        Refusal { denied: Some(reason), ..self }
     }
 
     /// With when the client may come again.
@@ -127,37 +140,50 @@ impl Session {
             }
         }
         if rules.listeners[usize::from(self.listener)].trusted_proxies.is_empty() {
-            return self.enter(rules, moment);
+            return self.enter(None, rules, moment);
         }
         Some(Effect::Asked)
     }
 
     /// Answers the request whose head is whole, or asks the shard for what it wants.
-    pub(super) fn enter(&mut self, rules: &Rules, moment: Moment) -> Option<Effect> {
+    pub(super) fn enter(&mut self, verdict: Option<Verdict>, rules: &Rules, moment: Moment) -> Option<Effect> {
         let Phase::Head(head) = std::mem::replace(&mut self.phase, Phase::Receiving) else {
             unreachable!("it has a head in hand")
         };
-        match head.reader.request() {
-            Ok(request) => self.answer_request(&request, &head, rules, moment),
+        let effect = match head.reader.request() {
+            Ok(request) => self.answer_request(&request, (&head, verdict), rules, moment),
             Err(error) => {
                 self.refuse_head(&error, moment.now_us);
                 None
             }
+        };
+        if matches!(effect, Some(Effect::Callout(_))) {
+            // It is read once more when the answer is there.
+            self.phase = Phase::Head(head);
         }
+        effect
     }
 
-    fn answer_request(&mut self, request: &Request<'_>, head: &Awaited, rules: &Rules, moment: Moment) -> Option<Effect> {
+    fn answer_request(
+        &mut self,
+        request: &Request<'_>,
+        (head, verdict): (&Awaited, Option<Verdict>),
+        rules: &Rules,
+        moment: Moment,
+    ) -> Option<Effect> {
         let (peer, came_us) = (request.keep_alive().then_some(head.peer), moment.now_us);
         let made = |behind_us| request_id::made(rules.nonce, self.number.into(), behind_us);
         let request_id = request_id::of(request, || made(head.served.then_some(came_us)));
         let is_made = request_id == made(None);
         self.bodiless = request.method == "HEAD";
-        let door = Door { request, rules, listener: &rules.listeners[usize::from(self.listener)], session: self };
+        self.forget_holder();
+        let door = Door { request, rules, listener: &rules.listeners[usize::from(self.listener)], session: self, verdict };
         match door.decide(moment) {
             Outcome::Refuse(refusal) => {
                 self.write_refusal(&Refusal { request_id: Some(request_id), ..refusal }, moment.now_us);
                 None
             }
+            Outcome::Ask(question) => Some(Effect::Callout(Box::new(Question { request_id: request_id.into(), ..*question }))),
             Outcome::Answer { status, content_type, body } => {
                 self.write_answer(status, content_type, &body, peer, rules, moment.now_us);
                 None
@@ -244,11 +270,6 @@ impl Session {
         self.write_refusal(&Refusal::new(status, reason, message), now_us);
     }
 
-    /// Whether this client may publish to this topic.
-    pub(super) fn may_publish(&self, topic: &TopicName, rules: &Rules) -> bool {
-        self.publishes && rules.publish_topics.iter().any(|pattern| pattern.matches(topic.as_str()))
-    }
-
     fn refuse_head(&mut self, error: &HeadError, now_us: u64) {
         let reason = if error.status() == 431 { RefusalReason::HeadTooLarge } else { RefusalReason::BadRequest };
         self.write_refusal(&Refusal::new(error.status(), reason, error.to_string()), now_us);
@@ -269,6 +290,9 @@ impl Session {
         self.tell_cause(refusal.cause.unwrap_or(&refusal.message));
         refusal.request_id.iter().for_each(|id| self.tell_request_id(id.clone()));
         self.refusal = Some(refusal.reason);
+        if let Some(reason) = &refusal.denied {
+            self.deny(refusal.request_id.as_deref(), reason.clone());
+        }
         self.end(CloseClass::Normal, now_us);
     }
 
@@ -302,11 +326,13 @@ impl Session {
 }
 
 /// One request at the door.
-struct Door<'a> {
-    request: &'a Request<'a>,
-    rules: &'a Rules,
-    listener: &'a ListenerRules,
-    session: &'a mut Session,
+pub(super) struct Door<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) rules: &'a Rules,
+    pub(super) listener: &'a ListenerRules,
+    pub(super) session: &'a mut Session,
+    /// What the operator's endpoint said, once it was asked.
+    pub(super) verdict: Option<Verdict>,
 }
 
 impl Door<'_> {
@@ -321,6 +347,12 @@ impl Door<'_> {
         self.check_host()?;
         let path = self.path()?;
         if let Some(outcome) = self.plain(path, moment)? {
+            if matches!(outcome, Outcome::Topics) {
+                if let Some(question) = self.check_rights(moment)? {
+                    return Ok(Outcome::Ask(question));
+                }
+                self.check_list()?;
+            }
             return Ok(outcome);
         }
         let wanted = target(path, self.request.query()).map_err(|error| Refusal {
@@ -348,14 +380,18 @@ impl Door<'_> {
             headers: refusal.headers,
             ..Refusal::new(refusal.status, refusal_reason(refusal.status), refusal.sentence)
         })?;
-        self.check_permission(&role)?;
+        let subprotocol = subprotocol(&upgrade)?;
+        if let Some(question) = self.check_rights(moment)? {
+            return Ok(Outcome::Ask(question));
+        }
+        self.check_permission(&role, &streams)?;
         self.check_room(moment)?;
         self.check_count(&streams)?;
         let terms = if role == Role::Echo { Terms::Own } else { Terms::Shared };
         let upgraded = Upgraded {
             deflate: upgrade.deflate(terms).filter(|_| self.listener.permessage_deflate),
             accept: upgrade.accept,
-            subprotocol: subprotocol(&upgrade)?,
+            subprotocol,
             reply: streams.iter().any(|stream| stream.options.given),
             ack,
         };
@@ -374,13 +410,17 @@ impl Door<'_> {
     }
 
     /// `/sse`, for clients without WebSocket.
-    fn events(&self, streams: Vec<Stream>, moment: Moment) -> Result<Outcome, Refusal> {
+    fn events(&mut self, streams: Vec<Stream>, moment: Moment) -> Result<Outcome, Refusal> {
         // HEAD could not tell whether GET is granted: that is known once the streams are subscribed to.
         self.check_method("GET", &[("Allow", "GET")])?;
         self.check_origin()?;
+        if let Some(question) = self.check_rights(moment)? {
+            return Ok(Outcome::Ask(question));
+        }
+        let (role, accepted, streams) = sse::accept(self.request, streams)?;
+        self.check_permission(&role, &streams)?;
         self.check_room(moment)?;
         self.check_count(&streams)?;
-        let (role, accepted, streams) = sse::accept(self.request, streams)?;
         Ok(Outcome::Open { role, opening: Opening::Sse(accepted), streams })
     }
 
@@ -397,7 +437,7 @@ impl Door<'_> {
     fn check_count(&self, streams: &[Stream]) -> Result<(), Refusal> {
         // The same stream twice is one subscription.
         let distinct: HashSet<&str> = streams.iter().map(|stream| stream.subject.as_str()).collect();
-        let max = self.rules.limits.subscriptions_max;
+        let max = self.session.subscriptions_max(self.rules);
         if distinct.len() <= max as usize {
             return Ok(());
         }
@@ -454,39 +494,6 @@ impl Door<'_> {
             return Err(Refusal::new(400, RefusalReason::BadRequest, "a GET request bears no body here"));
         }
         Ok(Some(outcome))
-    }
-
-    /// Cross-site WebSocket hijacking: only pages of the same host, or of a listed origin. No `Origin` is no browser.
-    fn check_origin(&self) -> Result<(), Refusal> {
-        let mut origins = self.request.header_values("origin");
-        let Some(origin) = origins.next() else { return Ok(()) };
-        // A browser sends one (RFC 6454 7.3): of several nobody knows which page it is.
-        let origin = if origins.next().is_none() { std::str::from_utf8(origin).unwrap_or("") } else { "" };
-        let host = self.request.host().unwrap_or("");
-        if http::is_same_origin(origin, host) || self.listener.origins.iter().any(|known| known == origin) {
-            return Ok(());
-        }
-        let message = format!("pages of {origin:?} may not connect here; add the origin to `origins` of this listener");
-        Err(Refusal::new(403, RefusalReason::Forbidden, message))
-    }
-
-    fn check_permission(&mut self, role: &Role) -> Result<(), Refusal> {
-        let of_proxy = |(name, _): (&str, &[u8])| {
-            let name = name.to_ascii_lowercase();
-            name.starts_with("x-forwarded-") || ["origin", "forwarded", "x-real-ip", "via"].contains(&name.as_str())
-        };
-        let direct = self.session.from_loopback && !self.request.headers.iter().any(of_proxy);
-        self.session.publishes = self.rules.publish == PublishAllow::Loopback && direct;
-        let allowed = match role {
-            Role::PublisherOne(topic) => self.session.may_publish(topic, self.rules),
-            Role::PublisherMany => self.session.publishes,
-            Role::Subscriber { .. } | Role::Echo | Role::Sse { .. } => true,
-        };
-        if allowed {
-            return Ok(());
-        }
-        let message = "publishing is not allowed here; see [publish] in the configuration";
-        Err(Refusal::new(403, RefusalReason::Forbidden, message))
     }
 }
 

@@ -143,7 +143,7 @@ impl Session {
             return None;
         }
         // A request that cannot be read costs a token like a good one.
-        let within_rate = self.bucket.take(rules.limits.requests_per_second, rules.limits.requests_burst, now_us);
+        let within_rate = self.take_from_bucket(rules, now_us);
         let request = match stream::request(&message.bytes) {
             Ok(request) => request,
             Err(failure) => {
@@ -153,7 +153,7 @@ impl Session {
         };
         let id = request.id;
         if !within_rate {
-            let message = format!("more than {} requests a second: slow down", rules.limits.requests_per_second);
+            let message = format!("more than {} requests a second: slow down", self.rate(rules).0);
             self.failed(&id, &ClientError { code: ErrorCode::TooManyRequests, message }, rules, now_us);
             return None;
         }
@@ -171,8 +171,10 @@ impl Session {
             }
             Command::Publish { topic, .. } => {
                 let message = format!("{}: publishing is not allowed here", topic.as_str());
+                self.deny(None, format!("PUBLISH on {:?} is not granted", topic.as_str()));
                 self.failed(&id, &ClientError { code: ErrorCode::NotAllowed, message }, rules, now_us);
             }
+            Command::Auth(token) => return self.authenticate(id, &token, rules, moment),
             Command::Ping => self.answer(|out| reply::time(out, &id, moment.unix_us / 1000)),
             Command::GetProperty(property) => {
                 let value = match property {
@@ -182,7 +184,15 @@ impl Session {
                 };
                 self.answer(|out| reply::property(out, &id, value));
             }
-            Command::Subscribe(streams) => return Some(Effect::Request { id, request: Request::Subscribe(streams) }),
+            Command::Subscribe(streams) => {
+                if let Some(stream) = self.find_denied(&streams, rules) {
+                    let error = ClientError::new(ErrorCode::NotAllowed, format!("{stream}: not allowed"));
+                    self.deny(None, format!("SUBSCRIBE to {stream:?} is not granted"));
+                    self.failed(&id, &error, rules, now_us);
+                    return None;
+                }
+                return Some(Effect::Request { id, request: Request::Subscribe(streams) });
+            }
             Command::Unsubscribe(topics) => return Some(Effect::Request { id, request: Request::Unsubscribe(topics) }),
             Command::ListSubscriptions => return Some(Effect::Request { id, request: Request::List }),
             Command::Positions(topics) => return Some(Effect::Request { id, request: Request::Positions(topics) }),
@@ -218,6 +228,7 @@ impl Session {
             }
             Ok(published) => {
                 let reason = format!("publishing to {} is not allowed here", published.topic.as_str());
+                self.deny(None, format!("publishing on {:?} is not granted", published.topic.as_str()));
                 self.close(CloseCode::POLICY, &reason, CloseClass::Policy, now_us);
                 None
             }
@@ -236,8 +247,7 @@ impl Session {
 
     /// Takes a token for an echoed message; closes with 1008 where there is none.
     fn may_ask(&mut self, rules: &Rules, now_us: u64) -> bool {
-        let limits = &rules.limits;
-        let may = self.bucket.take(limits.requests_per_second, limits.requests_burst, now_us);
+        let may = self.take_from_bucket(rules, now_us);
         if !may {
             self.close(CloseCode::POLICY, "too many messages a second", CloseClass::Policy, now_us);
         }

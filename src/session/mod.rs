@@ -9,15 +9,19 @@
 //!   order they came;
 //! - owed bytes are whole frames (or events), or a whole HTTP answer, but for the front one, which may be partly sent;
 //! - once it is [`Session::is_ending`], input is thrown away and nothing more is owed than what stands there;
-//! - an idle open session holds no heap memory, but a publisher's topic and count, and contexts that are taken over.
+//! - an idle open session holds no heap memory, but a publisher's topic and count, what a token says of its bearer, and contexts that
+//!   are taken over.
 
 mod acks;
 mod arrival;
+mod bearer;
 mod ending;
 mod entrance;
 mod jitter;
 mod messages;
+mod permission;
 mod pongs;
+mod rights;
 mod rules;
 mod sse;
 mod standing;
@@ -28,12 +32,13 @@ mod upgrade;
 pub use arrival::{Arrival, Introduction};
 pub use ending::Expiry;
 pub use jitter::jitter;
+pub use rights::Denied;
 pub use rules::{ListenerRules, Moment, Rules};
 pub use standing::Standing;
 
 use std::net::IpAddr;
 
-use crate::admission::Bucket;
+use crate::admission::{Bucket, Question};
 use crate::dialect::ClientError;
 use crate::dialect::stream::reply::{self, Subscribed};
 use crate::dialect::stream::{Lasting, RequestId, Stream, event, sse as stream_sse};
@@ -49,6 +54,8 @@ pub enum Effect {
     /// A request's head is whole, on a listener with trusted proxies: whose is it, and may one more of that address come?
     /// [`Session::address_asked`], then [`Session::turn_away`] or [`Session::proceed`].
     Asked,
+    /// What the client may do is the operator's endpoint to say: [`Session::called_out`].
+    Callout(Box<Question>),
     /// The handshake is valid: subscribe to these, then [`Session::admit`] or [`Session::refuse`].
     Admit {
         /// In the order asked for.
@@ -99,6 +106,8 @@ pub enum Request {
     SetCombined(bool),
     /// [`Session::set_events`], the encoding of its subscriptions, and what it may be told from now on.
     SetEvents(bool),
+    /// Its rights are another token's now: [`Session::done`], and what they do not cover of its subscriptions ends.
+    Renewed,
     /// [`Session::set_heartbeat`], where it has not too many topics.
     SetHeartbeat(bool),
 }
@@ -147,7 +156,7 @@ enum Ping {
     Acknowledged,
 }
 
-/// What is to be sent to a client besides publications.
+/// What is to be sent to a client besides publications; and what few clients have, so that the others do not pay for it.
 #[derive(Debug, Default)]
 struct Owed {
     bytes: Vec<u8>,
@@ -157,6 +166,8 @@ struct Owed {
     pong: Option<Box<pongs::LatePong>>,
     /// Of a publisher that is to be told: what it still has to hear of its messages.
     acks: Option<Box<acks::Acks>>,
+    /// Who it is, and what it was denied.
+    rights: Option<Box<rights::Rights>>,
     /// What names its request, until the shard has taken it.
     request_id: Option<Box<str>>,
     /// Why it is refused or closed, for the log, until the shard has taken it.
@@ -424,7 +435,7 @@ impl Session {
         if owed.sent as usize == owed.bytes.len() {
             // An idle client holds no buffer.
             (owed.bytes, owed.sent) = (Vec::new(), 0);
-            if owed.pong.is_none() && owed.acks.is_none() && owed.cause.is_none() {
+            if owed.pong.is_none() && owed.acks.is_none() && owed.rights.is_none() && owed.cause.is_none() {
                 self.owed = None;
             }
             self.owe_pong_into_room();

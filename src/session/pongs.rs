@@ -26,7 +26,7 @@ impl Session {
     /// as errors may stand in a row close the connection with 1008.
     pub(super) fn receive_ping(&mut self, payload: ws::Control, rules: &Rules, now_us: u64) {
         let limits = &rules.limits;
-        if self.bucket.take(limits.requests_per_second, limits.requests_burst, now_us) {
+        if self.take_from_bucket(rules, now_us) {
             if let Some(owed) = &mut self.owed {
                 owed.pong.take_if(|late| late.token_due_us.is_some());
             }
@@ -38,7 +38,7 @@ impl Session {
             self.close(CloseCode::POLICY, "too many pings a second", CloseClass::Policy, now_us);
             return;
         }
-        let token_due_us = due_us.or(Some(next_token_us(rules, now_us)));
+        let token_due_us = due_us.or(Some(next_token_us(self.rate(rules).0, now_us)));
         let late = LatePong { payload, token_due_us, pings: pings + 1 };
         self.owed.get_or_insert_default().pong = Some(Box::new(late));
     }
@@ -54,15 +54,15 @@ impl Session {
 
     /// A late pong's time has come: it is owed, if there is a token for it.
     pub(super) fn owe_late_pong(&mut self, rules: &Rules, now_us: u64) {
-        let limits = &rules.limits;
+        let (per_second, burst) = self.rate(rules);
         let Some(pong) = self.owed.as_mut().map(|owed| &mut owed.pong) else { return };
         let Some(late) = pong else { return };
-        if self.bucket.take(limits.requests_per_second, limits.requests_burst, now_us) {
+        if self.bucket.take(per_second, burst, now_us) {
             let payload = late.payload;
             *pong = None;
             self.owe_pong(payload);
         } else {
-            late.token_due_us = Some(next_token_us(rules, now_us));
+            late.token_due_us = Some(next_token_us(per_second, now_us));
         }
     }
 
@@ -86,6 +86,6 @@ impl Session {
     }
 }
 
-fn next_token_us(rules: &Rules, now_us: u64) -> u64 {
-    now_us + 1_000_000 / u64::from(rules.limits.requests_per_second.max(1))
+fn next_token_us(per_second: u32, now_us: u64) -> u64 {
+    now_us + 1_000_000 / u64::from(per_second.max(1))
 }

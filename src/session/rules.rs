@@ -4,7 +4,8 @@
 
 use ipnet::IpNet;
 
-use crate::config::{Config, ForwardedHeader, Limits, ProxyProtocol, PublishAllow};
+use crate::admission::{Grants, Keys, Tokens};
+use crate::config::{Callout, Config, ForwardedHeader, Limits, ProxyProtocol, PublishAllow};
 use crate::hub::topic::Pattern;
 
 /// What all sessions of a shard go by.
@@ -16,6 +17,14 @@ pub struct Rules {
     pub publish: PublishAllow,
     /// Topics that may be published to by clients.
     pub publish_topics: Vec<Pattern>,
+    /// How tokens are judged; none: none is taken.
+    pub tokens: Option<Tokens>,
+    /// The operator's endpoint that is asked at connect.
+    pub callout: Option<Callout>,
+    /// By how much a clock may differ from ours, seconds.
+    pub skew_s: u64,
+    /// What clients without a token may do, beside what those of loopback may.
+    pub anonymous: Grants,
     /// Whether `/echo` answers.
     pub echo: bool,
     /// Whether the page and `/topics` answer.
@@ -64,15 +73,30 @@ impl Rules {
         });
         // Where nobody may any more, those who could do not go on.
         let publish_topics = if config.publish.allow == PublishAllow::Nobody { &[][..] } else { &config.publish.topics };
+        let (is_taken, is_asked) = (config.tokens.are_taken(), config.asks_for_rights());
         Rules {
             limits: config.limits.clone(),
-            publish: config.publish.allow,
+            publish: if is_asked { PublishAllow::Nobody } else { config.publish.allow },
             publish_topics: publish_topics.iter().map(pattern).collect(),
+            tokens: is_taken.then(|| Tokens::new(&config.tokens, Keys::from([]))),
+            callout: config.callout.clone(),
+            skew_s: config.tokens.skew_s.into(),
+            anonymous: anonymous(config),
             echo: config.echo.enabled,
             page: config.page.enabled,
             nonce: 0,
             listeners: listeners.collect(),
         }
+    }
+}
+
+/// Of clients without a token: what the configuration says, else everything where no token is asked for.
+fn anonymous(config: &Config) -> Grants {
+    let patterns = |texts: &[String]| Grants::parse(texts.iter().map(String::as_str)).expect("the configuration was validated");
+    match &config.anonymous {
+        Some(anonymous) => Grants { subscribe: patterns(&anonymous.subscribe), publish: patterns(&anonymous.publish) },
+        None if config.asks_for_rights() => Grants::default(),
+        None => Grants { subscribe: patterns(&[">".into()]), publish: Box::default() },
     }
 }
 
@@ -85,6 +109,6 @@ pub struct Moment {
     pub unix_us: u64,
     /// What `/health/ready` says.
     pub ready: bool,
-    /// There are more clients than may be: whoever is not yet let in is not.
+    /// There are as many clients as may be: whoever is not yet let in is not.
     pub full: bool,
 }

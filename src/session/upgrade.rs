@@ -2,6 +2,7 @@
 //!
 //! Without: whether it is granted; the door decides that.
 
+use super::bearer;
 use super::entrance::Refusal;
 use crate::admission::request_id;
 use crate::metrics::RefusalReason;
@@ -38,12 +39,12 @@ const SUBPROTOCOL: &str = "tidegate.v1";
 /// leave a browser without a selected subprotocol, which fails its connection: refused with a sentence.
 pub(super) fn subprotocol(upgrade: &handshake::Upgrade<'_>) -> Result<bool, Refusal> {
     let mut ours = false;
-    let mut bearer = false;
+    let mut has_token = false;
     for protocol in upgrade.protocols() {
         ours |= protocol == SUBPROTOCOL;
-        bearer |= protocol.starts_with("bearer.");
+        has_token |= protocol.starts_with(bearer::PROTOCOL_PREFIX);
     }
-    if bearer && !ours {
+    if has_token && !ours {
         let message = "a bearer token in Sec-WebSocket-Protocol needs tidegate.v1 beside it: `tidegate.v1, bearer.<token>`";
         return Err(Refusal::new(400, RefusalReason::BadRequest, message));
     }

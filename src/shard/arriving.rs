@@ -49,7 +49,6 @@ impl Core {
         self.set_age(key, arrival.number);
         self.topics.hub.due().reserve(key.slot);
         self.metrics.accepts.add(1);
-        self.readiness.came();
         self.metrics.connections.set(self.clients.count() as i64);
         self.ops.push_back(Op::Receive(key));
         self.accepts_armed = self.accepts_armed.saturating_sub(1);

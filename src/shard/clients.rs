@@ -224,6 +224,8 @@ pub(super) enum Wait {
     Position { id: RequestId },
     /// The list of topics.
     Topics,
+    /// What the operator's endpoint says of it.
+    Callout,
     /// That it takes what it is owed.
     Owed,
 }
@@ -235,7 +237,7 @@ impl Wait {
             Wait::Replicas { missing, .. } => *missing == 0,
             Wait::Credit { .. } => true,
             Wait::Owed => !session.is_congested(rules),
-            Wait::Position { .. } | Wait::Topics => false,
+            Wait::Position { .. } | Wait::Topics | Wait::Callout => false,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::exchange::Exchange;
 use super::history::Histories;
 use super::inspection::Inspection;
 use super::mail::Outbox;
+use super::renewing::{Denials, Revoking};
 use super::stopping::{Leavers, Stop};
 use super::sweep::{Loss, Sweep, Told, Visited};
 use super::telling::Tellings;
@@ -50,6 +51,8 @@ pub(super) struct Core {
     pub(super) waits: u64,
     pub(super) stop: Stop,
     pub(super) leavers: Leavers,
+    pub(super) revoking: Revoking,
+    pub(super) denials: Denials,
     pub(super) unanswered: Unanswered,
     pub(super) histories: Histories,
     /// What those who watch over the gateway asked and was not answered yet.
@@ -73,6 +76,8 @@ pub(super) struct Core {
     /// Clients that came, for their names.
     pub(super) came: u32,
     pub(super) connections_max: usize,
+    /// Clients that are WebSockets or streams of events.
+    pub(super) let_in: usize,
     /// As many clients and who is told that there are so many already.
     pub(super) places: usize,
     /// The next slot whose deadline is filed again, as other limits hold.
@@ -89,11 +94,15 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(context: ShardContext, now: Now) -> Core {
-        let ShardContext { place, config, post, metrics, readiness, nonce, acceptors, waits } = context;
+        let ShardContext { place, config, post, metrics, readiness, nonce, acceptors, keys, waits } = context;
         let shards = post.shards();
         let (arrivals, half_open_max) = super::arriving::arrivals(&config, shards);
+        let mut rules = Rules { nonce, ..Rules::new(&config) };
+        if let Some(tokens) = &mut rules.tokens {
+            tokens.keys = keys;
+        }
         let mut core = Core {
-            rules: Rules { nonce, ..Rules::new(&config) },
+            rules,
             clients: Clients::default(),
             classes: metrics.classes.get(),
             metrics,
@@ -107,6 +116,8 @@ impl Core {
             waits: 0,
             stop: if waits { Stop::Waiting } else { Stop::Running },
             leavers: Leavers::default(),
+            revoking: Revoking::default(),
+            denials: Denials::default(),
             unanswered: Unanswered::default(),
             histories: Histories::default(),
             inspections: VecDeque::new(),
@@ -122,6 +133,7 @@ impl Core {
             arrivals: Arrivals::new(arrivals, half_open_max, now.monotonic_us),
             came: 0,
             connections_max: super::connections_max(&config, shards) as usize,
+            let_in: 0,
             filing_again: None,
             places: super::places(&config, shards) as usize,
             accepts_armed: 0,
@@ -137,7 +149,7 @@ impl Core {
     }
 
     pub(super) fn moment(&self) -> Moment {
-        let full = self.clients.count() > self.connections_max || self.readiness.is_overfull();
+        let full = self.let_in >= self.connections_max || self.readiness.is_full();
         let ready = self.stop == Stop::Running && self.readiness.serves() && !full;
         Moment { now_us: self.now.monotonic_us, unix_us: self.now.unix_us, ready, full }
     }
@@ -254,7 +266,6 @@ impl Core {
 
     pub(super) fn closed(&mut self, key: ClientKey) {
         self.clients.remove(key).expect("a descriptor is closed once");
-        self.readiness.left();
         self.unanswered.left(key.slot);
         self.histories.left(key.slot);
         self.metrics.connections.set(self.clients.count() as i64);
@@ -343,6 +354,7 @@ impl Core {
             self.forget_subscriptions(key);
         }
         self.count_opened(key);
+        self.log_denied(key);
         if self.stop == Stop::Draining {
             self.leave_late(key);
         }

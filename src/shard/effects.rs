@@ -19,6 +19,7 @@ impl Core {
     pub(super) fn execute(&mut self, key: ClientKey, effect: Effect) {
         match effect {
             Effect::Asked => self.asked(key),
+            Effect::Callout(question) => self.call_out(key, *question),
             Effect::Admit { streams } => self.subscribe(key, None, streams, false),
             Effect::Topics => {
                 self.suspend(key, Wait::Topics);
@@ -41,6 +42,7 @@ impl Core {
                     self.topics.hub.set_encoding(key.slot, encoding, &mut self.topics.encoder);
                     self.tell_of_feeds_to(key.slot);
                 }
+                Request::Renewed => self.renewed(key, &id),
                 Request::SetHeartbeat(heartbeat) => self.set_heartbeat(key, &id, heartbeat),
             },
         }
@@ -165,7 +167,7 @@ impl Core {
                     Wait::Replicas { .. } => unreachable!("only subscriptions wait for replicas"),
                     Wait::Credit { answer, publication } => self.publish(key, answer, publication),
                     Wait::Owed => {}
-                    Wait::Position { .. } | Wait::Topics => unreachable!("these are answered, not tried again"),
+                    Wait::Position { .. } | Wait::Topics | Wait::Callout => unreachable!("these are answered, not tried again"),
                 }
             }
             self.go_on(key, &mut held);

@@ -185,6 +185,13 @@ impl Core {
             Mail::Inquire { token, inquiry } => self.inspections.push_back(Inspection::new(token, inquiry)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
             Mail::Settings(settings) => self.go_by(settings),
+            Mail::Keys(keys) => {
+                if let Some(tokens) = &mut self.rules.tokens {
+                    tokens.keys = keys;
+                }
+            }
+            Mail::Verdict { client, verdict } => self.verdict_came(client, verdict),
+            Mail::Revoke(revocation) => self.revoke(revocation),
             Mail::Accept => self.accept(),
             Mail::Drain { window_ms } => self.drain(window_ms),
             Mail::Pause => {

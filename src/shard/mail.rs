@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::inquiry::{Finding, Inquiry};
 use super::mailbox::Mailbox;
+use crate::admission::{Keys, Question, Revocation, Verdict};
 use crate::config::{self, Config};
 use crate::hub::{Epochs, KeyError, NewPublication, Pattern, Position, Publication, TopicName};
 use crate::reactor::ClientKey;
@@ -237,6 +238,28 @@ pub enum Mail {
     },
     /// From the control thread: these hold from now on.
     Settings(Settings),
+    /// From the control thread: tokens may be signed with these from now on.
+    Keys(Keys),
+    /// To the control thread: what may this client do?
+    Callout {
+        /// Where the client is.
+        from: Place,
+        /// Which.
+        client: ClientKey,
+        /// What is asked.
+        question: Box<Question>,
+    },
+    /// From the control thread: that.
+    Verdict {
+        /// Who asked.
+        client: ClientKey,
+        /// What it came to.
+        verdict: Verdict,
+    },
+    /// To the control thread: a token named a key that is not known here.
+    KeyWanted,
+    /// From the control thread: tokens that are good no more, those of clients who are there included.
+    Revoke(Box<Revocation>),
     /// From the control thread: take clients from now on.
     Accept,
     /// To the control thread: this shard takes clients.

@@ -27,6 +27,7 @@ pub mod mail;
 pub mod mailbox;
 mod opening;
 mod reloading;
+mod renewing;
 mod replicas;
 mod settings;
 mod shared;
@@ -48,6 +49,7 @@ use std::sync::Arc;
 
 use self::core::Core;
 use self::mail::{Place, Post};
+use crate::admission::Keys;
 use crate::admission::Readiness;
 use crate::config::Config;
 use crate::metrics::ShardMetrics;
@@ -79,6 +81,8 @@ pub struct ShardContext {
     pub nonce: u64,
     /// By listener; newer ones come as [`mail::Mail::Settings`].
     pub acceptors: Acceptors,
+    /// Keys that tokens are signed with.
+    pub keys: Keys,
     /// It accepts nobody before [`mail::Mail::Accept`].
     pub waits: bool,
 }
@@ -144,6 +148,7 @@ impl<R: Reactor> Shard<R> {
         }
         self.take_completions();
         self.core.take_mail();
+        self.core.walk_revocations();
         self.core.expire();
         self.core.resume();
         self.core.arm_again(self.reactor.buffers_free());

@@ -18,7 +18,12 @@ impl Core {
     pub(super) fn go_by(&mut self, settings: Settings) {
         let Settings { config, acceptors } = settings;
         let shards = self.outbox.post().shards();
+        // Those of tokens come by mail of their own.
+        let keys = self.rules.tokens.take().map(|tokens| tokens.keys);
         self.rules = Rules { nonce: self.rules.nonce, ..Rules::new(&config) };
+        if let (Some(tokens), Some(keys)) = (&mut self.rules.tokens, keys) {
+            tokens.keys = keys;
+        }
         self.acceptors = acceptors;
         self.connections_max = super::connections_max(&config, shards) as usize;
         self.places = super::places(&config, shards) as usize;

@@ -197,7 +197,8 @@ impl Core {
             }
             self.check_options(stream)?;
         }
-        let (count, max) = (hub.subscribed_to(key.slot).count() + new.len(), self.rules.limits.subscriptions_max);
+        let client = self.clients.peek(key.slot).expect("effects come from clients that are there");
+        let (count, max) = (hub.subscribed_to(key.slot).count() + new.len(), client.session.subscriptions_max(&self.rules));
         if count > max as usize {
             let first = streams.iter().find(|stream| new.contains_key(stream.subject.as_str())).expect("some are new");
             let message = format!("{}: more than {max} subscriptions on one connection", first.subject.as_str());
@@ -228,6 +229,12 @@ impl Core {
             let error = ClientError::new(ErrorCode::NotSubscribed, format!("{}: not subscribed", subject.as_str()));
             return self.fail(key, Some(id), &error);
         }
+        self.end_subscriptions(key, subjects);
+        self.session_mut(key).done(id);
+    }
+
+    /// Ends subscriptions that the client has.
+    pub(super) fn end_subscriptions(&mut self, key: ClientKey, subjects: &[Subject]) {
         // A topic may be forgotten with its last subscriber, so what stands there twice is looked at once.
         let mut seen = HashSet::new();
         for subject in subjects.iter().filter(|subject| seen.insert(subject.as_str())) {
@@ -248,7 +255,6 @@ impl Core {
             }
             self.metrics.subscriptions.add(-1);
         }
-        self.session_mut(key).done(id);
     }
 
     pub(super) fn list(&mut self, key: ClientKey, id: &RequestId) {

@@ -99,12 +99,16 @@ impl Core {
         };
         self.clients.set_role(key.slot, role);
         self.metrics.clients.add(role, 1);
+        self.let_in += 1;
+        self.readiness.came();
     }
 
     /// A client's descriptor is about to be closed. Who never came in was refused, if there was a reason.
     pub(super) fn tell_of_close(&mut self, key: ClientKey, class: CloseClass) {
         let Some(role) = self.clients.take_role(key.slot) else { return };
         self.metrics.clients.add(role, -1);
+        self.let_in -= 1;
+        self.readiness.left();
         let kind = REFUSALS + class.index();
         if !class.is_for_cause() || !self.tellings.admit(kind, self.now.monotonic_us, self.config.log.client_lines_per_second) {
             return;

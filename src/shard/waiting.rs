@@ -16,6 +16,7 @@ impl Core {
             || self.exchange.is_reporting()
             || self.filing_again.is_some()
             || !self.inspections.is_empty()
+            || self.revoking.is_walking()
             || self.topics.staleness.is_walking()
             || self.topics.heartbeats.is_walking()
             || self.topics.is_walking() && !self.outbox.is_congested()

@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 
 use super::*;
 use crate::config::{
-    AdminKey, Journal, JournalFlush, LogFormat, LogLevel, Publish, PublishAllow, Slow, Source, Synthetic, TopicJournal,
-    TopicKind, parse,
+    AdminKey, Anonymous, Callout, Echo, ForwardedHeader, Journal, JournalFlush, Log, LogFormat, LogLevel, Page, ProxyProtocol,
+    Publish, PublishAllow, Shards, Slow, Source, Synthetic, TopicJournal, TopicKind, parse,
 };
 
 /// The same settings, each of them another one.
@@ -38,8 +38,8 @@ fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
             origins: vec!["https://a".into()],
             permessage_deflate: true,
             trusted_proxies: vec!["10.0.0.0/8".parse().expect("a network")],
-            proxy_protocol: crate::config::ProxyProtocol::Optional,
-            forwarded_header: crate::config::ForwardedHeader::Forwarded,
+            proxy_protocol: ProxyProtocol::Optional,
+            forwarded_header: ForwardedHeader::Forwarded,
             path_prefix: "/md".into(),
             tls: None,
             ..Listener::default()
@@ -61,16 +61,14 @@ fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
         drain: each_changed(&start.drain),
         takeover: each_changed(&start.takeover),
         limits: each_changed(&start.limits),
-        shards: crate::config::Shards { count: Some(9), ..each_changed(&start.shards) },
+        shards: Shards { count: Some(9), ..each_changed(&start.shards) },
         publish: Publish { allow: PublishAllow::Loopback, topics: vec![">".into()] },
-        echo: crate::config::Echo { enabled: true },
-        page: crate::config::Page { enabled: true },
-        log: crate::config::Log {
-            format: LogFormat::Json,
-            level: LogLevel::Trace,
-            waiting_lines_max: 7,
-            client_lines_per_second: 7,
-        },
+        tokens: Tokens { skew_s: 9, jwks: Some("a".into()), ..start.tokens.clone() },
+        callout: Some(Callout::default()),
+        anonymous: Some(Anonymous::default()),
+        echo: Echo { enabled: true },
+        page: Page { enabled: true },
+        log: Log { format: LogFormat::Json, level: LogLevel::Trace, waiting_lines_max: 7, client_lines_per_second: 7 },
     };
     let reload = Reload::new(&start, &start, &read);
     let shards = ["accepts_armed", "completions_max", "count", "mail_max", "mailbox_places", "pin", "reactor"];

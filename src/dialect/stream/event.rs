@@ -33,6 +33,12 @@ pub fn epoch(out: &mut Vec<u8>, topic: &str, epoch: Epoch) {
     }
 }
 
+/// The subscription has ended: what is granted now does not cover it.
+pub fn unsubscribed(out: &mut Vec<u8>, subject: &str) {
+    begin(out, "unsubscribed", subject);
+    out.push(b'}');
+}
+
 /// The publications of these offsets are not sent.
 pub fn gap(out: &mut Vec<u8>, topic: &TopicName, from: u64, to: u64) {
     of_topic(out, "gap", topic, &[("from", from), ("to", to)]);

@@ -60,6 +60,8 @@ pub enum Command<'m> {
         /// Of this key.
         key: Option<Key>,
     },
+    /// Show a token: from now on its rights hold.
+    Auth(Cow<'m, str>),
     /// Tell the time.
     Ping,
 }
@@ -136,7 +138,7 @@ impl<'m> Members<'m> {
             "GET_PROPERTY" => get_property(params),
             "PUBLISH" => publish(params),
             "PING" => none("PING", params).map(|()| Command::Ping),
-            "AUTH" => Err(not_yet("the method AUTH does not exist yet")),
+            "AUTH" => auth(params),
             unknown => Err(ClientError::new(ErrorCode::UnknownMethod, format!("there is no method {}", quoted(unknown)))),
         }
     }
@@ -224,6 +226,14 @@ fn publish<'m>(params: Option<&'m RawValue>) -> Result<Command<'m>, ClientError>
     Ok(Command::Publish { topic: publishable(&topic.0)?, data: data.get().as_bytes(), key: key.transpose()? })
 }
 
+fn auth<'m>(params: Option<&'m RawValue>) -> Result<Command<'m>, ClientError> {
+    // What is wrong is not repeated: a token may be in it.
+    let (token,): (Text<'m>,) = params
+        .and_then(|params| serde_json::from_str(params.get()).ok())
+        .ok_or_else(|| bad_request("`params` of AUTH must be one token, as in [\"eyJhbGciOi...\"]"))?;
+    Ok(Command::Auth(token.0))
+}
+
 /// The method takes nothing; an empty list is nothing too, as some clients always send one.
 fn none(method: &str, params: Option<&RawValue>) -> Result<(), ClientError> {
     match params {
@@ -293,10 +303,6 @@ fn unreadable(error: &serde_json::Error) -> ClientError {
 
 pub(super) fn bad_request(message: impl Into<String>) -> ClientError {
     ClientError::new(ErrorCode::BadRequest, message)
-}
-
-pub(super) fn not_yet(message: &str) -> ClientError {
-    ClientError::new(ErrorCode::NotAllowed, message)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod acks;
 mod arrival;
 mod door;
 mod life;
+mod rights;
 
 use std::net::{IpAddr, Ipv4Addr};
 

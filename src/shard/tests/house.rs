@@ -90,6 +90,7 @@ impl House {
                 metrics: Arc::new(ShardMetrics::with_classes(config.topics.iter().map(|topic| topic.pattern.as_str()))),
                 readiness: readiness.clone(),
                 acceptors: acceptors.clone(),
+                keys: [].into(),
             };
             let shard = Shard::new(sim, context).expect("the simulator does not fail");
             Side { shard, net, runs: true }

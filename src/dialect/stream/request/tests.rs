@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::super::reply;
 use super::*;
 use crate::config::Slow;
-use crate::dialect::ErrorCode::{BadRequest, BadTopic, NotAllowed, UnknownMethod};
+use crate::dialect::ErrorCode::{BadRequest, BadTopic, UnknownMethod};
 use crate::dialect::stream::StreamOptions;
 use crate::hub::{Epoch, Key, Position};
 
@@ -257,8 +257,12 @@ fn publish_takes_the_bytes_of_data_as_they_stand() {
 }
 
 #[test]
-fn auth_does_not_exist_yet() {
-    check_refused("AUTH", r#"["token"]"#, NotAllowed, "AUTH does not exist yet");
+fn auth_shows_one_token_which_no_error_repeats() {
+    check("AUTH", r#"["a.b.c"]"#, Command::Auth("a.b.c".into()));
+    check("AUTH", r#"[""]"#, Command::Auth("".into()));
+    for params in ["null", "[]", r#"["secret","b"]"#, r#""secret""#, r#"{"token":"secret"}"#, "[1]"] {
+        check_refused("AUTH", params, BadRequest, "`params` of AUTH must be one token, as in [\"eyJhbGciOi...\"]");
+    }
 }
 
 #[test]
