@@ -6,8 +6,8 @@
 //!
 //! Without: names, labels and the text format of a monitoring system; the admin port knows those.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 pub use self::feed::{FeedMetrics, FeedState};
 use self::labels::{CLOSES, REFUSALS, ROLES};
@@ -242,7 +242,31 @@ pub struct ShardMetrics {
     /// Bytes of their messages after.
     pub compression_bytes_out: Counter,
     /// By class of topics, in the order of the configuration's patterns.
-    pub classes: Box<[TopicClass]>,
+    pub classes: TopicClasses,
+}
+
+/// The classes that there are; a reload may bring others.
+#[derive(Debug, Default)]
+pub struct TopicClasses(Mutex<Arc<[Arc<TopicClass>]>>);
+
+impl TopicClasses {
+    /// Those of now. Their owner keeps what this gives: the lock is for whoever gathers.
+    #[must_use]
+    pub fn get(&self) -> Arc<[Arc<TopicClass>]> {
+        self.0.lock().expect("nobody panics with it").clone()
+    }
+
+    /// Makes them those of these patterns, and one more for all topics that none of them matches. A pattern that stays goes on counting.
+    pub fn set<'p>(&self, patterns: impl IntoIterator<Item = &'p str>) -> Arc<[Arc<TopicClass>]> {
+        let earlier = self.get();
+        let class = |pattern: &str| {
+            let new = || Arc::new(TopicClass { pattern: pattern.into(), publish_to_submit: Histogram::default() });
+            earlier.iter().find(|class| &*class.pattern == pattern).cloned().unwrap_or_else(new)
+        };
+        let classes: Arc<[Arc<TopicClass>]> = patterns.into_iter().chain([OTHER_TOPICS]).map(class).collect();
+        *self.0.lock().expect("nobody panics with it") = classes.clone();
+        classes
+    }
 }
 
 /// What is measured of the topics that one of the configuration's patterns matches first.
@@ -258,8 +282,9 @@ impl ShardMetrics {
     /// With a class for each of these patterns, and one more for all topics that none of them matches.
     #[must_use]
     pub fn with_classes<'p>(patterns: impl IntoIterator<Item = &'p str>) -> ShardMetrics {
-        let class = |pattern: &str| TopicClass { pattern: pattern.into(), publish_to_submit: Histogram::default() };
-        ShardMetrics { classes: patterns.into_iter().chain([OTHER_TOPICS]).map(class).collect(), ..ShardMetrics::default() }
+        let metrics = ShardMetrics::default();
+        metrics.classes.set(patterns);
+        metrics
     }
 }
 
@@ -341,6 +366,12 @@ pub struct ControlMetrics {
     pub journals_failing: Gauge,
     /// Those of them that are served all the same.
     pub journals_left: Gauge,
+    /// Requests of the admin port that were denied for want of a key that is good for them.
+    pub http_denied: Counter,
+    /// Memory that the process has, looked at once a second.
+    pub memory_resident_bytes: Gauge,
+    /// Above it no more clients are taken.
+    pub memory_bytes_max: Gauge,
 }
 
 #[cfg(test)]

@@ -131,6 +131,9 @@ const CONTROL_COUNTERS: &[Row<ControlMetrics, u64>] = &[
     ("upstream_restarts", "Times that the numbers of a feed's topic began anew", |m| m.upstream_restarts.get()),
     ("log_lines_lost", "Lines of the log that found no place among those that wait to be written", |_| lines::lost()),
     ("admin_requests", "Requests on the admin port", |m| m.http_requests.get()),
+    ("admin_denied", "Requests on the admin port for which no key, or none that is good for them, was borne", |m| {
+        m.http_denied.get()
+    }),
     ("admin_errors", "Requests on the admin port answered with an error", |m| m.http_errors.get()),
     ("http_publications", "Publications taken over HTTP", |m| m.http_publications.get()),
     ("http_publication_errors", "Publications refused over HTTP", |m| m.http_publication_errors.get()),
@@ -148,6 +151,8 @@ const CONTROL_COUNTERS: &[Row<ControlMetrics, u64>] = &[
 const CONTROL_GAUGES: &[Row<ControlMetrics, i64>] = &[
     ("journals_failing", "Topics whose journal could not be written the last time", |m| m.journals_failing.get()),
     ("journals_left", "Those of them that are served without it, in a new epoch", |m| m.journals_left.get()),
+    ("memory_resident_bytes", "Memory that the process has, looked at once a second", |m| m.memory_resident_bytes.get()),
+    ("memory_bytes_max", "Above it no more clients are taken", |m| m.memory_bytes_max.get()),
 ];
 
 impl Collector for Gathered {
@@ -180,9 +185,10 @@ impl Collector for Gathered {
         let help = "From a publication's ingest to its last submission on the shard";
         let mut family = encoder.encode_descriptor("publish_to_submit_seconds", help, None, MetricType::Histogram)?;
         for (shard, metrics) in self.numbered() {
-            for (number, class) in metrics.classes.iter().enumerate() {
+            let classes = metrics.classes.get();
+            for (number, class) in classes.iter().enumerate() {
                 // A pattern that stands there twice matches nothing the second time.
-                if metrics.classes[..number].iter().all(|earlier| earlier.pattern != class.pattern) {
+                if classes[..number].iter().all(|earlier| earlier.pattern != class.pattern) {
                     let labels = &[("shard", shard.to_string()), ("topics", class.pattern.to_string())];
                     histogram(family.encode_family(labels)?, &class.publish_to_submit)?;
                 }
@@ -248,7 +254,7 @@ mod tests {
         shards[1].refusals.add(RefusalReason::NotFound, 7);
         shards[0].closes.add(CloseClass::Lag, 2);
         for us in [5, 10, 11, 40_000_000] {
-            shards[0].classes[0].publish_to_submit.record(us);
+            shards[0].classes.get()[0].publish_to_submit.record(us);
         }
         shards[1].lags.set([3, 4, 200_000]);
         let feed = FeedMetrics::new("upstream", "wss://a \"b\"", 1);

@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::config::{Admin, Limits};
 use crate::disk::{Disk, start};
 use crate::hub::{Epoch, Position, TopicName};
 
@@ -16,26 +17,29 @@ struct Port {
 impl Port {
     async fn open() -> Port {
         let (stop, stopping) = watch::channel(false);
+        let admin = Admin {
+            enabled: true,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            hosts: vec!["admin.example".to_owned()],
+            body_bytes_max: 1000,
+            ..Admin::default()
+        };
+        let limits = Limits { publication_bytes_max: 100, send_timeout_ms: 10_000, ..Limits::default() };
+        let (_, settings) = watch::channel(Arc::new(Config { admin, limits, ..Config::default() }));
         let context = AdminContext {
             broker: broker::Handle::stopped(),
             shards: Arc::new([Arc::new(ShardMetrics::default()), Arc::new(ShardMetrics::default())]),
             control: Arc::new(ControlMetrics::default()),
             history: Arc::new(Mutex::new(History::new(1, 2, Box::new([])))),
-            settings: Arc::new(config::Admin {
-                enabled: true,
-                address: SocketAddr::from(([127, 0, 0, 1], 0)),
-                hosts: vec!["admin.example".to_owned()],
-                body_bytes_max: 1000,
-                ..config::Admin::default()
-            }),
-            publication_bytes_max: 100,
-            send_timeout_ms: 10_000,
+            settings,
+            keys: watch::channel(Keys::default()).1,
+            denial_told: Arc::default(),
             taken: watch::channel(false).1,
             readiness: Arc::new(Readiness::new(1)),
             listeners: Arc::new([]),
             stopping,
         };
-        let listener = bind(context.settings.address).expect("a free port");
+        let listener = bind(context.config().admin.address).expect("a free port");
         listener.set_nonblocking(true).expect("a listener can be made so");
         let listener = tokio::net::TcpListener::from_std(listener).expect("this is a runtime");
         let address = listener.local_addr().expect("bound");

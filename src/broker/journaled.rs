@@ -98,15 +98,11 @@ impl Journaled {
         let io = |error| JournalError::Io { path: path.to_owned(), error };
         let boot = std::fs::read_to_string(path).map_err(io)?;
         let boot = BootId::parse(&boot).ok_or_else(|| io(io::ErrorKind::InvalidData.into()))?;
-        let settings = config.topics.iter().map(|topic| {
-            let pattern = Pattern::parse(&topic.pattern).expect("the configuration was validated");
-            (pattern, topic.clone())
-        });
         let mut journaled = Journaled {
             topics: Topics::new(place, config, 1),
             place,
             directory: Directory::open(&config.journal.directory, boot)?,
-            settings: settings.collect(),
+            settings: settings(config),
             topics_max: config.journal.topics_max as usize,
             logs: HashMap::new(),
             ready: VecDeque::new(),
@@ -126,6 +122,12 @@ impl Journaled {
             journaled.go_on_with(topic)?;
         }
         Ok(journaled)
+    }
+
+    /// Other settings of topics hold from now on. Which topics have journals, and how those are kept, is as it was at start.
+    pub(super) fn go_by(&mut self, config: &Config) {
+        self.topics.go_by(config, 1);
+        self.settings = settings(config);
     }
 
     fn go_on_with(&mut self, topic: TopicName) -> Result<(), JournalError> {
@@ -205,7 +207,7 @@ impl Journaled {
             | Mail::Found { .. }
             | Mail::TopicsWanted { .. }
             | Mail::TopicsAnswer { .. }
-            | Mail::Acceptors(_)
+            | Mail::Settings(_)
             | Mail::Accept
             | Mail::Accepts
             | Mail::Drain { .. }
@@ -317,4 +319,10 @@ impl Journaled {
             self.topics.feed_changed(&topics, since_ms, outbox);
         }
     }
+}
+
+/// What the configuration says of topics, by pattern.
+fn settings(config: &Config) -> Box<[(Pattern, config::Topic)]> {
+    let pattern = |topic: &config::Topic| Pattern::parse(&topic.pattern).expect("the configuration was validated");
+    config.topics.iter().map(|topic| (pattern(topic), topic.clone())).collect()
 }

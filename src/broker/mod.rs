@@ -15,8 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use self::inquiries::Awaited;
 use crate::hub::{KeyError, NewPublication, Position, TopicName};
 use crate::shard::inquiry::Inquiry;
-use crate::shard::mail::{NotPublished, Place, Post};
-use crate::tls::Acceptors;
+use crate::shard::mail::{NotPublished, Place, Post, Settings};
 
 /// Clonable, sendable handle to the broker; all calls are for the control runtime.
 #[derive(Clone, Debug)]
@@ -80,7 +79,7 @@ enum Request {
     Drained(oneshot::Sender<()>),
     Topics(oneshot::Sender<Arc<[TopicReport]>>),
     Inquire { place: Place, inquiry: Inquiry, awaited: Awaited },
-    Acceptors(Acceptors),
+    Settings(Settings),
     Accept(oneshot::Sender<()>),
     Drain { window_ms: u32 },
     Stop(oneshot::Sender<()>),
@@ -151,12 +150,12 @@ impl Handle {
         self.ask(Request::Topics).await
     }
 
-    /// New clients of TLS listeners are accepted with these, on all shards.
+    /// These hold from now on, here and on all shards.
     ///
     /// # Errors
     /// [`PublishError::Stopping`].
-    pub async fn renew(&self, acceptors: Acceptors) -> Result<(), PublishError> {
-        self.requests.send(Request::Acceptors(acceptors)).await.map_err(|_| PublishError::Stopping)
+    pub async fn go_by(&self, settings: Settings) -> Result<(), PublishError> {
+        self.requests.send(Request::Settings(settings)).await.map_err(|_| PublishError::Stopping)
     }
 
     /// Has the shards take clients; returns when all of them do, or the gateway stops.

@@ -10,7 +10,7 @@ use super::document::Document;
 use super::error::ConfigError;
 use super::source_shape::SourceShape;
 use super::{
-    Admin, Arrivals, CertificateFiles, ClientCertificates, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush,
+    Admin, AdminKey, Arrivals, CertificateFiles, ClientCertificates, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush,
     JournalFull, Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish,
     PublishAllow, Shards, Slow, Takeover, Topic, TopicJournal, TopicKind, arrival, rules,
 };
@@ -156,6 +156,8 @@ struct AdminShape {
     open_connections_max: Option<u32>,
     head_timeout_ms: Option<u32>,
     body_timeout_ms: Option<u32>,
+    #[serde(default)]
+    key: Vec<AdminKey>,
 }
 
 impl AdminShape {
@@ -169,6 +171,7 @@ impl AdminShape {
             open_connections_max: self.open_connections_max.unwrap_or(default.open_connections_max),
             head_timeout_ms: self.head_timeout_ms.unwrap_or(default.head_timeout_ms),
             body_timeout_ms: self.body_timeout_ms.unwrap_or(default.body_timeout_ms),
+            keys: self.key,
         }
     }
 }

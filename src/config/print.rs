@@ -61,7 +61,16 @@ fn source(text: &mut String, table: &Table, kind: SourceKind) {
 fn is_off(table: &Table) -> bool {
     matches!(
         table.name,
-        "listener.tls" | "listener.tls.sni" | "admin" | "topic" | "source.sequence" | "publish" | "echo" | "page" | "takeover"
+        "listener.tls"
+            | "listener.tls.sni"
+            | "admin"
+            | "admin.key"
+            | "topic"
+            | "source.sequence"
+            | "publish"
+            | "echo"
+            | "page"
+            | "takeover"
     )
 }
 
@@ -104,6 +113,7 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
         ("admin", "open_connections_max") => whole(Admin::default().open_connections_max.into()),
         ("admin", "head_timeout_ms") => whole(Admin::default().head_timeout_ms.into()),
         ("admin", "body_timeout_ms") => whole(Admin::default().body_timeout_ms.into()),
+        ("admin.key", "read" | "change") => Some("false".into()),
         ("topic", "kind") => Some("\"log\"".into()),
         ("topic", "ring_age_ms") => whole(Topic::default().ring_age_ms.into()),
         ("topic", "keys_max") => whole(Topic::default().keys_max.into()),
@@ -164,6 +174,9 @@ fn example(key: &Key) -> String {
         ("listener.tls", "client_ca") => "\"clients-ca.pem\"",
         ("listener.tls.sni", "certificate") => "\"other-certificate.pem\"",
         ("listener.tls.sni", "key") => "\"other-key.pem\"",
+        ("admin.key", "name") => "\"feed\"",
+        ("admin.key", "secret_file") => "\"feed.secret\"",
+        ("admin.key", "publish") => "[\"md.>\"]",
         ("topic", "journal") => "true",
         ("topic", "pattern") => "\"md.book.>\"",
         ("topic", "key") => "\"/s\"",

@@ -9,11 +9,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_local;
 
-use super::certificates::{self, Loaded};
 use super::giving::Place;
+use super::reload::Reloading;
 use super::taking::Predecessor;
-use super::{StartError, greeting, supervisor};
-use crate::admin::{self, AdminContext, History};
+use super::{StartError, greeting, machine, memory, supervisor};
+use crate::admin::{self, AdminContext, History, Keys};
 use crate::admission::Readiness;
 use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
@@ -32,7 +32,15 @@ const DRAIN_SLACK: Duration = Duration::from_millis(250);
 
 /// What the control thread has.
 pub(super) struct Control {
+    /// In force.
     pub(super) config: Arc<Config>,
+    /// Of the start.
+    pub(super) started: Arc<Config>,
+    /// In force, for whoever looks at it when it is asked.
+    pub(super) settings: watch::Sender<Arc<Config>>,
+    /// Of the admin port, in force.
+    pub(super) keys: watch::Sender<Keys>,
+    pub(super) reloading: Reloading,
     pub(super) post: Arc<Post>,
     pub(super) shards: Arc<[Arc<ShardMetrics>]>,
     pub(super) metrics: Arc<ControlMetrics>,
@@ -98,6 +106,8 @@ impl Control {
         }
         let admin_address = self.open_admin(&broker, stopping, taken).map_err(refused("the admin port"))?;
         self.start_feeds(&broker, feeds_end);
+        let machine = machine::readings::machine();
+        spawn_local(memory::look(self.settings.subscribe(), machine, self.readiness.clone(), self.metrics.clone()));
         self.readiness.serve(true);
         let (gave, given) = oneshot::channel();
         let place = self.place.take();
@@ -159,9 +169,9 @@ impl Control {
             shards: self.shards.clone(),
             control: self.metrics.clone(),
             history: Arc::new(Mutex::new(History::new(rand::random(), self.shards.len(), self.metrics.feeds.clone()))),
-            settings: Arc::new(self.config.admin.clone()),
-            publication_bytes_max: self.config.limits.publication_bytes_max,
-            send_timeout_ms: self.config.limits.send_timeout_ms,
+            settings: self.settings.subscribe(),
+            keys: self.keys.subscribe(),
+            denial_told: Arc::default(),
             readiness: self.readiness.clone(),
             listeners: self.addresses.iter().map(SocketAddr::to_string).collect(),
             stopping,
@@ -225,26 +235,6 @@ impl Control {
         let end = Instant::now() + Duration::from_millis((window_ms + grace_ms).into()) + DRAIN_SLACK;
         while clients() > 0 && Instant::now() < end {
             tokio::time::sleep(DRAIN_LOOK).await;
-        }
-    }
-
-    /// Reads the files of TLS listeners again. No client is touched; new ones are accepted with what the files hold now, or
-    /// with what was in force where they cannot be used.
-    async fn reload(&mut self, broker: &Handle) {
-        if self.acceptors.iter().all(Option::is_none) {
-            tracing::info!("SIGHUP: there is nothing to reload, as no listener has TLS");
-            return;
-        }
-        match certificates::load(&self.config, Some(&self.acceptors)) {
-            Ok(Loaded { acceptors, warnings }) => {
-                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-                self.acceptors = acceptors.clone();
-                // It fails only where the gateway stops, and then nobody is accepted any more.
-                if broker.renew(acceptors).await.is_ok() {
-                    tracing::info!("SIGHUP: the certificates were read again and are in force for new clients");
-                }
-            }
-            Err(error) => tracing::error!("SIGHUP: the certificates stay as they were: {error}"),
         }
     }
 }

@@ -389,7 +389,7 @@ impl Door<'_> {
         if !moment.full {
             return Ok(());
         }
-        let message = "the gateway has as many clients as it may; come back after Retry-After";
+        let message = "the gateway serves as many clients as it can; come back after Retry-After";
         let retry_after_s = self.session.retry_after_s(moment.now_us);
         Err(Refusal::new(503, RefusalReason::Full, message).with_retry_after(retry_after_s))
     }

@@ -9,7 +9,7 @@ use super::clients::{Client, Counted};
 use super::core::Core;
 use super::share;
 use super::stopping::Stop;
-use crate::admission::arrivals::{Arrivals, TurnedAway};
+use crate::admission::arrivals::TurnedAway;
 use crate::admission::is_among;
 use crate::config::{self, Config, ProxyProtocol};
 use crate::metrics::{CloseClass, RefusalReason};
@@ -19,8 +19,8 @@ use crate::session::{Arrival, Introduction, Session};
 /// Least time between two lines of the log about accepts.
 const WARNING_US: u64 = 1_000_000;
 
-/// One shard's share of who may come.
-pub(super) fn arrivals(config: &Config, shards: u16, now_us: u64) -> Arrivals {
+/// One shard's share of who may come, and of those of one address that may be half open.
+pub(super) fn arrivals(config: &Config, shards: u16) -> (config::Arrivals, u32) {
     let config::Arrivals { per_second, burst, per_address_per_second, per_address_burst, per_address_max, exempt } =
         config.arrivals.clone();
     let settings = config::Arrivals {
@@ -31,7 +31,7 @@ pub(super) fn arrivals(config: &Config, shards: u16, now_us: u64) -> Arrivals {
         per_address_max: share(per_address_max, shards),
         exempt,
     };
-    Arrivals::new(settings, share(config.limits.half_open_per_address_max, shards), now_us)
+    (settings, share(config.limits.half_open_per_address_max, shards))
 }
 
 impl Core {

@@ -176,7 +176,7 @@ fn open_publish_api() {
             let output = output.expect("the binary starts");
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(2), "{flags:?}: {said}");
-            assert!(said.contains("carries no authentication") || said.contains("a loopback address"), "{flags:?}: {said}");
+            assert!(said.contains("[[admin.key]]") && said.contains("a loopback address"), "{flags:?}: {said}");
         }
     }
     // And over WebSocket it is off unless somebody says so, and then not for what a proxy or a page sends.
