@@ -7,6 +7,8 @@
 //! One request at a time is in hand, so the order of each handle is kept; while it waits for credits the next is not taken,
 //! and the queue behind it holds its senders back.
 
+mod settings;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -247,14 +249,7 @@ impl Memory {
             Request::Drained(answer) => self.send_barrier(Then::Answer(answer)),
             Request::Topics(answer) => self.want_topics(Wanted::Handle(answer)),
             Request::Inquire { place, inquiry, awaited } => self.inquire(place, inquiry, awaited),
-            Request::Settings(settings) => {
-                self.limits = settings.config.limits.clone();
-                if let Some(journaled) = &mut self.journaled {
-                    journaled.go_by(&settings.config);
-                }
-                let shards = 0..self.outbox.post().shards();
-                shards.for_each(|shard| self.outbox.send(shard, Mail::Settings(settings.clone())));
-            }
+            Request::Settings(settings) => self.go_by(&settings),
             Request::Accept(answer) => {
                 let shards = self.outbox.post().shards();
                 self.accepting = Some((shards, answer));
