@@ -17,6 +17,7 @@ use crate::broker::journaled::Journaled;
 use crate::config::Config;
 use crate::disk;
 use crate::journal::JournalError;
+use crate::lines;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::reactor::epoll::Epoll;
 use crate::reactor::listener::Listener;
@@ -155,10 +156,7 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
     warnings.iter().chain(&risky).for_each(|warning| tracing::warn!("{warning}"));
     let shards = shard_count(&config);
     let config = Arc::new(within_machine(config, kernel, shards)?);
-    // Demo mode makes do with what there is.
-    if !config.demo {
-        shortfalls(&config, kernel, shards).iter().for_each(|sentence| tracing::warn!("{sentence}"));
-    }
+    shortfalls(&config, kernel, shards).iter().for_each(|sentence| tracing::warn!("{sentence}"));
     let mut inherited = Inherited::default();
     supervisor::sockets(&mut inherited)?;
     let predecessor = taking::ask(&config.takeover, &mut inherited)?;
@@ -168,7 +166,8 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
         Place::new(&doors, &config.takeover).map_err(|error| StartError::Thread { what: "a listening socket".into(), error })?;
     let Doors { shards: listeners, admin, addresses } = doors;
     let post = Post::new(shards, config.shards.mailbox_places as usize, &config.topics);
-    let control_metrics = Arc::new(ControlMetrics::default());
+    let control_metrics = Arc::new(ControlMetrics { feeds: source::feeds(&config.sources), ..ControlMetrics::default() });
+    control_metrics.thread.set(kernel_number());
     let journaled = match post.has_journals() {
         true => Some(Journaled::open(&config, post.control(), control_metrics.clone())?),
         false => None,
@@ -236,7 +235,11 @@ fn shard_count(config: &Config) -> u16 {
     config.shards.count.unwrap_or_else(|| thread::available_parallelism().map_or(1, |cores| cores.get() as u16))
 }
 
+/// Demo mode makes do with what there is.
 fn shortfalls(config: &Config, kernel: Kernel, shards: u16) -> Vec<String> {
+    if config.demo {
+        return Vec::new();
+    }
     let machine = machine::readings::machine();
     let needs = machine::Needs::of(config, shards, !kernel.has_tables());
     needs.shortfalls(&machine).into_iter().chain(machine::bound_beyond(&config.limits, &machine)).collect()
@@ -260,6 +263,7 @@ fn start_shard(context: ShardContext, listeners: Vec<Listener>, kernel: Kernel) 
     let refused = |error| StartError::Thread { what: format!("shard {place}"), error };
     let (made, is_made) = mpsc::sync_channel(1);
     let body = move || {
+        context.metrics.thread.set(kernel_number());
         let shards = &context.config.shards;
         if shards.pin {
             pin(usize::from(place));
@@ -299,6 +303,11 @@ fn serve<R: Reactor>(reactor: io::Result<R>, context: ShardContext, made: &mpsc:
     }
 }
 
+/// The kernel's number of the calling thread.
+fn kernel_number() -> i64 {
+    rustix::thread::gettid().as_raw_nonzero().get().into()
+}
+
 /// Pins the calling thread to the `number`-th of the processors that this process may use.
 fn pin(number: usize) {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -318,6 +327,7 @@ fn end_process_on_panic() {
     let told = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         tracing::error!("the gateway ends: {info}");
+        lines::finish();
         told(info);
         std::process::abort();
     }));

@@ -9,6 +9,15 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+pub use self::feed::{FeedMetrics, FeedState};
+use self::labels::{CLOSES, REFUSALS, ROLES};
+pub use self::labels::{ClientRole, CloseClass, Label, RefusalReason};
+pub use self::lags::{LAG_BOUNDS, Lags};
+
+mod feed;
+mod labels;
+mod lags;
+
 /// A number that only grows. One thread adds, any may read.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -90,101 +99,6 @@ impl Histogram {
     }
 }
 
-/// A closed set of label values: one counter each.
-pub trait Label: Copy + 'static {
-    /// Every value, in the order of their discriminants from 0.
-    const ALL: &'static [Self];
-    /// As it stands in the metric's label.
-    fn name(self) -> &'static str;
-    /// Its place in [`Label::ALL`].
-    fn index(self) -> usize;
-}
-
-/// Declares an enum with its label names, so that the two cannot fall apart.
-macro_rules! label {
-    ($(#[$meta:meta])* $name:ident, $count:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name {
-            $($(#[$doc])* $variant,)+
-        }
-
-        impl Label for $name {
-            const ALL: &'static [$name] = &[$($name::$variant),+];
-
-            fn name(self) -> &'static str {
-                match self {
-                    $($name::$variant => $text,)+
-                }
-            }
-
-            fn index(self) -> usize {
-                self as usize
-            }
-        }
-
-        const $count: usize = <$name as Label>::ALL.len();
-    };
-}
-
-label! {
-    /// Why a connection or its request was turned away.
-    RefusalReason, REFUSALS {
-        /// 400.
-        BadRequest = "bad_request",
-        /// 404.
-        NotFound = "not_found",
-        /// 405.
-        Method = "method",
-        /// 426: no upgrade, or a version that is not 13.
-        UpgradeRequired = "upgrade_required",
-        /// 431.
-        HeadTooLarge = "head_too_large",
-        /// 421: a `Host` that is not ours.
-        Misdirected = "misdirected",
-        /// 403.
-        Forbidden = "forbidden",
-        /// 401.
-        Unauthorized = "unauthorized",
-        /// 429.
-        TooMany = "too_many",
-        /// 503, or accepted and dropped: `connections_max`.
-        Full = "full",
-        /// The handshake did not end in time.
-        Timeout = "timeout",
-        /// A PROXY header that is missing, wrong or not allowed.
-        Proxy = "proxy",
-        /// A TLS handshake that failed, or plain HTTP on a TLS port.
-        Tls = "tls",
-    }
-}
-
-label! {
-    /// How a connection ended.
-    CloseClass, CLOSES {
-        /// 1000, or no code.
-        Normal = "normal",
-        /// 1001 or 1012.
-        GoingAway = "going_away",
-        /// 1002.
-        Protocol = "protocol",
-        /// 1007.
-        Utf8 = "utf8",
-        /// 1009.
-        TooBig = "too_big",
-        /// 1003 or 1008.
-        Policy = "policy",
-        /// 1013, or reset after it: fell out of a ring.
-        Lag = "lag",
-        /// A message, a pong, a close or a send that did not come in time.
-        Timeout = "timeout",
-        /// By the peer or the network, without a close frame.
-        Reset = "reset",
-        /// 1011.
-        Internal = "internal",
-    }
-}
-
 /// One counter for each value of a label.
 #[derive(Debug)]
 pub struct Counters<L, const N: usize> {
@@ -212,13 +126,43 @@ impl<L: Label, const N: usize> Counters<L, N> {
     }
 }
 
+/// One gauge for each value of a label.
+#[derive(Debug)]
+pub struct Gauges<L, const N: usize> {
+    gauges: [Gauge; N],
+    label: std::marker::PhantomData<fn(L)>,
+}
+
+impl<L, const N: usize> Default for Gauges<L, N> {
+    fn default() -> Self {
+        Gauges { gauges: std::array::from_fn(|_| Gauge::default()), label: std::marker::PhantomData }
+    }
+}
+
+impl<L: Label, const N: usize> Gauges<L, N> {
+    /// Adds `change` to the gauge of `label`; for the owning thread only.
+    pub fn add(&self, label: L, change: i64) {
+        self.gauges[label.index()].add(change);
+    }
+
+    /// The value of the gauge of `label`.
+    #[must_use]
+    pub fn get(&self, label: L) -> i64 {
+        self.gauges[label.index()].get()
+    }
+}
+
 /// What one shard counts. Aligned so that two shards never write to one cache line (or its prefetched neighbour).
 #[derive(Debug, Default)]
 #[repr(align(128))]
 #[non_exhaustive]
 pub struct ShardMetrics {
-    /// Clients now, from accept to close.
+    /// The kernel's number of the shard's thread; 0: it has none of its own.
+    pub thread: Gauge,
+    /// Connections now, from accept to close, whatever they are.
     pub connections: Gauge,
+    /// Clients that were let in, until they are closed; no probe is one.
+    pub clients: Gauges<ClientRole, ROLES>,
     /// Subscriptions now.
     pub subscriptions: Gauge,
     /// Topics that clients are behind in by patterns, each once for each client.
@@ -227,6 +171,8 @@ pub struct ShardMetrics {
     pub topics: Gauge,
     /// Topics here whose feed is gone.
     pub topics_stale: Gauge,
+    /// Clients whose sockets are full, by how far they are behind; counted once a second.
+    pub lags: Lags,
     /// Connections accepted.
     pub accepts: Counter,
     /// Accepts that failed (`EMFILE` and the like).
@@ -350,6 +296,10 @@ const OTHER_TOPICS: &str = "(others)";
 #[repr(align(128))]
 #[non_exhaustive]
 pub struct ControlMetrics {
+    /// The kernel's number of the thread.
+    pub thread: Gauge,
+    /// Each feed, in the order of the configuration.
+    pub feeds: Box<[Arc<FeedMetrics>]>,
     /// Lines read from recordings.
     pub replay_lines: Counter,
     /// Lines that are no message (the connection's log), or whose message has no topic or payload by the template.

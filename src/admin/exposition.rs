@@ -1,4 +1,5 @@
-//! The counters as text for Prometheus (OpenMetrics 1.0, which it reads as its own).
+//! The counters as text for Prometheus: OpenMetrics 1.0 for who asks for that, as Prometheus does, else the older format, in which a counter
+//! has its whole name everywhere.
 //!
 //! Values are read when asked for; nothing is kept here. Labels are closed sets: the shard's number, a reason, a class.
 
@@ -11,10 +12,13 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::metrics::{CloseClass, ControlMetrics, Histogram, Label, RefusalReason, ShardMetrics};
+use crate::lines;
+use crate::metrics::{ClientRole, CloseClass, ControlMetrics, Histogram, Label, RefusalReason, ShardMetrics};
+
+mod plotted;
 
 /// The form of [`text`].
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(super) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// All metrics of the process.
 pub(super) fn text(shards: &Arc<[Arc<ShardMetrics>]>, control: &Arc<ControlMetrics>) -> String {
@@ -23,6 +27,31 @@ pub(super) fn text(shards: &Arc<[Arc<ShardMetrics>]>, control: &Arc<ControlMetri
     let mut text = String::new();
     encode(&mut text, &registry).expect("a String takes every write");
     text
+}
+
+/// The form of [`classic`].
+pub(super) const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What [`text`] gave, in Prometheus' text format 0.0.4.
+pub(super) fn classic(text: &str) -> String {
+    let mut lines = text.lines().peekable();
+    let mut classic = String::with_capacity(text.len());
+    while let Some(line) = lines.next() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("EOF"), ..) => {}
+            (Some("#"), Some("HELP"), Some(name), Some(help)) => {
+                let is_counter = lines.peek().is_some_and(|next| next.starts_with("# TYPE ") && next.ends_with(" counter"));
+                let suffix = if is_counter { "_total" } else { "" };
+                classic.extend(["# HELP ", name, suffix, " ", help, "\n"]);
+            }
+            (Some("#"), Some("TYPE"), Some(name), Some("counter")) => {
+                classic.extend(["# TYPE ", name, "_total counter\n"]);
+            }
+            _ => classic.extend([line, "\n"]),
+        }
+    }
+    classic
 }
 
 #[derive(Debug)]
@@ -36,7 +65,7 @@ type Row<M, T> = (&'static str, &'static str, fn(&M) -> T);
 
 /// Gauges of a shard.
 const GAUGES: &[Row<ShardMetrics, i64>] = &[
-    ("connections", "Clients connected", |m| m.connections.get()),
+    ("connections", "Connections now, probes and those that are being refused among them", |m| m.connections.get()),
     ("subscriptions", "Subscriptions of connected clients", |m| m.subscriptions.get()),
     ("pattern_rows", "Topics that clients are behind in by patterns, each once for each client", |m| m.pattern_rows.get()),
     ("topics", "Topics that the shard knows, at home or as replica", |m| m.topics.get()),
@@ -48,10 +77,10 @@ const COUNTERS: &[Row<ShardMetrics, u64>] = &[
     ("accepts", "Connections accepted", |m| m.accepts.get()),
     ("accept_failures", "Accepts that failed", |m| m.accept_failures.get()),
     ("tls_handshakes", "TLS handshakes done, resumed ones too", |m| m.tls_handshakes.get()),
-    ("messages_in", "Whole messages received from clients", |m| m.messages_in.get()),
-    ("bytes_in", "Bytes received from clients", |m| m.bytes_in.get()),
-    ("messages_out", "Whole messages sent to clients", |m| m.messages_out.get()),
-    ("bytes_out", "Bytes that the kernel took for clients", |m| m.bytes_out.get()),
+    ("messages_received", "Whole messages received from clients", |m| m.messages_in.get()),
+    ("received_bytes", "Bytes received from clients", |m| m.bytes_in.get()),
+    ("messages_sent", "Whole messages sent to clients", |m| m.messages_out.get()),
+    ("sent_bytes", "Bytes that the kernel took for clients", |m| m.bytes_out.get()),
     ("sends", "Send operations", |m| m.sends.get()),
     ("sends_short", "Sends of which the kernel took a part or nothing", |m| m.sends_short.get()),
     ("publications", "Publications given their offset by this shard", |m| m.publications.get()),
@@ -75,8 +104,8 @@ const COUNTERS: &[Row<ShardMetrics, u64>] = &[
     ("overflows", "Clients reset at once: torn_bytes_max or pattern_rows_max was reached", |m| m.overflows.get()),
     ("torn_copies", "Rests of frames copied because their ring gave them up", |m| m.torn_copies.get()),
     ("compressions", "Publications compressed, once for each topic and encoding", |m| m.compressions.get()),
-    ("compression_bytes_in", "Bytes of compressed publications before", |m| m.compression_bytes_in.get()),
-    ("compression_bytes_out", "Bytes of compressed publications after", |m| m.compression_bytes_out.get()),
+    ("compression_input_bytes", "Bytes of compressed publications before", |m| m.compression_bytes_in.get()),
+    ("compression_output_bytes", "Bytes of compressed publications after", |m| m.compression_bytes_out.get()),
 ];
 
 /// Counters of the control thread.
@@ -100,6 +129,7 @@ const CONTROL_COUNTERS: &[Row<ControlMetrics, u64>] = &[
     ("upstream_gaps", "Publications that bear a gap of their feed", |m| m.upstream_gaps.get()),
     ("upstream_lost", "Messages that feeds lost, as far as their number is known", |m| m.upstream_lost.get()),
     ("upstream_restarts", "Times that the numbers of a feed's topic began anew", |m| m.upstream_restarts.get()),
+    ("log_lines_lost", "Lines of the log that found no place among those that wait to be written", |_| lines::lost()),
     ("admin_requests", "Requests on the admin port", |m| m.http_requests.get()),
     ("admin_denied", "Requests on the admin port for which no key, or none that is good for them, was borne", |m| {
         m.http_denied.get()
@@ -139,6 +169,14 @@ impl Collector for Gathered {
                 counter(family.encode_family(&[("shard", shard)])?, read(metrics))?;
             }
         }
+        let mut clients =
+            encoder.encode_descriptor("clients", "Clients that were let in, by what they are", None, MetricType::Gauge)?;
+        for (shard, metrics) in self.numbered() {
+            for &role in ClientRole::ALL {
+                let labels = [("shard", shard.to_string()), ("role", role.name().to_owned())];
+                clients.encode_family(&labels)?.encode_gauge(&metrics.clients.get(role))?;
+            }
+        }
         let refusals =
             encoder.encode_descriptor("refusals", "Connections and requests turned away", None, MetricType::Counter)?;
         self.encode_labelled(refusals, "reason", |metrics, reason: RefusalReason| metrics.refusals.get(reason))?;
@@ -163,7 +201,7 @@ impl Collector for Gathered {
         for &(name, help, read) in CONTROL_COUNTERS {
             counter(encoder.encode_descriptor(name, help, None, MetricType::Counter)?, read(&self.control))?;
         }
-        Ok(())
+        self.encode_plotted(&mut encoder)
     }
 }
 
@@ -206,6 +244,7 @@ fn histogram(mut encoder: MetricEncoder<'_>, histogram: &Histogram) -> fmt::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{FeedMetrics, FeedState};
 
     #[test]
     fn every_metric_is_told_for_each_shard_with_its_value() {
@@ -217,7 +256,12 @@ mod tests {
         for us in [5, 10, 11, 40_000_000] {
             shards[0].classes.get()[0].publish_to_submit.record(us);
         }
-        let control = Arc::new(ControlMetrics::default());
+        shards[1].lags.set([3, 4, 200_000]);
+        let feed = FeedMetrics::new("upstream", "wss://a \"b\"", 1);
+        feed.set_state(FeedState::Live);
+        feed.came(11, 1_500);
+        let control = Arc::new(ControlMetrics { feeds: Box::new([Arc::new(feed)]), ..ControlMetrics::default() });
+        control.thread.set(rustix::thread::gettid().as_raw_nonzero().get().into());
         control.replay_lines.add(9);
         let text = text(&shards, &control);
         for line in [
@@ -236,9 +280,28 @@ mod tests {
             "tidegate_publish_to_submit_seconds_sum{shard=\"0\",topics=\"md.>\"} 40.000026",
             "tidegate_publish_to_submit_seconds_count{shard=\"1\",topics=\"(others)\"} 0",
             "tidegate_replay_lines_total 9",
+            "tidegate_clients_behind{shard=\"1\",up_to=\"10\"} 2",
+            "tidegate_clients_behind{shard=\"1\",up_to=\"more\"} 1",
+            "tidegate_clients_behind{shard=\"0\",up_to=\"1\"} 0",
+            "# TYPE tidegate_thread_running_seconds counter",
+            "tidegate_feed_up{feed=\"1\",kind=\"upstream\",name=\"wss://a \\\"b\\\"\"} 1.0",
+            "tidegate_feed_last_message_timestamp_seconds{feed=\"1\",kind=\"upstream\",name=\"wss://a \\\"b\\\"\"} 1.5",
+            "tidegate_feed_messages_total{feed=\"1\",kind=\"upstream\",name=\"wss://a \\\"b\\\"\"} 11",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
+        assert!(text.contains("\ntidegate_thread_running_seconds_total{thread=\"control\"} "), "{text}");
+        let classic = classic(&text);
+        for line in [
+            "# HELP tidegate_accepts_total Connections accepted.",
+            "# TYPE tidegate_accepts_total counter",
+            "# TYPE tidegate_connections gauge",
+            "# TYPE tidegate_publish_to_submit_seconds histogram",
+            "tidegate_accepts_total{shard=\"1\"} 5",
+        ] {
+            assert!(classic.lines().any(|found| found == line), "{line} is not in\n{classic}");
+        }
+        assert!(!classic.contains("# EOF"));
     }
 }

@@ -1,4 +1,4 @@
-//! The admin port: publishing over HTTP, topics, connections, metrics, health.
+//! The admin port: publishing over HTTP, topics, connections, metrics, health, the operator's page.
 //!
 //! Ordinary `axum` on the control thread. `guard` turns away what a browser was tricked into sending; `keys` knows who may ask what, and without
 //! any the configuration lets the port listen on loopback only. Invariants: every answer that is not 2xx says why as
@@ -9,7 +9,11 @@ mod batch;
 mod connections;
 mod exposition;
 mod guard;
+mod history;
 mod keys;
+mod load;
+mod page;
+mod sampling;
 mod topic;
 mod watching;
 
@@ -30,6 +34,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use self::answer::Refused;
+pub use self::history::History;
 use self::keys::Grant;
 pub use self::keys::{Key, KeyFault, Keys};
 use crate::admission::Readiness;
@@ -47,6 +52,8 @@ pub struct AdminContext {
     pub shards: Arc<[Arc<ShardMetrics>]>,
     /// What the control thread counts; this port adds to it.
     pub control: Arc<ControlMetrics>,
+    /// The last ten minutes; this port samples them.
+    pub history: Arc<Mutex<History>>,
     /// The configuration in force, which a reload replaces.
     pub settings: watch::Receiver<Arc<Config>>,
     /// Who may ask what; a reload replaces them, too.
@@ -84,6 +91,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// Serves as long as the runtime runs, so that whoever publishes while the gateway stops is told. New connections are another
 /// gateway's once this one's place is taken.
 pub async fn serve(listener: tokio::net::TcpListener, context: AdminContext) {
+    tokio::spawn(sampling::sample(context.clone()));
     connections::serve(listener, router(context.clone()), context).await;
 }
 
@@ -96,6 +104,9 @@ fn router(context: AdminContext) -> Router {
         .route("/api/connections/{id}", get(watching::one_connection))
         .route("/api/connections/{id}/disconnect", post(watching::disconnect))
         .route("/api/slow", get(watching::slow))
+        .route("/api/history", get(page::history))
+        .route("/", get(page::file))
+        .route("/page/{file}", get(page::file))
         .route("/metrics", get(metrics))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
@@ -256,9 +267,14 @@ fn told(value: serde_json::Value) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], axum::Json(value)).into_response()
 }
 
-async fn metrics(State(context): State<AdminContext>) -> Response {
+async fn metrics(State(context): State<AdminContext>, headers: HeaderMap) -> Response {
     let text = exposition::text(&context.shards, &context.control);
-    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (kind, text) = match accepted.into_iter().any(|kinds| kinds.contains("application/openmetrics-text")) {
+        true => (exposition::OPEN_METRICS, text),
+        false => (exposition::CLASSIC, exposition::classic(&text)),
+    };
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 /// This thread answers, so it lives.
@@ -288,8 +304,8 @@ async fn ready(State(context): State<AdminContext>) -> Response {
 
 async fn unknown_path(request: Request) -> Refused {
     let msg = format!(
-        "there is no {:?} here; try /api/publish, /api/topics, /api/topics/<topic>, /api/connections, /api/slow, /metrics, \
-         /health/live or /health/ready",
+        "there is no {:?} here; try / (the operator's page), /api/publish, /api/topics, /api/topics/<topic>, /api/connections, \
+         /api/slow, /api/history, /metrics, /health/live or /health/ready",
         request.uri().path()
     );
     Refused { status: StatusCode::NOT_FOUND, code: ErrorCode::BadRequest, msg }

@@ -133,7 +133,10 @@ impl Journaled {
     fn go_on_with(&mut self, topic: TopicName) -> Result<(), JournalError> {
         let settings = self.settings.iter().find(|(pattern, _)| pattern.matches(topic.as_str())).map(|(_, topic)| topic);
         let Some((settings, journal)) = settings.and_then(|settings| Some((settings, settings.journal?))) else {
-            tracing::info!(%topic, "the topic has a journal and is not configured to have one; its files stay as they are");
+            tracing::info!(
+                topic = topic.as_str(),
+                "the topic has a journal and is not configured to have one; its files stay as they are"
+            );
             return Ok(());
         };
         // The newest of a key may be older than the ring.

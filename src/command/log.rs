@@ -8,11 +8,12 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry, reload};
 
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::lines;
 
 /// Starts the log of the process; called once. What it gives sets another least level.
 pub(super) fn start(log: &Log) -> Box<dyn Fn(LogLevel)> {
     let colours = io::stderr().is_terminal();
-    let lines = fmt::layer().with_writer(io::stderr).with_ansi(colours);
+    let lines = fmt::layer().with_writer(lines::to_stderr(log.waiting_lines_max as usize)).with_ansi(colours);
     let lines = match log.format {
         LogFormat::Text => lines.with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

@@ -11,6 +11,7 @@ use super::{CommandError, log, read};
 use crate::config::{self, Config, Listener, LogFormat, LogLevel, ReactorChoice, Replay, Source, Speed, forms};
 use crate::gateway::{self, Reloading};
 use crate::journal::segment::is_journal;
+use crate::lines;
 
 /// What `tidegate serve` takes.
 #[derive(Clone, Debug, Default, Args)]
@@ -75,7 +76,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CommandError> {
     let again = args.clone();
     let read =
         args.config.is_some().then(|| Box::new(move || configuration(&again).map_err(|error| error.to_string())) as Box<_>);
-    Ok(gateway::run(config, Reloading { read, set_log_level })?)
+    let ran = gateway::run(config, Reloading { read, set_log_level });
+    lines::finish();
+    Ok(ran?)
 }
 
 /// The file or demo mode, with the flags over it.

@@ -203,7 +203,7 @@ impl Default for Page {
 
 impl Default for Log {
     fn default() -> Log {
-        Log { format: LogFormat::Text, level: LogLevel::Info }
+        Log { format: LogFormat::Text, level: LogLevel::Info, waiting_lines_max: 8192, client_lines_per_second: 10 }
     }
 }
 

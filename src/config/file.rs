@@ -274,11 +274,18 @@ struct SwitchShape {
 struct LogShape {
     format: Option<LogFormat>,
     level: Option<LogLevel>,
+    waiting_lines_max: Option<u32>,
+    client_lines_per_second: Option<u32>,
 }
 
 impl LogShape {
     fn into_log(self) -> Log {
         let default = Log::default();
-        Log { format: self.format.unwrap_or(default.format), level: self.level.unwrap_or(default.level) }
+        Log {
+            format: self.format.unwrap_or(default.format),
+            level: self.level.unwrap_or(default.level),
+            waiting_lines_max: self.waiting_lines_max.unwrap_or(default.waiting_lines_max),
+            client_lines_per_second: self.client_lines_per_second.unwrap_or(default.client_lines_per_second),
+        }
     }
 }

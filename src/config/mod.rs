@@ -87,7 +87,7 @@ pub struct Config {
     pub log: Log,
 }
 
-/// The admin port: publish API, health, metrics. Without keys whoever reaches it may do everything, so only loopback is accepted then.
+/// The admin port: publish API, health, metrics, the operator's page. Without keys whoever reaches it may do everything, so only loopback is accepted then.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Admin {
     /// Off unless demo mode or configured.
@@ -257,6 +257,10 @@ pub struct Log {
     pub format: LogFormat,
     /// Least level written.
     pub level: LogLevel,
+    /// Lines that wait to be written; further ones are lost, and counted.
+    pub waiting_lines_max: u32,
+    /// Lines of each kind about single clients that a shard writes in a second; further ones are counted in one line.
+    pub client_lines_per_second: u32,
 }
 
 /// Form of log lines.

@@ -9,7 +9,7 @@ use super::keys::{self, Form, Key, Table};
 use super::reference::TABLES;
 use super::source_shape::SourceKind;
 use super::{
-    Admin, Arrivals, Drain, Journal, Limits, Listener, Sequence, Shards, Synthetic, Takeover, Topic, TopicJournal, Upstream,
+    Admin, Arrivals, Drain, Journal, Limits, Listener, Log, Sequence, Shards, Synthetic, Takeover, Topic, TopicJournal, Upstream,
 };
 
 /// Width of the prose.
@@ -153,6 +153,8 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
         ("publish", "allow") => Some("\"nobody\"".into()),
         ("log", "format") => Some("\"text\"".into()),
         ("log", "level") => Some("\"info\"".into()),
+        ("log", "waiting_lines_max") => whole(Log::default().waiting_lines_max.into()),
+        ("log", "client_lines_per_second") => whole(Log::default().client_lines_per_second.into()),
         _ if matches!(key.form, Form::Texts(..)) => Some("[]".into()),
         _ => None,
     }

@@ -46,7 +46,7 @@ pub(super) const TABLES: &[Table] = &[
         "A further certificate of the [listener.tls] above it, for clients that name one of its hosts (its subject \
          alternative names; `*.` stands for one level). Who names none, or an unknown one, is shown the first." },
     Table { name: "admin", many: false, meaning:
-        "The admin port: publish API, health and metrics. Off unless this table is there. Without an [[admin.key]] whoever reaches it may \
+        "The admin port: publish API, health, metrics and the operator's page. Off unless this table is there. Without an [[admin.key]] whoever reaches it may \
          do everything, so only loopback addresses are taken then." },
     Table { name: "admin.key", many: true, meaning:
         "A key of the admin port, borne as `Authorization: Bearer <key>`, and what it is good for. Where there is one, nothing but /health/ is \

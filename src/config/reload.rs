@@ -105,7 +105,7 @@ fn in_force(started: &Config, present: &Config, read: Config) -> Config {
         publish,
         echo,
         page,
-        log: super::Log { format: present.log.format, ..log },
+        log: super::Log { format: present.log.format, waiting_lines_max: present.log.waiting_lines_max, ..log },
     }
 }
 

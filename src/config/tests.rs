@@ -373,7 +373,7 @@ fn everything_can_be_set() {
         publish: Publish { allow: PublishAllow::Loopback, topics: vec!["a".into(), "b.*".into()] },
         echo: Echo { enabled: true },
         page: Page { enabled: true },
-        log: Log { format: LogFormat::Json, level: LogLevel::Trace },
+        log: Log { format: LogFormat::Json, level: LogLevel::Trace, ..Log::default() },
     };
     assert_eq!(parse_text(EVERYTHING), Ok(expected));
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,12 +13,13 @@ use super::giving::Place;
 use super::reload::Reloading;
 use super::taking::Predecessor;
 use super::{StartError, greeting, machine, memory, supervisor};
-use crate::admin::{self, AdminContext, Keys};
+use crate::admin::{self, AdminContext, History, Keys};
 use crate::admission::Readiness;
 use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
 use crate::broker::memory::Memory;
 use crate::config::{self, Config};
+use crate::lines;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::shard::mail::Post;
 use crate::source::{self, SourceContext};
@@ -148,7 +149,7 @@ impl Control {
         tracing::info!("stopping: clients are told and closed; once more to stop at once");
         tokio::select! {
             () = broker.stop() => {}
-            () = signals.end() => std::process::exit(1),
+            () = signals.end() => end_at_once(),
         }
         serving.await.expect("a panic ends the process before it gets here").map_err(refused("the broker"))
     }
@@ -167,6 +168,7 @@ impl Control {
             broker: broker.clone(),
             shards: self.shards.clone(),
             control: self.metrics.clone(),
+            history: Arc::new(Mutex::new(History::new(rand::random(), self.shards.len(), self.metrics.feeds.clone()))),
             settings: self.settings.subscribe(),
             keys: self.keys.subscribe(),
             denial_told: Arc::default(),
@@ -186,6 +188,7 @@ impl Control {
             publication_bytes_max: self.config.limits.publication_bytes_max,
             topics: self.config.topics.iter().cloned().chain([config::Topic::default()]).collect(),
             metrics: self.metrics.clone(),
+            feed: Arc::default(),
         };
         source::spawn(self.config.sources.clone(), &context);
     }
@@ -239,4 +242,9 @@ impl Control {
 fn refused(what: &str) -> impl FnOnce(io::Error) -> StartError {
     let what = what.to_owned();
     move |error| StartError::Thread { what, error }
+}
+
+fn end_at_once() -> ! {
+    lines::finish();
+    std::process::exit(1)
 }

@@ -11,6 +11,7 @@ use super::inspection::Inspection;
 use super::mail::Outbox;
 use super::stopping::{Leavers, Stop};
 use super::sweep::{Loss, Sweep, Told, Visited};
+use super::telling::Tellings;
 use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
 use super::unanswered::Unanswered;
@@ -78,10 +79,12 @@ pub(super) struct Core {
     pub(super) filing_again: Option<u32>,
     pub(super) accepts_armed: u16,
     housekeeping_us: u64,
+    /// When clients are next counted by how far they are behind, and whether any was.
+    pub(super) lags_us: u64,
+    pub(super) lagging: bool,
     /// When the next failed accept is worth a line in the log.
     pub(super) accept_warning_us: u64,
-    /// The same of clients that were turned away.
-    pub(super) turned_away_warning_us: u64,
+    pub(super) tellings: Tellings,
 }
 
 impl Core {
@@ -123,8 +126,10 @@ impl Core {
             places: super::places(&config, shards) as usize,
             accepts_armed: 0,
             housekeeping_us: now.monotonic_us,
+            lags_us: now.monotonic_us,
+            lagging: false,
             accept_warning_us: 0,
-            turned_away_warning_us: 0,
+            tellings: Tellings::default(),
             config,
         };
         core.arm_accepts();
@@ -346,11 +351,12 @@ impl Core {
         session.acknowledge(self.now.monotonic_us);
         self.metrics.messages_in.add(u64::from(session.take_messages_in()));
         self.metrics.messages_out.add(u64::from(session.take_messages_out()));
-        if let Some(reason) = session.take_refusal() {
-            self.metrics.refusals.add(reason, 1);
-        }
-        if let Some(id) = session.take_request_id() {
+        let (refusal, request_id) = (session.take_refusal(), session.take_request_id());
+        if let Some(id) = request_id {
             self.clients.keep_request_id(key.slot, id);
+        }
+        if let Some(reason) = refusal {
+            self.refused(key, reason);
         }
         let Some(client) = self.clients.get(key) else { return };
         let session = &client.session;
@@ -432,7 +438,11 @@ impl Core {
         self.uncount(key);
         let Some(client) = self.clients.get(key) else { return };
         let class = client.session.close_class().unwrap_or(class);
+        if let Some(reason) = client.session.take_refusal() {
+            self.refused(key, reason);
+        }
         self.metrics.closes.add(class, 1);
+        self.tell_of_close(key, class);
         self.wheel.remove(key.slot, &mut self.clients);
         self.forget_subscriptions(key);
         self.topics.hub.leave(key.slot);

@@ -174,6 +174,13 @@ impl Core {
             }
             Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
             Mail::BarrierPassed { token } => self.barrier_passed(token),
+            of_control => self.obey(of_control),
+        }
+    }
+
+    /// Mail of the control thread.
+    fn obey(&mut self, mail: Mail) {
+        match mail {
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
             Mail::Inquire { token, inquiry } => self.inspections.push_back(Inspection::new(token, inquiry)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
@@ -186,14 +193,7 @@ impl Core {
                 self.pause();
             }
             Mail::Finish => self.finish(),
-            Mail::Drained { .. }
-            | Mail::Reported { .. }
-            | Mail::Found { .. }
-            | Mail::TopicsWanted { .. }
-            | Mail::Accepts
-            | Mail::Finished => {
-                unreachable!("this mail is the control thread's")
-            }
+            _ => unreachable!("this mail is for the control thread"),
         }
     }
 

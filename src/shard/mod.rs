@@ -34,6 +34,7 @@ mod staleness;
 mod stopping;
 mod subscribing;
 mod sweep;
+mod telling;
 #[cfg(test)]
 mod tests;
 pub mod timer;

@@ -65,7 +65,12 @@ fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
         publish: Publish { allow: PublishAllow::Loopback, topics: vec![">".into()] },
         echo: crate::config::Echo { enabled: true },
         page: crate::config::Page { enabled: true },
-        log: crate::config::Log { format: LogFormat::Json, level: LogLevel::Trace },
+        log: crate::config::Log {
+            format: LogFormat::Json,
+            level: LogLevel::Trace,
+            waiting_lines_max: 1,
+            client_lines_per_second: 1,
+        },
     };
     let reload = Reload::new(&start, &start, &read);
     let shards = ["accepts_armed", "completions_max", "count", "mail_max", "mailbox_places", "pin", "reactor"];
@@ -78,7 +83,8 @@ fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
     let doors = doors.map(String::from).into_iter();
     let rest = ["source \"synthetic\"", "takeover.feed_bytes_max", "takeover.handover_bytes_max", "takeover.timeout_ms"];
     let rest = rest.map(String::from);
-    let expected: Vec<String> = doors.chain(limits).chain(["log.format".into()]).chain(shards).chain(rest).collect();
+    let expected: Vec<String> =
+        doors.chain(limits).chain(["log.format".into(), "log.waiting_lines_max".into()]).chain(shards).chain(rest).collect();
     assert_eq!(keys(&reload.waiting), expected);
     // Everything is other than before but for that.
     let differing = differences(&start, &read).len();
