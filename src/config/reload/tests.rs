@@ -68,8 +68,8 @@ fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
         log: crate::config::Log {
             format: LogFormat::Json,
             level: LogLevel::Trace,
-            waiting_lines_max: 1,
-            client_lines_per_second: 1,
+            waiting_lines_max: 7,
+            client_lines_per_second: 7,
         },
     };
     let reload = Reload::new(&start, &start, &read);
