@@ -165,10 +165,7 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
     warnings.iter().chain(&risky).for_each(|warning| tracing::warn!("{warning}"));
     let shards = shard_count(&config);
     let config = Arc::new(within_machine(config, kernel, shards)?);
-    // Demo mode makes do with what there is.
-    if !config.demo {
-        shortfalls(&config, kernel, shards).iter().for_each(|sentence| tracing::warn!("{sentence}"));
-    }
+    shortfalls(&config, kernel, shards).iter().for_each(|sentence| tracing::warn!("{sentence}"));
     let mut inherited = Inherited::default();
     supervisor::sockets(&mut inherited)?;
     let predecessor = taking::ask(&config.takeover, &mut inherited)?;
@@ -246,7 +243,11 @@ fn shard_count(config: &Config) -> u16 {
     config.shards.count.unwrap_or_else(|| thread::available_parallelism().map_or(1, |cores| cores.get() as u16))
 }
 
+/// Demo mode makes do with what there is.
 fn shortfalls(config: &Config, kernel: Kernel, shards: u16) -> Vec<String> {
+    if config.demo {
+        return Vec::new();
+    }
     let machine = machine::readings::machine();
     let needs = machine::Needs::of(config, shards, !kernel.has_tables());
     needs.shortfalls(&machine).into_iter().chain(machine::bound_beyond(&config.limits, &machine)).collect()

@@ -219,7 +219,8 @@ impl Change {
                 bytes_out: new.bytes_out.wrapping_sub(old.bytes_out),
                 bytes_in: new.bytes_in.wrapping_sub(old.bytes_in),
             },
-            latencies: std::array::from_fn(|bucket| reading.latencies[bucket].wrapping_sub(before.latencies[bucket])),
+            // A reload may take a class of topics away, with what it had counted.
+            latencies: std::array::from_fn(|bucket| reading.latencies[bucket].saturating_sub(before.latencies[bucket])),
             threads: pairs.map(shares).collect(),
             feeds: before.feeds.iter().zip(&reading.feeds).map(|(before, now)| now.wrapping_sub(*before)).collect(),
         })

@@ -7,6 +7,7 @@
 //! One request at a time is in hand, so the order of each handle is kept; while it waits for credits the next is not taken,
 //! and the queue behind it holds its senders back.
 
+mod settings;
 mod shards;
 
 use std::collections::{HashMap, VecDeque};
@@ -252,13 +253,7 @@ impl Memory {
             Request::Drained(answer) => self.send_barrier(Then::Answer(answer)),
             Request::Topics(answer) => self.want_topics(Wanted::Handle(answer)),
             Request::Inquire { place, inquiry, awaited } => self.inquire(place, inquiry, awaited),
-            Request::Settings(settings) => {
-                self.limits = settings.config.limits.clone();
-                if let Some(journaled) = &mut self.journaled {
-                    journaled.go_by(&settings.config);
-                }
-                self.tell_shards(|| Mail::Settings(settings.clone()));
-            }
+            Request::Settings(settings) => self.go_by(&settings),
             Request::Accept(answer) => self.accept(answer),
             Request::Drain { window_ms } => self.tell_shards(|| Mail::Drain { window_ms }),
             Request::Callout(questions) => self.rights.take_questions(questions),

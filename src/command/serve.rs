@@ -278,6 +278,7 @@ mod tests {
             (&["--config", path(&broken)], &["line 2, column 14", "limits.topics_max is 0"]),
             (&["--config", path(&dangling)], &["the recording /nowhere/a.gz cannot be read (No such file"]),
             (&["--replay", "/nowhere/b.gz"], &["the recording /nowhere/b.gz cannot be read"]),
+            (&["--admin", "0.0.0.0:1"], &["the admin port would be on 0.0.0.0:1", "a loopback address", "[[admin.key]]"]),
             (&["--replay", "/"], &["the recording / cannot be read (is a directory"]),
             (&["--listen", "127.0.0.1:8081"], &["both be on 127.0.0.1:8081", "--admin"]),
         ] {

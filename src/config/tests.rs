@@ -458,7 +458,7 @@ fn what_is_risky_is_warned_of() {
         ("", "There is no [admin]"),
         (
             "[admin]\naddress = \"0.0.0.0:81\"\n[[admin.key]]\nname = \"a\"\nsecret_file = \"b\"\nread = true",
-            "the admin port is reachable",
+            "the admin port, is reachable",
         ),
         ("[admin]\n[[admin.key]]\nname = \"a\"\nsecret_file = \"b\"", "admin.key a is good for nothing"),
         ("", "Nothing can publish"),

@@ -1,0 +1,16 @@
+//! Other settings while the broker runs: its own, those of journaled topics' home, and the shards'.
+
+use super::Memory;
+use crate::shard::mail::{Mail, Settings};
+
+impl Memory {
+    /// From now on.
+    pub(super) fn go_by(&mut self, settings: &Settings) {
+        self.limits = settings.config.limits.clone();
+        if let Some(journaled) = &mut self.journaled {
+            journaled.go_by(&settings.config);
+        }
+        let shards = 0..self.outbox.post().shards();
+        shards.for_each(|shard| self.outbox.send(shard, Mail::Settings(settings.clone())));
+    }
+}
