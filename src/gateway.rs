@@ -31,7 +31,7 @@ use self::control::Control;
 use self::giving::Place;
 use self::kernel::Kernel;
 use self::listening::{Doors, Inherited};
-use self::taking::Predecessor;
+use self::taking::{Predecessor, State};
 
 pub(crate) mod certificates;
 mod control;
@@ -153,10 +153,6 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let Doors { shards: listeners, admin, addresses } = doors;
     let post = Post::new(shards, config.shards.mailbox_places as usize, &config.topics);
     let control_metrics = Arc::new(ControlMetrics::default());
-    let journaled = match post.has_journals() {
-        true => Some(Journaled::open(&config, post.control(), control_metrics.clone())?),
-        false => None,
-    };
     let metrics: Arc<[Arc<ShardMetrics>]> = (0..shards)
         .map(|_| Arc::new(ShardMetrics::with_classes(config.topics.iter().map(|topic| topic.pattern.as_str()))))
         .collect();
@@ -176,7 +172,14 @@ pub fn run(config: Config) -> Result<(), StartError> {
         };
         threads.push(start_shard(context, listeners, kernel)?);
     }
-    let predecessor = predecessor.map_or(Ok(None), Predecessor::state)?;
+    let (mut lock, mut before) = (None, None);
+    if let Some((predecessor, State { topics, lock: handed })) = predecessor.map_or(Ok(None), Predecessor::state)? {
+        (lock, before) = (handed, Some((predecessor, topics)));
+    }
+    let journaled = match post.has_journals() {
+        true => Some(Journaled::open(&config, post.control(), control_metrics.clone(), lock)?),
+        false => None,
+    };
     let control = Control {
         config,
         post,
@@ -187,7 +190,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         acceptors,
         admin,
         place,
-        predecessor,
+        predecessor: before,
     };
     let refused = |error| StartError::Thread { what: "the control thread".into(), error };
     disk::start(kernel.disk(), control.run(journaled)).map_err(refused)??;

@@ -12,6 +12,7 @@ mod writing;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -32,6 +33,7 @@ use crate::metrics::ControlMetrics;
 use crate::reactor::Now;
 use crate::shard::inquiry::{Finding, Inquiry, TopicPart};
 use crate::shard::mail::{Mail, NotPublished, Outbox, Place, TopicsMax};
+use crate::shard::succession::Succession;
 use crate::shard::topics::Topics;
 
 /// Where the kernel names this start of the machine.
@@ -62,6 +64,8 @@ pub struct Journaled {
     barriers: VecDeque<(u64, u64)>,
     /// Feeds that are gone or back, each with the count of publications that it stands behind.
     feeds: VecDeque<(Vec<TopicName>, Option<u64>, u64)>,
+    /// Threads that publish no more, by the attempt of another gateway to take this one's place.
+    quiet: HashMap<u64, u16>,
     /// By place: credits to be given back.
     taken: Box<[u32]>,
     /// Publications of sources that were passed on, or refused.
@@ -89,11 +93,16 @@ pub(super) enum Outcome {
 }
 
 impl Journaled {
-    /// Takes the directory, and goes on with the topics that it holds.
+    /// Takes the directory, and goes on with the topics that it holds. The lock may come from the gateway before.
     ///
     /// # Errors
     /// [`JournalError`]: nothing was changed but for a record that was cut off.
-    pub fn open(config: &Config, place: Place, metrics: Arc<ControlMetrics>) -> Result<Journaled, JournalError> {
+    pub fn open(
+        config: &Config,
+        place: Place,
+        metrics: Arc<ControlMetrics>,
+        lock: Option<OwnedFd>,
+    ) -> Result<Journaled, JournalError> {
         let path = Path::new(BOOT_ID);
         let io = |error| JournalError::Io { path: path.to_owned(), error };
         let boot = std::fs::read_to_string(path).map_err(io)?;
@@ -105,7 +114,7 @@ impl Journaled {
         let mut journaled = Journaled {
             topics: Topics::new(place, config, 1),
             place,
-            directory: Directory::open(&config.journal.directory, boot)?,
+            directory: Directory::open_with(&config.journal.directory, boot, lock)?,
             settings: settings.collect(),
             topics_max: config.journal.topics_max as usize,
             logs: HashMap::new(),
@@ -115,6 +124,7 @@ impl Journaled {
             accepted: 0,
             barriers: VecDeque::new(),
             feeds: VecDeque::new(),
+            quiet: HashMap::new(),
             taken: vec![0; usize::from(place) + 1].into(),
             handed_over: 0,
             metrics,
@@ -171,6 +181,11 @@ impl Journaled {
             Mail::Detach { from, number } => self.topics.detach_asked(from, number, outbox),
             Mail::Watch { from, pattern } => self.topics.watch_asked(from, pattern),
             Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
+            Mail::Succession(Succession::Quiet { attempt }) => *self.quiet.entry(attempt).or_insert(0) += 1,
+            Mail::Succession(Succession::Told { topic, epoch, publication }) => {
+                self.topics.follow(&topic, epoch, publication, self.now(), outbox);
+                self.taken[usize::from(self.place)] += 1;
+            }
             Mail::Barrier { token } => {
                 self.barriers.push_back((token, self.accepted));
                 self.pass_barriers(outbox);
@@ -203,6 +218,7 @@ impl Journaled {
             | Mail::TopicsWanted { .. }
             | Mail::TopicsAnswer { .. }
             | Mail::Acceptors(_)
+            | Mail::Succession(_)
             | Mail::Accept
             | Mail::Accepts
             | Mail::Drain { .. }

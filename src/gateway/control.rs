@@ -21,6 +21,7 @@ use crate::broker::memory::Memory;
 use crate::config::{self, Config};
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::shard::mail::Post;
+use crate::shard::succession::HandedTopic;
 use crate::source::{self, SourceContext};
 use crate::tls::Acceptors;
 
@@ -42,7 +43,7 @@ pub(super) struct Control {
     /// What is given to the next gateway.
     pub(super) place: Option<Place>,
     /// The gateway before, whose topics came along.
-    pub(super) predecessor: Option<Predecessor>,
+    pub(super) predecessor: Option<(Predecessor, Vec<HandedTopic>)>,
 }
 
 /// Why serving ends.
@@ -87,24 +88,26 @@ impl Control {
         let mut signals = Signals::new().map_err(refused("the signal handler"))?;
 
         // From here on this gateway has the place.
+        let goes_on = self.predecessor.is_some();
         match self.predecessor.take() {
             None => broker.accept().await,
-            Some(predecessor) => {
-                if let Err(error) = predecessor.take(&broker).await {
+            Some((predecessor, topics)) => {
+                if let Err(error) = predecessor.take(&broker, topics, self.config.takeover.feed_bytes_max).await {
                     tracing::warn!("the gateway whose place was taken: {error}; this one goes on alone");
                 }
             }
         }
         let admin_address = self.open_admin(&broker, stopping, taken).map_err(refused("the admin port"))?;
-        self.start_feeds(&broker, feeds_end);
+        self.start_feeds(&broker, feeds_end, goes_on);
         self.readiness.serve(true);
         let (gave, given) = oneshot::channel();
         let place = self.place.take();
         let is_asked = place.is_some();
         if let Some(place) = place {
             let door = place.door()?;
+            let broker = broker.clone();
             spawn_local(async move {
-                place.give(door).await;
+                place.give(door, broker).await;
                 gave.send(()).ok();
             });
         }
@@ -169,13 +172,14 @@ impl Control {
         Ok(Some(address))
     }
 
-    fn start_feeds(&self, broker: &Handle, stopping: watch::Receiver<bool>) {
+    fn start_feeds(&self, broker: &Handle, stopping: watch::Receiver<bool>, goes_on: bool) {
         let context = SourceContext {
             broker: broker.clone(),
             stopping,
             publication_bytes_max: self.config.limits.publication_bytes_max,
             topics: self.config.topics.iter().cloned().chain([config::Topic::default()]).collect(),
             metrics: self.metrics.clone(),
+            goes_on,
         };
         source::spawn(self.config.sources.clone(), &context);
     }

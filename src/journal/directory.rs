@@ -4,7 +4,9 @@
 //! old count is not gone on with.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::JournalError;
@@ -23,8 +25,8 @@ const TOPICS: &str = "topics";
 pub struct Directory {
     path: PathBuf,
     boot: BootId,
-    /// Locked as long as it is open.
-    _lock: File,
+    /// Locked as long as it is open, here or in another process that it was handed to.
+    lock: Option<File>,
 }
 
 /// What the start of a topic goes on from.
@@ -66,14 +68,41 @@ impl Directory {
     /// # Errors
     /// [`JournalError`], above all where another gateway has it.
     pub fn open(path: &Path, boot: BootId) -> Result<Directory, JournalError> {
+        Directory::open_with(path, boot, None)
+    }
+
+    /// The same, with the lock that [`Directory::lock`] of another process gave, if it is this directory's.
+    ///
+    /// # Errors
+    /// [`JournalError`], above all where another gateway has it.
+    pub fn open_with(path: &Path, boot: BootId, handed: Option<OwnedFd>) -> Result<Directory, JournalError> {
         fs::create_dir_all(path.join(TOPICS)).map_err(JournalError::io(path))?;
         let name = path.join("lock");
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&name).map_err(JournalError::io(&name))?;
+        let is_own = |handed: &File| Ok(inode(handed)? == inode(&lock)?);
+        if let Some(handed) = handed.map(File::from)
+            && is_own(&handed).map_err(JournalError::io(&name))?
+        {
+            return Ok(Directory { path: path.to_owned(), boot, lock: Some(handed) });
+        }
         match lock.try_lock() {
-            Ok(()) => Ok(Directory { path: path.to_owned(), boot, _lock: lock }),
+            Ok(()) => Ok(Directory { path: path.to_owned(), boot, lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => Err(JournalError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(error)) => Err(JournalError::Io { path: name, error }),
         }
+    }
+
+    /// The lock, for another process that goes on here.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn lock(&self) -> io::Result<OwnedFd> {
+        Ok(self.lock.as_ref().expect("it is given up only once").try_clone()?.into())
+    }
+
+    /// Another process has it.
+    pub fn unlock(&mut self) {
+        self.lock = None;
     }
 
     /// In which start of the machine it was taken.
@@ -208,6 +237,11 @@ impl Found {
         }
         Ok(())
     }
+}
+
+fn inode(file: &File) -> io::Result<(u64, u64)> {
+    let about = file.metadata()?;
+    Ok((about.dev(), about.ino()))
 }
 
 fn described(told: Position) -> String {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::inquiry::{Finding, Inquiry};
 use super::mailbox::Mailbox;
+use super::succession::Succession;
 use crate::config;
 use crate::hub::{Epochs, KeyError, NewPublication, Pattern, Position, Publication, TopicName};
 use crate::reactor::ClientKey;
@@ -237,6 +238,8 @@ pub enum Mail {
     },
     /// From the control thread: new clients of TLS listeners are accepted with these.
     Acceptors(Acceptors),
+    /// One gateway takes the place of another.
+    Succession(Succession),
     /// From the control thread: take clients from now on.
     Accept,
     /// To the control thread: this shard takes clients.
@@ -278,6 +281,9 @@ pub enum NotPublished {
     /// Its topic's journal cannot be written.
     #[error("the topic's journal cannot be written (is its disk full?); try again later")]
     Journal,
+    /// The gateway that took this one's place, and gives the offsets, is gone.
+    #[error("the gateway that took this one's place is gone, perhaps with this; publish again to the next one")]
+    Gone,
     /// The topic's `key` finds something in the payload that cannot be a key.
     #[error("what the topic's `key` finds in the payload is none: {0}")]
     Key(KeyError),

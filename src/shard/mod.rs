@@ -32,6 +32,7 @@ mod shared;
 mod staleness;
 mod stopping;
 mod subscribing;
+pub mod succession;
 mod sweep;
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,12 @@
 //! nobody takes what is missing in the files for what follows on them.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::log::Unwritten;
+use super::log::{Log, Unwritten};
 use super::{BATCH_BYTES, COMPLAIN, Done, Journaled, Outcome, RETRY};
 use crate::config::{JournalFlush, JournalFull};
 use crate::hub::{Epoch, NewPublication, Publication, TopicName};
@@ -235,6 +236,31 @@ impl Journaled {
         if is_due(&mut self.healed) {
             tracing::info!(%topic, "the journal can be written again");
         }
+    }
+
+    /// Whether so many threads publish no more, and all that came is written and delivered.
+    pub(in crate::broker) fn is_quiet(&self, attempt: u64, threads: u16) -> bool {
+        let is_idle = |log: &Log| log.waiting.is_empty() && log.under_way.is_empty();
+        self.quiet.get(&attempt) == Some(&threads) && self.logs.values().all(is_idle)
+    }
+
+    /// Ends all segments in order, so that another process can go on with them; this one can, too, in new ones. Gives the journal's lock
+    /// along.
+    pub(in crate::broker) async fn end_segments(&mut self) -> Option<OwnedFd> {
+        for (topic, log) in &mut self.logs {
+            let newest = self.topics.position(topic).filter(|_| !log.abandon);
+            if let (Some(writer), Some(newest)) = (&mut log.writer, newest)
+                && let Err(error) = writer.end_segment(newest).await
+            {
+                tracing::error!(%topic, "the journal could not be closed: {error}");
+            }
+        }
+        self.directory.lock().inspect_err(|error| tracing::error!("the journal's lock cannot be handed over: {error}")).ok()
+    }
+
+    /// Another process has the journal: nothing more is written here.
+    pub(in crate::broker) fn give_up(&mut self) {
+        self.directory.unlock();
     }
 
     /// Writes what is left, as far as that can be done, and ends all segments in order.
