@@ -28,6 +28,7 @@ use crate::hub::{Epoch, Position, TopicName};
 use crate::journal::JournalError;
 use crate::journal::directory::{Directory, Wanted};
 use crate::journal::format::BootId;
+use crate::journal::segment;
 use crate::journal::writer::Writer;
 use crate::metrics::ControlMetrics;
 use crate::reactor::Now;
@@ -261,6 +262,36 @@ impl Journaled {
         }
         log.waiting.push_back(unwritten);
         self.note_ready(&topic);
+    }
+
+    /// The gateway that went on with the journal is gone: this one does again, behind whatever that one has written, each topic in a new
+    /// epoch. False where somebody else has the journal.
+    pub(super) fn resume(&mut self) -> bool {
+        if let Err(error) = self.go_on_again() {
+            tracing::error!("the journal cannot be gone on with: {error}");
+            return false;
+        }
+        true
+    }
+
+    fn go_on_again(&mut self) -> Result<(), JournalError> {
+        self.directory.lock_again()?;
+        let mut topics: BTreeSet<TopicName> = self.directory.topics()?.into_iter().collect();
+        topics.extend(self.logs.keys().cloned());
+        for topic in topics {
+            let settings = self.settings.iter().find(|(pattern, _)| pattern.matches(topic.as_str()));
+            let Some(journal) = settings.and_then(|(_, settings)| settings.journal) else { continue };
+            let directory = self.directory.of_topic(&topic);
+            let segments = if directory.is_dir() { segment::list(&directory)? } else { Vec::new() };
+            let next_number = segments.last().map_or(1, |(number, _)| number + 1);
+            let files = segments.into_iter().map(|(_, path)| path).collect();
+            let writer = Writer::new(topic.clone(), directory, self.directory.boot(), journal, files, next_number);
+            let begins = Some(self.topics.new_epoch(self.now()));
+            let log = self.logs.remove(&topic);
+            let is_open = log.is_some_and(|log| log.is_open);
+            self.logs.insert(topic, Log { is_open, begins, ..Log::new(journal, writer) });
+        }
+        Ok(())
     }
 
     fn open_log(&mut self, topic: &TopicName) -> Result<(), TopicsMax> {

@@ -277,6 +277,7 @@ impl Memory {
             Request::Adopt { topics, bytes_max, answer } => self.adopt(topics, bytes_max, answer),
             Request::FeedGateway(line) => self.feed(line),
             Request::HandOver(asked) => self.hold(asked),
+            Request::Resume(answer) => self.resume(answer),
             Request::Drain { window_ms } => {
                 let shards = 0..self.outbox.post().shards();
                 shards.for_each(|shard| self.outbox.send(shard, Mail::Drain { window_ms }));

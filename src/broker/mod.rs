@@ -109,6 +109,8 @@ enum Request {
     FeedGateway(Line),
     /// This gateway leaves, if the one that asks comes.
     HandOver(HandOver),
+    /// The one that came is gone.
+    Resume(oneshot::Sender<bool>),
     Drain {
         window_ms: u32,
     },
@@ -124,9 +126,14 @@ pub struct Handed {
     pub lock: Option<OwnedFd>,
 }
 
-/// The other gateway gives the offsets now; none where it is gone since.
+/// The other gateway gives the offsets now.
 #[derive(Debug)]
-pub struct Taken(pub Option<Line>);
+pub struct Taken {
+    /// The connection to it; none where it is gone since.
+    pub line: Option<Line>,
+    /// Told when it is lost. Until it is said what is to become of it ([`Handle::resume`], [`Handle::drain`]) publications are refused.
+    pub lost: oneshot::Sender<()>,
+}
 
 #[derive(Debug)]
 struct HandOver {
@@ -233,6 +240,12 @@ impl Handle {
         let (verdict, judged) = oneshot::channel();
         let handed = self.ask(|handed| Request::HandOver(HandOver { bytes_max, handed, judged })).await?;
         Ok((handed, verdict))
+    }
+
+    /// The gateway that gave the offsets is gone: this one does again, each topic in a new epoch, and takes clients. False where that
+    /// cannot be: somebody else has the journal, or this gateway stops.
+    pub async fn resume(&self) -> bool {
+        self.ask(Request::Resume).await.unwrap_or(false)
     }
 
     /// Has the shards take clients; returns when all of them do, or the gateway stops.

@@ -7,14 +7,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::listening::Doors;
 use crate::broker::{Handed, Handle, Taken};
 use crate::config::Takeover;
 use crate::reactor::listener::Listener;
-use crate::takeover::{Door, DoorError, Fault, Line, LineError, Side, VERSION, Word, put_topics};
+use crate::takeover::{Door, DoorError, Fault, Line, LineError, Side, VERSION, Word, connect, put_topics};
 
 /// Descriptors that go along with one message.
 const AT_ONCE: usize = 64;
+/// How often, and how long after the other, it is looked whether a gateway is gone.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What is given, and where one asks for it.
 pub(super) struct Place {
@@ -55,8 +60,8 @@ impl Place {
         Door::open(&self.socket)
     }
 
-    /// Returns once another gateway has taken the place, and it is told of everything. One at a time may ask.
-    pub(super) async fn give(self, door: Door, broker: Handle) {
+    /// Returns once another gateway has taken the place, with who is told when that one is lost. One at a time may ask.
+    pub(super) async fn give(&self, door: Door, broker: Handle) -> oneshot::Receiver<()> {
         loop {
             let line = match door.next().await {
                 Ok(stream) => Line::new(stream),
@@ -68,13 +73,13 @@ impl Place {
             };
             tracing::info!("another gateway asks for this one's place");
             match self.give_to(line, &broker).await {
-                Ok(()) => return,
+                Ok(lost) => return lost,
                 Err(error) => tracing::warn!("the other gateway did not take this one's place, which goes on: {error}"),
             }
         }
     }
 
-    async fn give_to(&self, mut line: Line, broker: &Handle) -> Result<(), LineError> {
+    async fn give_to(&self, mut line: Line, broker: &Handle) -> Result<oneshot::Receiver<()>, LineError> {
         let Word::Hello { version } = self.within(line.word()).await? else { return Err(Fault::Form.into()) };
         if version != VERSION {
             let why = format!("it speaks version {VERSION} of the takeover, not {version}; stop it and start the new one then");
@@ -101,8 +106,28 @@ impl Place {
             }
         };
         // The broker may be stopping by now.
-        verdict.send(Taken(line)).ok();
-        Ok(())
+        let (lost, is_lost) = oneshot::channel();
+        verdict.send(Taken { line, lost }).ok();
+        Ok(is_lost)
+    }
+
+    /// Whether somebody has the place who could take clients. A process that is killed may take a moment to let go of its socket.
+    pub(super) async fn is_taken(&self) -> bool {
+        for _ in 0..LOOKS {
+            if !matches!(connect(&self.socket).await, Ok(Some(_))) {
+                return false;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        true
+    }
+
+    /// The admin port's socket, where there is one.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn admin(&self) -> std::io::Result<Option<TcpListener>> {
+        self.sockets.admin.as_ref().map(OwnedFd::try_clone).transpose().map(|socket| socket.map(TcpListener::from))
     }
 
     async fn send_sockets(&self, line: &Line) -> Result<(), LineError> {

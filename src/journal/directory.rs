@@ -17,6 +17,8 @@ use crate::hub::{Position, Publication, TopicName};
 
 /// A topic's file with the newest position that may have been told.
 pub(super) const NEWEST: &str = "newest";
+/// The file that is locked.
+const LOCK: &str = "lock";
 /// Where topics' directories lie.
 const TOPICS: &str = "topics";
 
@@ -77,7 +79,7 @@ impl Directory {
     /// [`JournalError`], above all where another gateway has it.
     pub fn open_with(path: &Path, boot: BootId, handed: Option<OwnedFd>) -> Result<Directory, JournalError> {
         fs::create_dir_all(path.join(TOPICS)).map_err(JournalError::io(path))?;
-        let name = path.join("lock");
+        let name = path.join(LOCK);
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&name).map_err(JournalError::io(&name))?;
         let is_own = |handed: &File| Ok(inode(handed)? == inode(&lock)?);
         if let Some(handed) = handed.map(File::from)
@@ -85,11 +87,20 @@ impl Directory {
         {
             return Ok(Directory { path: path.to_owned(), boot, lock: Some(handed) });
         }
-        match lock.try_lock() {
-            Ok(()) => Ok(Directory { path: path.to_owned(), boot, lock: Some(lock) }),
-            Err(TryLockError::WouldBlock) => Err(JournalError::InUse { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) => Err(JournalError::Io { path: name, error }),
-        }
+        take_lock(&lock, path)?;
+        Ok(Directory { path: path.to_owned(), boot, lock: Some(lock) })
+    }
+
+    /// The process that it was handed to is gone.
+    ///
+    /// # Errors
+    /// [`JournalError`], above all where another gateway has it.
+    pub fn lock_again(&mut self) -> Result<(), JournalError> {
+        let name = self.path.join(LOCK);
+        let lock = OpenOptions::new().write(true).open(&name).map_err(JournalError::io(&name))?;
+        take_lock(&lock, &self.path)?;
+        self.lock = Some(lock);
+        Ok(())
     }
 
     /// The lock, for another process that goes on here.
@@ -237,6 +248,13 @@ impl Found {
         }
         Ok(())
     }
+}
+
+fn take_lock(lock: &File, path: &Path) -> Result<(), JournalError> {
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => JournalError::InUse { path: path.to_owned() },
+        TryLockError::Error(error) => JournalError::Io { path: path.join(LOCK), error },
+    })
 }
 
 fn inode(file: &File) -> io::Result<(u64, u64)> {

@@ -148,7 +148,7 @@ impl Core {
             Mail::Publish { .. }
             | Mail::Barrier { .. }
             | Mail::Feed { .. }
-            | Mail::Succession(Succession::Quiet { .. } | Succession::Told { .. })
+            | Mail::Succession(Succession::Quiet { .. } | Succession::Told { .. } | Succession::Resume)
                 if self.outbox.is_congested() || !self.exchange.held.is_empty() =>
             {
                 self.exchange.held.push_back(mail);

@@ -87,6 +87,15 @@ impl Core {
         self.outbox.send(self.outbox.post().control(), Mail::Accepts);
     }
 
+    /// A drain is over before all have left: who is still here stays, and more may come.
+    pub(super) fn serve_again(&mut self) {
+        if self.is_serving() {
+            self.leavers = Leavers::default();
+            self.stop = Stop::Running;
+            self.arm_accepts();
+        }
+    }
+
     /// A drain begins.
     pub(super) fn drain(&mut self, window_ms: u32) {
         let new_us = self.now.monotonic_us + u64::from(window_ms) * 1000;

@@ -7,7 +7,7 @@
 //! Without: how the two talk, when what is said.
 //!
 //! Invariants: a home hands over when every thread has said `Quiet`, behind all that it published there, so nothing is under way to it.
-//! From then to `Release` or `Follow` it gives no offset.
+//! From then to `Release`, `Follow` or `Resume` it gives no offset.
 
 use super::core::Core;
 use super::exchange::Numbering;
@@ -42,6 +42,8 @@ pub enum Succession {
     Release,
     /// From the control thread to each shard: publishers go on, and what they publish goes to the control thread.
     Follow,
+    /// From the control thread to each shard: who gave the offsets is gone. Clients stay, more are taken, and each topic begins a new epoch.
+    Resume,
     /// From the control thread to a home: this was published elsewhere. Costs a credit.
     Told {
         /// On which topic.
@@ -100,6 +102,11 @@ impl Topics {
         self.begin_home(topic, newest, now);
     }
 
+    /// Who gave the offsets is gone, and nobody knows which it has given out: the next publication of each topic begins an epoch.
+    pub(crate) fn begin_anew(&mut self) {
+        self.homes.values_mut().for_each(|home| home.begins = true);
+    }
+
     /// What another gateway has published, which gives the offsets.
     pub(crate) fn follow(&mut self, name: &TopicName, epoch: Epoch, publication: Publication, now: Now, outbox: &mut Outbox) {
         let topic = self.hub.find(name.as_str()).unwrap_or_else(|| {
@@ -140,6 +147,11 @@ impl Core {
             }
             Succession::Release => self.let_publish(Numbering::Homes),
             Succession::Follow => self.let_publish(Numbering::Elsewhere),
+            Succession::Resume => {
+                self.topics.begin_anew();
+                self.serve_again();
+                self.let_publish(Numbering::Homes);
+            }
             Succession::Adopt { topics } => topics.into_iter().for_each(|topic| self.topics.adopt(topic, self.now)),
             Succession::Quiet { attempt } => self.quiet(attempt),
             Succession::Told { topic, epoch, publication } => self.told(&topic, epoch, publication),

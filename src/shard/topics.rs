@@ -59,6 +59,8 @@ pub(super) struct Home {
     /// Who is told of each publication.
     pub(super) replicas: Vec<Place>,
     rate: Rate,
+    /// The next publication begins an epoch.
+    pub(super) begins: bool,
     /// It has a journal, and stays.
     kept: bool,
 }
@@ -253,7 +255,12 @@ impl Topics {
         let key = self.key(&new)?;
         let topic = self.home_topic(&new.topic, now)?;
         let offset = self.hub.newest(topic) + 1;
-        let publication = Publication { offset, unix_us: now.unix_us, payload: new.payload, marks: Marks { key, ..new.marks } };
+        let mut publication =
+            Publication { offset, unix_us: now.unix_us, payload: new.payload, marks: Marks { key, ..new.marks } };
+        let home = self.homes.get_mut(&topic).expect("a home topic has its home's part");
+        if std::mem::take(&mut home.begins) && offset > 1 {
+            publication.marks.begins = Some(Box::new(self.new_epoch(now)));
+        }
         self.deliver(topic, &publication, now, outbox);
         Ok(self.hub.position(topic))
     }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tungstenite::Message;
@@ -341,43 +342,77 @@ impl<F: Fn()> Drop for OnDrop<F> {
     }
 }
 
-/// Whichever of the two is killed, nobody is left who misses something and is not told: clients are closed and come to whoever is there.
+/// Whichever of the two is killed, the other one goes on, and nobody is left who misses something untold.
 #[test]
-fn either_gateway_may_be_killed_while_the_other_one_leaves_or_has_come() {
+fn either_gateway_may_be_killed_and_the_other_one_goes_on() {
     let directory = TempDir::new().expect("a temporary directory can be made");
     let socket = directory.path().join("takeover");
     let toml = format!("{}[drain]\nwindow_ms = 3600000\n", topics(directory.path()));
-    let mut first = Gateway::taking_over(&socket, "2", &[], &toml);
-    let (epoch, _) = publish(&first, "j.a", 5);
-    let mut there: Vec<Client> =
-        (0..4).map(|_| Client::connect(&first, &format!("/stream?streams=j.a;since={epoch}:0"))).collect();
+    let first = Gateway::taking_over(&socket, "2", &[], &toml);
+    let epochs = LOADED.map(|topic| publish(&first, topic, 5).0);
+    let hear = |gateway: &Gateway, topic: &str, position: (&str, u64)| {
+        Client::connect(gateway, &format!("/stream?streams={topic};since={}:{}", position.0, position.1))
+    };
+    let mut there: Vec<Client> = LOADED.iter().zip(&epochs).map(|(topic, epoch)| hear(&first, topic, (epoch, 0))).collect();
     let second = Gateway::taking_over(&socket, "2", &[], &toml);
-    assert_eq!(publish(&second, "j.a", 5), (epoch.clone(), 10));
-    for client in &mut there {
+    for ((topic, epoch), client) in LOADED.iter().zip(&epochs).zip(&mut there) {
+        assert_eq!(publish(&second, topic, 5), (epoch.clone(), 10));
         hear_up_to(client, 10);
     }
-    // The new one dies: nobody knows what it has published last, so whoever is left is closed, and the ports are free.
-    second.signal(rustix::process::Signal::KILL);
-    for client in &mut there {
-        assert!(next_text(client, |_| false).is_none());
+    // Nobody knows what the new one has published last, so positions begin anew; clients stay, and others come.
+    second.signal(Signal::KILL);
+    let again = LOADED.map(|topic| publish(&first, topic, 1));
+    for (((topic, client), epoch), (anew, offset)) in LOADED.iter().zip(&mut there).zip(&epochs).zip(&again) {
+        assert!(anew != epoch && *offset == 1, "{topic}: {anew}:{offset} behind {epoch}");
+        hear_up_to(client, 1);
+        hear_up_to(&mut hear(&first, topic, (anew, 0)), 1);
     }
-    assert_eq!(first.wait().code(), Some(0), "it said:\n{}", first.said());
-    drop(second);
+    // It gives its place to the next one, and may be killed then.
     let third = Gateway::taking_over(&socket, "2", &[], &toml);
-    assert_eq!(publish(&third, "j.a", 1), (epoch.clone(), 11), "its journal has it all");
-    let mut client = Client::connect(&third, &format!("/stream?streams=j.a;since={epoch}:3"));
-    hear_up_to(&mut client, 11);
-    // The old one dies: the new one goes on, and its clients come there.
-    let fourth = Gateway::taking_over(&socket, "2", &[], &toml);
-    assert_eq!(publish(&fourth, "j.a", 1), (epoch.clone(), 12));
-    third.signal(rustix::process::Signal::KILL);
-    assert!(std::iter::from_fn(|| client.socket.read().ok()).count() < 9, "it is reset");
-    let mut client = Client::connect(&fourth, &format!("/stream?streams=j.a;since={epoch}:11"));
-    assert_eq!(publish(&fourth, "j.a", 1), (epoch.clone(), 13));
-    hear_up_to(&mut client, 13);
-    let mut fourth = fourth;
-    fourth.signal(rustix::process::Signal::INT);
-    assert_eq!(fourth.wait().code(), Some(0), "it said:\n{}", fourth.said());
+    for ((topic, client), (epoch, _)) in LOADED.iter().zip(&mut there).zip(&again) {
+        assert_eq!(publish(&third, topic, 1), (epoch.clone(), 2));
+        hear_up_to(client, 2);
+    }
+    first.signal(Signal::KILL);
+    for ((topic, client), (epoch, _)) in LOADED.iter().zip(&mut there).zip(&again) {
+        assert!(std::iter::from_fn(|| client.socket.read().ok()).count() < 9, "it is reset");
+        let mut client = hear(&third, topic, (epoch, 1));
+        assert_eq!(publish(&third, topic, 1), (epoch.clone(), 3));
+        hear_up_to(&mut client, 2);
+        hear_up_to(&mut client, 3);
+    }
+    ended(third);
+}
+
+/// More than `feed_bytes_max` waits for it: it is left to itself, and its clients come to the other one.
+#[test]
+fn a_gateway_that_does_not_take_what_it_is_told_closes_its_clients() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let socket = directory.path().join("takeover");
+    let toml = format!("{PUBLISHING}[takeover]\nfeed_bytes_max = 65536\n[drain]\nwindow_ms = 3600000\n");
+    let mut first = Gateway::taking_over(&socket, "1", &[], &toml);
+    publish(&first, "m.a", 1);
+    let mut client = Client::connect(&first, "/stream?streams=m.a");
+    let second = Gateway::taking_over(&socket, "1", &[], &toml);
+    first.signal(Signal::STOP);
+    let large = format!("\"{}\"", "x".repeat(100_000));
+    let deadline = Instant::now() + PATIENCE;
+    while !second.said().contains("feed_bytes_max") {
+        assert!(Instant::now() < deadline, "it is fed without end");
+        second.publish("m.a", &large);
+    }
+    first.signal(Signal::CONT);
+    assert!(next_text(&mut client, |_| false).is_none());
+    drop(client);
+    assert_eq!(first.wait().code(), Some(0), "it said:\n{}", first.said());
+    second.publish("m.a", "1");
+    ended(second);
+}
+
+/// A drain of an hour is not waited for.
+fn ended(mut gateway: Gateway) {
+    gateway.signal(Signal::INT);
+    assert_eq!(gateway.wait().code(), Some(0), "it said:\n{}", gateway.said());
 }
 
 fn hear_up_to(client: &mut Client, offset: u64) {

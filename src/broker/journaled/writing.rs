@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::log::{Log, Unwritten};
 use super::{BATCH_BYTES, COMPLAIN, Done, Journaled, Outcome, RETRY};
 use crate::config::{JournalFlush, JournalFull};
-use crate::hub::{Epoch, NewPublication, Publication, TopicName};
+use crate::hub::{Epoch, NewPublication, Position, Publication, TopicName};
 use crate::journal::format;
 use crate::journal::writer::{Batch, Writer};
 use crate::shard::mail::{Mail, NotPublished, Outbox, Place};
@@ -70,9 +70,10 @@ impl Journaled {
     }
 
     fn write(&mut self, topic: TopicName) {
-        let before = self.topics.position(&topic).expect("a kept topic stays");
+        let position = self.topics.position(&topic).expect("a kept topic stays");
         let now = self.now();
         let log = self.logs.get_mut(&topic).expect("only open topics have something to write");
+        let before = log.begins.map_or(position, |epoch| Position { epoch, offset: 0 });
         let mut writer = log.writer.take().expect("a topic is ready while its writer is here");
         if std::mem::take(&mut log.abandon) {
             writer.abandon();
@@ -153,6 +154,9 @@ impl Journaled {
         let retry_at = Instant::now() + RETRY;
         match outcome {
             Outcome::Written => {
+                if let (Some(epoch), Some((_, first))) = (log.begins.take(), batch.first_mut()) {
+                    first.marks.begins = Some(Box::new(epoch));
+                }
                 let healed = log.retry_at.take().is_some();
                 let was_left = std::mem::take(&mut log.is_left);
                 if let JournalFlush::EveryMs(every_ms) = log.journal.flush
@@ -175,6 +179,7 @@ impl Journaled {
                 if !std::mem::replace(&mut log.is_left, true) {
                     self.metrics.journals_left.add(1);
                     self.metrics.journal_epochs.add(1);
+                    log.begins = None;
                     let (_, first) = batch.first_mut().expect("a batch holds something");
                     first.marks.begins = Some(Box::new(epoch));
                 }

@@ -32,6 +32,8 @@ pub(super) struct Holding {
 pub(super) struct Following {
     /// None once the other one is gone.
     pipe: Option<Pipe>,
+    /// Who wants to know that.
+    lost: Option<oneshot::Sender<()>>,
     /// Publications without an answer, by their numbers.
     forwarded: HashMap<u64, (Place, Ticket, bool)>,
     given: u64,
@@ -86,7 +88,7 @@ impl Memory {
     pub(super) fn judge(&mut self, taken: Option<Taken>) {
         self.holding = None;
         let shards = 0..self.outbox.post().shards();
-        let Some(Taken(line)) = taken else {
+        let Some(Taken { line, lost }) = taken else {
             shards.for_each(|shard| self.outbox.send(shard, Mail::Succession(Succession::Release)));
             return;
         };
@@ -95,7 +97,7 @@ impl Memory {
         }
         let is_gone = line.is_none();
         let pipe = line.map(Pipe::new);
-        self.following = Some(Following { pipe, forwarded: HashMap::new(), given: 0, told: VecDeque::new() });
+        self.following = Some(Following { pipe, lost: Some(lost), forwarded: HashMap::new(), given: 0, told: VecDeque::new() });
         shards.for_each(|shard| self.outbox.send(shard, Mail::Succession(Succession::Follow)));
         if is_gone {
             self.left_alone(&LineError::Gone);
@@ -165,18 +167,32 @@ impl Memory {
         self.following.as_ref().is_some_and(|following| !following.forwarded.is_empty())
     }
 
-    /// Nothing more comes: whoever is still here would miss what is published, so they go at once to whoever has the place.
+    /// Nothing more comes from there. What becomes of the clients is for whoever knows whether somebody else has the place.
     pub(super) fn left_alone(&mut self, error: &LineError) {
-        tracing::error!(
-            "the gateway that took this one's place: {error}. The clients that are still here are closed, to come back to whoever is there"
-        );
+        tracing::error!("the gateway that took this one's place: {error}");
         let Some(following) = &mut self.following else { return };
         following.pipe = None;
+        if let Some(lost) = following.lost.take() {
+            // Whoever wanted to know may be gone.
+            lost.send(()).ok();
+        }
         for (_, (from, ticket, answer)) in std::mem::take(&mut following.forwarded) {
             self.answer(from, ticket, answer, Err(NotPublished::Gone));
         }
+    }
+
+    /// Nobody else gives the offsets: this gateway does again.
+    pub(super) fn resume(&mut self, answer: oneshot::Sender<bool>) {
+        let is_gone = self.following.as_ref().is_some_and(|following| following.pipe.is_none());
+        if !is_gone || self.journaled.as_mut().is_some_and(|journaled| !journaled.resume()) {
+            // Whoever asked may be gone.
+            return drop(answer.send(false));
+        }
+        // What was numbered over there and had not reached its home is of the epochs that end now.
+        self.following = None;
+        answer.send(true).ok();
         let shards = 0..self.outbox.post().shards();
-        shards.for_each(|shard| self.outbox.send(shard, Mail::Drain { window_ms: 0 }));
+        shards.for_each(|shard| self.outbox.send(shard, Mail::Succession(Succession::Resume)));
     }
 }
 
