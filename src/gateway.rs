@@ -152,7 +152,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
         Place::new(&doors, &config.takeover).map_err(|error| StartError::Thread { what: "a listening socket".into(), error })?;
     let Doors { shards: listeners, admin, addresses } = doors;
     let post = Post::new(shards, config.shards.mailbox_places as usize, &config.topics);
-    let control_metrics = Arc::new(ControlMetrics::default());
+    let control_metrics = Arc::new(ControlMetrics { feeds: source::feeds(&config.sources), ..ControlMetrics::default() });
+    control_metrics.thread.set(kernel_number());
     let metrics: Arc<[Arc<ShardMetrics>]> = (0..shards)
         .map(|_| Arc::new(ShardMetrics::with_classes(config.topics.iter().map(|topic| topic.pattern.as_str()))))
         .collect();
@@ -218,6 +219,7 @@ fn start_shard(context: ShardContext, listeners: Vec<Listener>, kernel: Kernel) 
     let refused = |error| StartError::Thread { what: format!("shard {place}"), error };
     let (made, is_made) = mpsc::sync_channel(1);
     let body = move || {
+        context.metrics.thread.set(kernel_number());
         let shards = &context.config.shards;
         if shards.pin {
             pin(usize::from(place));
@@ -255,6 +257,11 @@ fn serve<R: Reactor>(reactor: io::Result<R>, context: ShardContext, made: &mpsc:
     if let Err(error) = shard.run() {
         panic!("shard {place} lost its reactor: {error}");
     }
+}
+
+/// The kernel's number of the calling thread.
+fn kernel_number() -> i64 {
+    rustix::thread::gettid().as_raw_nonzero().get().into()
 }
 
 /// Pins the calling thread to the `number`-th of the processors that this process may use.

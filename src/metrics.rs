@@ -6,7 +6,14 @@
 //!
 //! Without: names, labels and the text format of a monitoring system; the admin port knows those.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+pub use self::feed::{FeedMetrics, FeedState};
+pub use self::lags::{LAG_BOUNDS, Lags};
+
+mod feed;
+mod lags;
 
 /// A number that only grows. One thread adds, any may read.
 #[derive(Debug, Default)]
@@ -216,6 +223,8 @@ impl<L: Label, const N: usize> Counters<L, N> {
 #[repr(align(128))]
 #[non_exhaustive]
 pub struct ShardMetrics {
+    /// The kernel's number of the shard's thread; 0: it has none of its own.
+    pub thread: Gauge,
     /// Clients now, from accept to close.
     pub connections: Gauge,
     /// Subscriptions now.
@@ -226,6 +235,8 @@ pub struct ShardMetrics {
     pub topics: Gauge,
     /// Topics here whose feed is gone.
     pub topics_stale: Gauge,
+    /// Clients whose sockets are full, by how far they are behind; counted once a second.
+    pub lags: Lags,
     /// Connections accepted.
     pub accepts: Counter,
     /// Accepts that failed (`EMFILE` and the like).
@@ -324,6 +335,10 @@ const OTHER_TOPICS: &str = "(others)";
 #[repr(align(128))]
 #[non_exhaustive]
 pub struct ControlMetrics {
+    /// The kernel's number of the thread.
+    pub thread: Gauge,
+    /// Each feed, in the order of the configuration.
+    pub feeds: Box<[Arc<FeedMetrics>]>,
     /// Lines read from recordings.
     pub replay_lines: Counter,
     /// Lines that are no message (the connection's log), or whose message has no topic or payload by the template.

@@ -11,7 +11,8 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::{Authority, Gateway, skipped};
+use common::members::join;
+use common::{Authority, Gateway, Raw, skipped};
 
 /// What the scripts run on.
 struct Parts {
@@ -67,7 +68,7 @@ fn check_in_browser(test: &str, name: &str, flags: &[&str]) {
 }
 
 /// Runs a script on a page, and answers what it asks for. Its pictures stay in `target/tmp/page`.
-fn browse(parts: &Parts, name: &str, url: &str, mut answer: impl FnMut(&str) -> Option<&'static str>) {
+fn browse<'a>(parts: &Parts, name: &str, url: &str, mut answer: impl FnMut(&str) -> Option<&'a str>) {
     let mut browsing = Command::new("node")
         .arg(script(name))
         .arg(url)
@@ -143,14 +144,61 @@ fn recording() -> String {
     lines
 }
 
+/// All that the operator's page is to be right with; most of them hear a topic that nobody publishes on.
+const CLIENTS: usize = 10_000;
+/// Of them, those that hear the feed and never read.
+const STALLED: usize = 40;
+
+#[test]
+fn the_operators_page_is_right_with_nobody_ten_thousand_and_a_restart() {
+    let Some(parts) = parts("the_operators_page_is_right_with_nobody_ten_thousand_and_a_restart") else { return };
+    // Nobody answers pings, and nobody is to be closed for it.
+    let toml =
+        "[limits]\nidle_ping_ms = 3600000\nstalled_after_ms = 3600000\n[[source]]\nkind = \"synthetic\"\nprefix = \"demo\"\n";
+    let mut gateway = Gateway::configured(toml);
+    let (clients, admin) = (gateway.clients, gateway.admin);
+    let mut members = Vec::new();
+    let answered = format!("connected {CLIENTS} {STALLED}");
+    browse(&parts, "operator.mjs", &format!("http://{admin}/"), |asked| match asked {
+        "ready-for-clients" => {
+            members.extend(join(&gateway, "/stream?streams=demo.>", STALLED, Some(4096)));
+            members.extend(join(&gateway, "/ws/quiet", CLIENTS - STALLED - 1, None));
+            let reader = Raw::upgraded(&gateway, "/stream?streams=demo.>").stream;
+            std::thread::spawn(move || std::io::copy(&mut { reader }, &mut std::io::sink()).ok());
+            Some(answered.as_str())
+        }
+        "ready-for-stop" => {
+            members.clear();
+            gateway.terminate();
+            assert_eq!(gateway.wait().code(), Some(0), "it said:\n{}", gateway.said());
+            Some("stopped")
+        }
+        "ready-for-restart" => {
+            gateway = Gateway::configured_at(clients, admin, toml);
+            Some("restarted")
+        }
+        _ => None,
+    });
+    gateway.stop();
+}
+
 #[test]
 fn the_client_and_the_model_hold_without_a_browser() {
-    let test = "the_client_and_the_model_hold_without_a_browser";
+    check_without_browser("the_client_and_the_model_hold_without_a_browser", "unit.mjs");
+}
+
+#[test]
+fn the_operators_page_reckons_right_without_a_browser() {
+    check_without_browser("the_operators_page_reckons_right_without_a_browser", "operator_unit.mjs");
+}
+
+/// Runs the tests of a script in Node alone.
+fn check_without_browser(test: &str, name: &str) {
     if !has_node() {
         let must = std::env::var_os("TIDEGATE_TEST_PARTS").is_some() || std::env::var_os("CI").is_some();
         assert!(!must, "Node is missing; scripts/install-test-parts installs it");
         return skipped(test, "Node is not installed (scripts/test installs it)");
     }
-    let ran = Command::new("node").arg("--test").arg(script("unit.mjs")).output().expect("node starts");
+    let ran = Command::new("node").arg("--test").arg(script(name)).output().expect("node starts");
     assert!(ran.status.success(), "{}\n{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
 }

@@ -13,6 +13,8 @@ use prometheus_client::registry::Registry;
 
 use crate::metrics::{CloseClass, ControlMetrics, Histogram, Label, RefusalReason, ShardMetrics};
 
+mod plotted;
+
 /// The form of [`text`].
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -157,7 +159,7 @@ impl Collector for Gathered {
         for &(name, help, read) in CONTROL_COUNTERS {
             counter(encoder.encode_descriptor(name, help, None, MetricType::Counter)?, read(&self.control))?;
         }
-        Ok(())
+        self.encode_plotted(&mut encoder)
     }
 }
 
@@ -200,6 +202,7 @@ fn histogram(mut encoder: MetricEncoder<'_>, histogram: &Histogram) -> fmt::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{FeedMetrics, FeedState};
 
     #[test]
     fn every_metric_is_told_for_each_shard_with_its_value() {
@@ -211,7 +214,12 @@ mod tests {
         for us in [5, 10, 11, 40_000_000] {
             shards[0].classes[0].publish_to_submit.record(us);
         }
-        let control = Arc::new(ControlMetrics::default());
+        shards[1].lags.set([3, 4, 200_000]);
+        let feed = FeedMetrics::new("upstream", "wss://a \"b\"", 1);
+        feed.set_state(FeedState::Live);
+        feed.came(11, 1_500);
+        let control = Arc::new(ControlMetrics { feeds: Box::new([Arc::new(feed)]), ..ControlMetrics::default() });
+        control.thread.set(rustix::thread::gettid().as_raw_nonzero().get().into());
         control.replay_lines.add(9);
         let text = text(&shards, &control);
         for line in [
@@ -230,9 +238,17 @@ mod tests {
             "tidegate_publish_to_submit_seconds_sum{shard=\"0\",topics=\"md.>\"} 40.000026",
             "tidegate_publish_to_submit_seconds_count{shard=\"1\",topics=\"(others)\"} 0",
             "tidegate_replay_lines_total 9",
+            "tidegate_clients_behind{shard=\"1\",up_to=\"10\"} 2",
+            "tidegate_clients_behind{shard=\"1\",up_to=\"more\"} 1",
+            "tidegate_clients_behind{shard=\"0\",up_to=\"1\"} 0",
+            "# TYPE tidegate_thread_running_seconds counter",
+            "tidegate_feed_up{feed=\"1\",kind=\"upstream\",name=\"wss://a \\\"b\\\"\"} 1.0",
+            "tidegate_feed_last_message_timestamp_seconds{feed=\"1\",kind=\"upstream\",name=\"wss://a \\\"b\\\"\"} 1.5",
+            "tidegate_feed_messages_total{feed=\"1\",kind=\"upstream\",name=\"wss://a \\\"b\\\"\"} 11",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
+        assert!(text.contains("\ntidegate_thread_running_seconds_total{thread=\"control\"} "), "{text}");
     }
 }

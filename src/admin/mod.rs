@@ -1,4 +1,4 @@
-//! The admin port: publishing over HTTP, topics, connections, metrics, health.
+//! The admin port: publishing over HTTP, topics, connections, metrics, health, the operator's page.
 //!
 //! Ordinary `axum` on the control thread. Without: authentication, so the configuration lets it listen on loopback only,
 //! and `guard` turns away what a browser was tricked into sending. Invariants: every answer that is not 2xx says why as
@@ -9,12 +9,16 @@ mod batch;
 mod connections;
 mod exposition;
 mod guard;
+mod history;
+mod load;
+mod page;
+mod sampling;
 mod topic;
 mod watching;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -29,6 +33,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use self::answer::Refused;
+pub use self::history::History;
 use crate::admission::Readiness;
 use crate::broker;
 use crate::config;
@@ -44,6 +49,8 @@ pub struct AdminContext {
     pub shards: Arc<[Arc<ShardMetrics>]>,
     /// What the control thread counts; this port adds to it.
     pub control: Arc<ControlMetrics>,
+    /// The last ten minutes; this port samples them.
+    pub history: Arc<Mutex<History>>,
     /// `[admin]`.
     pub settings: Arc<config::Admin>,
     /// Largest publication, bytes.
@@ -71,6 +78,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// Serves as long as the runtime runs, so that whoever publishes while the gateway stops is told. New connections are another
 /// gateway's once this one's place is taken.
 pub async fn serve(listener: tokio::net::TcpListener, context: AdminContext) {
+    tokio::spawn(sampling::sample(context.clone()));
     connections::serve(listener, router(context.clone()), context).await;
 }
 
@@ -83,6 +91,9 @@ fn router(context: AdminContext) -> Router {
         .route("/api/connections/{id}", get(watching::one_connection))
         .route("/api/connections/{id}/disconnect", post(watching::disconnect))
         .route("/api/slow", get(watching::slow))
+        .route("/api/history", get(page::history))
+        .route("/", get(page::file))
+        .route("/page/{file}", get(page::file))
         .route("/metrics", get(metrics))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
@@ -243,8 +254,8 @@ async fn ready(State(context): State<AdminContext>) -> Response {
 
 async fn unknown_path(request: Request) -> Refused {
     let msg = format!(
-        "there is no {:?} here; try /api/publish, /api/topics, /api/topics/<topic>, /api/connections, /api/slow, /metrics, \
-         /health/live or /health/ready",
+        "there is no {:?} here; try / (the operator's page), /api/publish, /api/topics, /api/topics/<topic>, /api/connections, \
+         /api/slow, /api/history, /metrics, /health/live or /health/ready",
         request.uri().path()
     );
     Refused { status: StatusCode::NOT_FOUND, code: ErrorCode::BadRequest, msg }

@@ -20,6 +20,7 @@ impl Port {
             broker: broker::Handle::stopped(),
             shards: Arc::new([Arc::new(ShardMetrics::default()), Arc::new(ShardMetrics::default())]),
             control: Arc::new(ControlMetrics::default()),
+            history: Arc::new(Mutex::new(History::new(1, 2, Box::new([])))),
             settings: Arc::new(config::Admin {
                 enabled: true,
                 address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -198,4 +199,57 @@ fn a_topic_is_listed_with_position_rate_and_subscribers() {
     };
     let entry = serde_json::to_string(&TopicEntry::new(&report)).unwrap();
     assert_eq!(entry, r#"{"topic":"md.trades.BTC-USD","epoch":"10","offset":7,"rate":2.5,"subscribers":3}"#);
+}
+
+#[test]
+fn the_history_is_told_from_where_a_page_has_it() {
+    on_the_control_runtime(async |port| {
+        let told = async |query: &str| {
+            let answer = port.get(&format!("/api/history{query}")).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            serde_json::from_str::<serde_json::Value>(&answer.body).expect("JSON")
+        };
+        // The first sample is taken at once.
+        let mut whole = told("").await;
+        while whole["next"] == 0 {
+            tokio::task::yield_now().await;
+            whole = told("").await;
+        }
+        assert_eq!((&whole["run"], &whole["first"], &whole["connections"][0]), (&"1".into(), &0.into(), &0.into()));
+        let rest = told("?run=1&since=1000000").await;
+        assert_eq!((&rest["first"], rest["at_ms"].as_array().map(Vec::len)), (&rest["next"], Some(0)));
+        assert_eq!(told("?run=2&since=1000000").await["first"], 0);
+        for wrong in ["?since=-1", "?since=x", "?since=1&since=2", "?sinse=1"] {
+            let (code, msg) = port.get(&format!("/api/history{wrong}")).await.error(400);
+            assert!(code > 0 && !msg.is_empty(), "{wrong}");
+        }
+    });
+}
+
+#[test]
+fn the_operators_page_is_there_under_a_strict_policy_and_the_guard() {
+    on_the_control_runtime(async |port| {
+        for (path, kind, part) in [
+            ("/", "text/html", "<script type=\"module\" src=\"page/operator.js\">"),
+            ("/page/operator.js", "text/javascript", "api/history"),
+            ("/page/operator.css", "text/css", "prefers-color-scheme"),
+            ("/page/icon.svg", "image/svg+xml", "<svg"),
+        ] {
+            let answer = port.get(path).await;
+            assert!(answer.status == 200 && answer.body.contains(part), "{path}: {answer:?}");
+            assert!(answer.head.contains(&format!("content-type: {kind}")), "{path}: {answer:?}");
+            for policy in
+                ["default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'", "nosniff", "no-referrer"]
+            {
+                assert!(answer.head.contains(policy), "{path}: {policy} is not in {answer:?}");
+            }
+        }
+        port.get("/page/market.js").await.error(404);
+        let foreign = "GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+        port.ask(foreign).await.error(421);
+        let history = "GET /api/history HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+        port.ask(history).await.error(421);
+        port.post("/", "Origin: https://evil.example\r\n", "").await.error(403);
+        port.post("/", "", "").await.error(405);
+    });
 }

@@ -81,7 +81,7 @@ pub struct Config {
     pub log: Log,
 }
 
-/// The admin port: publish API, health, metrics. It carries no authentication yet, so only loopback is accepted.
+/// The admin port: publish API, health, metrics, the operator's page. It carries no authentication yet, so only loopback is accepted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
     /// Off unless demo mode or configured.

@@ -47,7 +47,7 @@ pub(super) const TABLES: &[Table] = &[
         "A further certificate of the [listener.tls] above it, for clients that name one of its hosts (its subject \
          alternative names; `*.` stands for one level). Who names none, or an unknown one, is shown the first." },
     Table { name: "admin", many: false, meaning:
-        "The admin port: publish API, health and metrics. Off unless this table is there. It carries no authentication \
+        "The admin port: publish API, health, metrics and the operator's page. Off unless this table is there. It carries no authentication \
          yet, so only loopback addresses are taken." },
     Table { name: "topic", many: true, meaning:
         "Settings of the topics that match a pattern. The first match wins; topics that match none have the defaults." },

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,7 +14,7 @@ use super::certificates::{self, Loaded};
 use super::giving::Place;
 use super::taking::Predecessor;
 use super::{StartError, greeting, supervisor};
-use crate::admin::{self, AdminContext};
+use crate::admin::{self, AdminContext, History};
 use crate::admission::Readiness;
 use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
@@ -190,6 +190,7 @@ impl Control {
             broker: broker.clone(),
             shards: self.shards.clone(),
             control: self.metrics.clone(),
+            history: Arc::new(Mutex::new(History::new(rand::random(), self.shards.len(), self.metrics.feeds.clone()))),
             settings: Arc::new(self.config.admin.clone()),
             publication_bytes_max: self.config.limits.publication_bytes_max,
             send_timeout_ms: self.config.limits.send_timeout_ms,
@@ -210,6 +211,7 @@ impl Control {
             topics: self.config.topics.iter().cloned().chain([config::Topic::default()]).collect(),
             metrics: self.metrics.clone(),
             goes_on,
+            feed: Arc::default(),
         };
         source::spawn(self.config.sources.clone(), &context);
     }

@@ -51,6 +51,7 @@ fn greeting(config: &Config, clients: &[SocketAddr], admin: Option<SocketAddr>) 
             lines.push(format!("  curl http://{first}/topics      (which topics there are)"));
         }
         if let Some(admin) = admin {
+            lines.push(format!("  operator  http://{admin}/      (what the gateway does, as plots)"));
             lines.push(format!("  curl -d '{{\"hello\":2}}' http://{admin}/api/topics/demo.hello"));
         }
     }
@@ -81,6 +82,7 @@ mod tests {
         assert!(text.lines().next().is_some_and(|line| line.contains("demo mode")), "{text}");
         assert!(text.contains("tidegate tail ws://127.0.0.1:4711 demo.trades.BTC-USD"), "{text}");
         assert!(text.contains("  admin    http://127.0.0.1:4711"), "{text}");
+        assert!(text.contains("  operator  http://127.0.0.1:4711/ "), "{text}");
     }
 
     #[test]

@@ -1,12 +1,17 @@
-//! The page's files (its client is the one of docs/clients), embedded in the binary, and the policy that they are served under.
+//! The pages' files, embedded in the binary, and the policies that they are served under: the page for clients (its client is the one of
+//! docs/clients), and the operator's.
 //!
-//! Without: HTTP. The session answers with these bytes.
+//! Without: HTTP. The session answers with the one's bytes, the admin port with the other's.
 
 /// What the page may load and talk to: its own files and its own gateway, nothing else.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; \
      img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// One file of the page.
+/// What the operator's page may load and talk to: its own files and the admin port.
+pub const OPERATOR_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+     img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// One file of a page.
 #[derive(Clone, Copy, Debug)]
 pub struct Asset {
     path: &'static str,
@@ -33,8 +38,24 @@ const ASSETS: &[Asset] = &[
     asset!("/page/icon.svg", "icon.svg", "image/svg+xml"),
 ];
 
-/// The file at a path.
+const OPERATOR_ASSETS: &[Asset] = &[
+    asset!("/", "operator/index.html", "text/html; charset=utf-8"),
+    asset!("/page/operator.css", "operator/operator.css", "text/css; charset=utf-8"),
+    asset!("/page/scale.js", "operator/scale.js", "text/javascript; charset=utf-8"),
+    asset!("/page/history.js", "operator/history.js", "text/javascript; charset=utf-8"),
+    asset!("/page/plot.js", "operator/plot.js", "text/javascript; charset=utf-8"),
+    asset!("/page/operator.js", "operator/operator.js", "text/javascript; charset=utf-8"),
+    asset!("/page/icon.svg", "icon.svg", "image/svg+xml"),
+];
+
+/// The file at a path of a clients' listener.
 #[must_use]
 pub fn asset(path: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.path == path)
+}
+
+/// The file of the operator's page at a path of the admin port.
+#[must_use]
+pub fn operator_asset(path: &str) -> Option<&'static Asset> {
+    OPERATOR_ASSETS.iter().find(|asset| asset.path == path)
 }

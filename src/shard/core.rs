@@ -74,6 +74,9 @@ pub(super) struct Core {
     places: usize,
     pub(super) accepts_armed: u16,
     housekeeping_us: u64,
+    /// When clients are next counted by how far they are behind, and whether any was.
+    pub(super) lags_us: u64,
+    pub(super) lagging: bool,
     /// When the next failed accept is worth a line in the log.
     pub(super) accept_warning_us: u64,
     /// The same of clients that were turned away.
@@ -116,6 +119,8 @@ impl Core {
             places: super::places(&config, shards) as usize,
             accepts_armed: 0,
             housekeeping_us: now.monotonic_us,
+            lags_us: now.monotonic_us,
+            lagging: false,
             accept_warning_us: 0,
             turned_away_warning_us: 0,
             config,

@@ -202,14 +202,14 @@ impl Core {
                 self.replicas_came(waiters);
             }
             Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
-            other => self.obey(other),
+            Mail::BarrierPassed { token } => self.barrier_passed(token),
+            of_control => self.obey(of_control),
         }
     }
 
-    /// What the control thread says, and answers to it.
+    /// Mail of the control thread.
     fn obey(&mut self, mail: Mail) {
         match mail {
-            Mail::BarrierPassed { token } => self.barrier_passed(token),
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
             Mail::Inquire { token, inquiry } => self.inspections.push_back(Inspection::new(token, inquiry)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
@@ -222,7 +222,7 @@ impl Core {
                 self.pause();
             }
             Mail::Finish => self.finish(),
-            other => unreachable!("this mail is the control thread's: {other:?}"),
+            _ => unreachable!("this mail is for the control thread"),
         }
     }
 

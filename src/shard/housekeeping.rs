@@ -5,6 +5,9 @@
 use super::core::Core;
 use crate::reactor::Op;
 
+/// How often clients are counted by how far they are behind.
+const LAGS_US: u64 = 1_000_000;
+
 impl Core {
     pub(super) fn needs_housekeeping(&self) -> bool {
         self.topics.hub.blocked_count() > 0
@@ -12,6 +15,7 @@ impl Core {
             || self.topics.is_lingering()
             || self.topics.staleness.has_passed_over()
             || self.arrivals.remembers()
+            || self.lagging
     }
 
     /// Once a tick: blocked clients that fell out of a ring are found without a visit, unused replicas are given up.
@@ -24,15 +28,25 @@ impl Core {
         self.tell_passed_over();
         self.arrivals.forget_quiet(self.now.monotonic_us);
         let blocked: Vec<u32> = self.topics.hub.due().blocked().collect();
-        for slot in blocked {
+        for &slot in &blocked {
             let Some(client) = self.clients.at(slot) else { continue };
             let (key, tells) = (client.key, client.session.hears_events());
             if self.topics.hub.fallen(slot, tells).is_some() {
                 self.close_fallen(key);
             }
         }
+        self.count_lags(&blocked);
         let linger_us = u64::from(self.config.limits.replica_linger_ms) * 1000;
         self.topics.detach_unused(self.now, linger_us, &mut self.outbox);
         self.metrics.topics.set(self.topics.hub.topic_count() as i64);
+    }
+    /// Once a second: how far those are behind whose sockets are full. Everybody else lacks nothing for longer than a round of the
+    /// sweep, which the latencies show, so nobody else is walked over; and these are, twenty times as often, above.
+    fn count_lags(&mut self, blocked: &[u32]) {
+        if self.now.monotonic_us < self.lags_us {
+            return;
+        }
+        self.lags_us = self.now.monotonic_us + LAGS_US;
+        self.lagging = self.metrics.lags.set(blocked.iter().map(|&slot| self.topics.hub.lack(slot).publications));
     }
 }

@@ -15,6 +15,7 @@ mod upstream;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::task::JoinHandle;
 
@@ -22,7 +23,7 @@ use crate::broker::{self, PublishError};
 use crate::config;
 use crate::hub::{NewPublication, TopicName};
 use crate::journal::JournalError;
-use crate::metrics::ControlMetrics;
+use crate::metrics::{ControlMetrics, FeedMetrics, FeedState};
 
 /// All that a source needs.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct SourceContext {
     pub metrics: Arc<ControlMetrics>,
     /// Topics go on from another process: what a feed brought between the two is lost, untold.
     pub goes_on: bool,
+    /// What is known of this one; [`spawn`] puts it there.
+    pub feed: Arc<FeedMetrics>,
 }
 
 /// Why a source ended.
@@ -106,16 +109,45 @@ impl Outlet for broker::Handle {
 /// Starts every source as a task of this thread's runtime. One that ends with an error says so in the log and leaves
 /// the others and the gateway running.
 pub fn spawn(sources: Vec<config::Source>, context: &SourceContext) -> Vec<JoinHandle<()>> {
-    let start = |source: config::Source| {
-        let context = context.clone();
+    let start = |(source, feed): (config::Source, &Arc<FeedMetrics>)| {
+        let context = SourceContext { feed: feed.clone(), ..context.clone() };
         tokio::task::spawn_local(async move {
-            if let Err(error) = run(&source, &context).await {
-                context.metrics.source_errors.add(1);
-                tracing::error!("a source ended: {error}");
-            }
+            let state = match run(&source, &context).await {
+                Ok(()) => FeedState::Ended,
+                Err(error) => {
+                    context.metrics.source_errors.add(1);
+                    tracing::error!("a source ended: {error}");
+                    FeedState::Failed
+                }
+            };
+            context.feed.set_state(state);
         })
     };
-    sources.into_iter().map(start).collect()
+    let feeds = &context.metrics.feeds;
+    assert_eq!(sources.len(), feeds.len(), "each source has its feed's metrics");
+    sources.into_iter().zip(feeds).map(start).collect()
+}
+
+/// What will be known of each feed of a configuration, in its order. Names bear nothing of a URL's path and query, which may be
+/// secret.
+#[must_use]
+pub fn feeds(sources: &[config::Source]) -> Box<[Arc<FeedMetrics>]> {
+    let feed = |source: &config::Source| match source {
+        config::Source::Synthetic(settings) => FeedMetrics::new("synthetic", &settings.prefix, 0),
+        config::Source::Replay(settings) => {
+            let file = settings.file.file_name().unwrap_or(settings.file.as_os_str());
+            FeedMetrics::new("replay", &file.to_string_lossy(), 0)
+        }
+        config::Source::Upstream(settings) => {
+            FeedMetrics::new("upstream", &settings.urls[0].to_string(), settings.urls.len() as u32)
+        }
+    };
+    sources.iter().map(|source| Arc::new(feed(source))).collect()
+}
+
+/// Milliseconds since 1970.
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Runs one source until its end or until the gateway stops. Must run within [`disk::start`](crate::disk::start).

@@ -18,13 +18,13 @@ use super::lines::{Cut, Lines};
 use super::record::{Line, Record};
 use super::recording::Recording;
 use super::template::Template;
-use super::{Outlet, SourceContext, SourceError, unless_stopped};
+use super::{Outlet, SourceContext, SourceError, unix_ms, unless_stopped};
 use crate::broker::PublishError;
 use crate::config::{self, Speed};
 use crate::dialect::pointer::Pointer;
 use crate::hub::topic::Pattern;
 use crate::hub::{NewPublication, Payload, PayloadKind, TopicName};
-use crate::metrics::ControlMetrics;
+use crate::metrics::{ControlMetrics, FeedMetrics, FeedState};
 
 /// Plays `settings` until its end or until the gateway stops.
 ///
@@ -32,6 +32,7 @@ use crate::metrics::ControlMetrics;
 /// [`SourceError`] where a setting is wrong, the file cannot be read, or it holds nothing to publish.
 pub(super) async fn run<O: Outlet>(settings: &config::Replay, outlet: &O, context: &SourceContext) -> Result<(), SourceError> {
     let mut player = Player::new(settings, outlet, context)?;
+    context.feed.set_state(FeedState::Live);
     loop {
         let before = player.published;
         let played = match journal::files(&settings.file)? {
@@ -70,6 +71,7 @@ pub(super) struct Player<'c, O> {
     complaints: Complaints,
     stopping: watch::Receiver<bool>,
     metrics: &'c ControlMetrics,
+    feed: &'c FeedMetrics,
     publication_bytes_max: usize,
     start: Instant,
     published: u64,
@@ -88,6 +90,7 @@ impl<'c, O: Outlet> Player<'c, O> {
             complaints: Complaints::default(),
             stopping: context.stopping.clone(),
             metrics: &context.metrics,
+            feed: &context.feed,
             publication_bytes_max: context.publication_bytes_max as usize,
             start: Instant::now(),
             published: 0,
@@ -169,6 +172,7 @@ impl<'c, O: Outlet> Player<'c, O> {
             Ok(()) => {
                 self.published += 1;
                 self.metrics.source_publications.add(1);
+                self.feed.came(1, unix_ms());
             }
             Err(PublishError::Stopping) => return Next::Stop,
             Err(error) => {

@@ -6,7 +6,7 @@
 
 use std::io::Write;
 use std::pin::pin;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -14,10 +14,11 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
 use super::complaints::Complaints;
-use super::{Outlet, SourceContext, SourceError};
+use super::{Outlet, SourceContext, SourceError, unix_ms};
 use crate::broker::PublishError;
 use crate::config;
 use crate::hub::{NewPublication, Payload, PayloadKind, TopicName};
+use crate::metrics::FeedState;
 
 /// What an instrument is; prices and sizes are counted in their last decimal.
 struct Listing {
@@ -268,6 +269,7 @@ pub(super) async fn run<O: Outlet>(settings: &config::Synthetic, outlet: &O, con
     let mut stopping = context.stopping.clone();
     let mut stopped = pin!(stopping.wait_for(|&stopping| stopping));
     let mut start = Instant::now();
+    context.feed.set_state(FeedState::Live);
     loop {
         let due = start + Duration::from_micros(market.due_us());
         tokio::select! {
@@ -279,13 +281,16 @@ pub(super) async fn run<O: Outlet>(settings: &config::Synthetic, outlet: &O, con
         if behind > BEHIND_MAX {
             start += behind;
         }
-        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let unix_ms = unix_ms();
         let mut payload = Vec::with_capacity(160);
         let (instrument, kind) = market.publish(unix_ms, &mut payload);
         let payload = Payload { bytes: Bytes::from(payload), kind: PayloadKind::Json };
         let publication = NewPublication::new(topics[instrument][kind as usize].clone(), payload);
         match outlet.send(publication).await {
-            Ok(()) => context.metrics.source_publications.add(1),
+            Ok(()) => {
+                context.metrics.source_publications.add(1);
+                context.feed.came(1, unix_ms);
+            }
             Err(PublishError::Stopping) => return Ok(()),
             Err(error) => complaints.note(Instant::now(), error),
         }

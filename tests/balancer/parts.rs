@@ -44,7 +44,7 @@ pub(crate) fn is_there(test: &str, name: &str) -> bool {
 /// is not installed and nobody promised it.
 pub(crate) fn haproxy(test: &str, sections: &str) -> Option<Balancer> {
     let global = "global\n  log stderr local0 warning\ndefaults\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n  \
-                  timeout tunnel 60s\n";
+                  timeout tunnel 60s\n  timeout check 5s\n";
     start(test, "haproxy", &format!("{global}{sections}"), |file, _| vec!["-db".into(), "-f".into(), file.into()])
 }
 

@@ -65,6 +65,16 @@ impl Gateway {
         Gateway::configured_with("", toml, &[])
     }
 
+    /// Two shards at an earlier one's addresses, both of them.
+    pub(crate) fn configured_at(clients: SocketAddr, admin: SocketAddr, toml: &str) -> Gateway {
+        let directory = TempDir::new().expect("a temporary directory can be made");
+        let file = directory.path().join("tidegate.toml");
+        let addresses = format!("[[listener]]\naddress = \"{clients}\"\n[admin]\naddress = \"{admin}\"\n");
+        std::fs::write(&file, format!("{addresses}{toml}")).expect("a temporary file can be written");
+        let file = file.to_string_lossy().into_owned();
+        Gateway::start(&["--config", &file, "--shards", "2"], directory, &[])
+    }
+
     /// Publishing and `/echo` allowed, compression granted, and `toml`.
     pub(crate) fn deflating(toml: &str) -> Gateway {
         let open = format!("{PUBLISHING}[echo]\nenabled = true\n{toml}");

@@ -173,6 +173,8 @@ impl Raw {
                 true
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            // A machine that stood still meanwhile.
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
             Err(error) => panic!("nothing came in time: {error}"),
         }
     }

@@ -92,17 +92,20 @@ impl<'a> Crowd<'a> {
 
 impl Reader<'_> {
     fn read(&mut self, buffer: &mut [u8]) {
-        let length = match self.raw.stream.read(buffer) {
+        // Behind what came of a message already, so that nothing but that is copied.
+        let kept = self.torn.len();
+        buffer[..kept].copy_from_slice(&self.torn);
+        let length = match self.raw.stream.read(&mut buffer[kept..]) {
             Ok(0) => panic!("the gateway closed a connection"),
             Ok(length) => length,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             Err(error) => panic!("the gateway reset a connection: {error}"),
         };
-        self.torn.extend_from_slice(&buffer[..length]);
+        let input = &buffer[..kept + length];
         let mut at = 0;
-        while let Some((first, payload)) = parse_in_place(&self.torn[at..]) {
+        while let Some((first, payload)) = parse_in_place(&input[at..]) {
             let end = at + payload.end;
-            let payload = &self.torn[at + payload.start..end];
+            let payload = &input[at + payload.start..end];
             match first {
                 0x81 => self.expected.check_combined(payload),
                 // It looks whether we are alive; so few bytes always fit.
@@ -111,6 +114,7 @@ impl Reader<'_> {
             }
             at = end;
         }
-        self.torn.drain(..at);
+        self.torn.clear();
+        self.torn.extend_from_slice(&input[at..]);
     }
 }

@@ -36,19 +36,20 @@ impl<'a> Expected<'a> {
     /// Holds one combined message to it.
     pub(crate) fn check_combined(&mut self, message: &[u8]) {
         let shown = || String::from_utf8_lossy(&message[..message.len().min(300)]);
-        let text = std::str::from_utf8(message).unwrap_or_else(|_| panic!("not UTF-8: {}", shown()));
-        let parts = text
-            .strip_prefix("{\"stream\":\"")
-            .and_then(|rest| rest.strip_suffix('}'))
-            .and_then(|rest| rest.split_once("\",\"o\":"));
-        let (name, rest) = parts.unwrap_or_else(|| panic!("not a publication: {}", shown()));
-        let (offset, payload) = rest.split_once(",\"data\":").unwrap_or_else(|| panic!("no data in {}", shown()));
-        let offset: u64 = offset.parse().unwrap_or_else(|_| panic!("no offset in {}", shown()));
+        let not_one = || -> ! { panic!("not a publication: {}", shown()) };
+        // By bytes, and by single ones where something is looked for: there are a thousand readers, and one core that reads for them.
+        let rest = message.strip_prefix(b"{\"stream\":\"").and_then(|rest| rest.strip_suffix(b"}")).unwrap_or_else(|| not_one());
+        let (name, rest) = cut(rest, b'"').unwrap_or_else(|| not_one());
+        let (offset, rest) = rest.strip_prefix(b",\"o\":").and_then(|rest| cut(rest, b',')).unwrap_or_else(|| not_one());
+        let payload = rest.strip_prefix(b"\"data\":").unwrap_or_else(|| panic!("no data in {}", shown()));
+        let name = std::str::from_utf8(name).unwrap_or_else(|_| not_one());
+        let offset = std::str::from_utf8(offset).ok().and_then(|offset| offset.parse().ok());
+        let offset: u64 = offset.unwrap_or_else(|| panic!("no offset in {}", shown()));
         let topic = self.topics.get_mut(name).unwrap_or_else(|| panic!("no such topic was recorded: {}", shown()));
         let next = topic.next.unwrap_or(offset);
         assert_eq!(offset, next, "{name}: offset {next} was to come: {}", shown());
         let index = usize::try_from((offset - 1) % topic.payloads.len() as u64).expect("it is an index");
-        assert!(payload == topic.payloads[index], "{name} {offset}: not what was recorded: {}", shown());
+        assert!(payload == topic.payloads[index].as_bytes(), "{name} {offset}: not what was recorded: {}", shown());
         topic.next = Some(offset + 1);
         topic.seen += 1;
     }
@@ -69,6 +70,12 @@ impl<'a> Expected<'a> {
     pub(crate) fn topics_seen(&self) -> Vec<&'a str> {
         self.topics.iter().filter(|(_, topic)| topic.seen > 0).map(|(name, _)| *name).collect()
     }
+}
+
+/// What stands before a byte and what behind it, where it is first.
+fn cut(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let place = memchr::memchr(at, bytes)?;
+    Some((&bytes[..place], &bytes[place + 1..]))
 }
 
 const STREAMS: &str = "/stream?streams=btcusdt@trade/btcusdt@bookTicker/btcusdt@depth@0ms";

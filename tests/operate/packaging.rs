@@ -51,6 +51,8 @@ fn an_installation_is_whole_and_a_second_one_changes_nothing() {
     for file in [
         "usr/local/bin/tidegate",
         "usr/local/lib/systemd/system/tidegate.service",
+        "usr/local/lib/systemd/system/tidegate.socket",
+        "usr/local/lib/systemd/system/tidegate@.service",
         "usr/local/share/man/man1/tidegate.1",
         "usr/local/share/man/man1/tidegate-journal-dump.1",
         "usr/local/share/bash-completion/completions/tidegate",
@@ -88,8 +90,12 @@ fn systemd_takes_the_unit_and_finds_it_closed() {
     let etc = place.path().join("etc");
     install(&[], &[("PREFIX", place.path()), ("SYSCONFDIR", &etc)]);
     let unit = etc.join("systemd/system/tidegate.service");
+    // Of a template only an instance can be looked at.
+    fs::copy(unit.with_file_name("tidegate@.service"), unit.with_file_name("tidegate@a.service")).expect("it was installed");
     // The unit names the manual's page, which is looked for too.
-    let verified = said(Command::new(&analyze).arg("verify").arg(&unit).env("MANPATH", place.path().join("share/man")));
+    let manual = place.path().join("share/man");
+    let units = [&unit, &unit.with_extension("socket"), &unit.with_file_name("tidegate@a.service")];
+    let verified = said(Command::new(&analyze).arg("verify").args(units).env("MANPATH", manual));
     assert_eq!(verified, "", "not a word is to be said of it");
     let security = ["security", "--offline=true", "--no-pager", &format!("--threshold={EXPOSURE_MAX}")];
     said(Command::new(&analyze).args(security).arg(&unit));
@@ -111,7 +117,18 @@ fn the_unit_serves_reloads_and_stops_under_systemd() {
         let why = format!("no container can be booted here: {}", String::from_utf8_lossy(&booted.stderr).trim());
         return crate::common::skipped(boot, &why);
     };
-    for step in ["installed", "started", "ready by io_uring", "reloaded", "stopped with success", "taken away"] {
+    for step in [
+        "installed",
+        "started",
+        "by io_uring",
+        "reloaded",
+        "stopped with success",
+        "started by its socket",
+        "nobody refused over a restart",
+        "nobody refused over a takeover",
+        "the one before ended well",
+        "taken away",
+    ] {
         assert!(said.lines().any(|line| line == step), "{step:?} was not said, but\n{said}");
     }
 }

@@ -42,8 +42,9 @@ export function visible_texts() {
   for (const input of document.querySelectorAll("input[placeholder]"))
     seen.push({ text: input.placeholder, boxes: [], contrast: contrast(parse(getComputedStyle(input, "::placeholder").color), background(input)) });
   // What the chart writes: scale and tag.
-  const probe = document.createElement("span"), plot = document.getElementById("plot");
-  plot.append(probe);
+  const plot = document.getElementById("plot");
+  if (!plot) return seen;
+  const probe = plot.appendChild(document.createElement("span"));
   const resolved = (name) => { probe.style.color = `var(--${name})`; return parse(getComputedStyle(probe).color); };
   for (const [front, back] of [["soft", "sheet"], ["sheet", "ink"]]) seen.push({ text: `chart: ${front} on ${back}`, boxes: [], contrast: contrast(resolved(front), resolved(back)) });
   probe.remove();

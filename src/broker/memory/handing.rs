@@ -186,7 +186,8 @@ impl Memory {
         let is_gone = self.following.as_ref().is_some_and(|following| following.pipe.is_none());
         if !is_gone || self.journaled.as_mut().is_some_and(|journaled| !journaled.resume()) {
             // Whoever asked may be gone.
-            return drop(answer.send(false));
+            answer.send(false).ok();
+            return;
         }
         // What was numbered over there and had not reached its home is of the epochs that end now.
         self.following = None;

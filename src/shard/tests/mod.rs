@@ -8,6 +8,7 @@ mod control;
 mod dice;
 mod flush;
 mod house;
+mod lags;
 mod mailbox;
 mod mailbox_model;
 mod peer;

@@ -14,7 +14,7 @@ use super::arbiter::Arrived;
 use super::mapping::{Mapped, Mapping};
 use super::wire::{Received, Wire, WireError};
 use crate::config::{self, WebSocketUrl};
-use crate::metrics::ControlMetrics;
+use crate::metrics::{ControlMetrics, FeedMetrics, FeedState};
 use crate::source::complaints::Complaints;
 
 /// What a line tells its feed.
@@ -41,6 +41,7 @@ pub(super) struct Line {
     /// Longest message that is read at all.
     pub(super) message_bytes_max: usize,
     pub(super) metrics: Arc<ControlMetrics>,
+    pub(super) feed: Arc<FeedMetrics>,
 }
 
 /// The feed is gone: the gateway stops.
@@ -51,20 +52,25 @@ impl Line {
     pub(super) async fn run(self) {
         let mut backoff = Backoff::new(self.settings.backoff_min_ms, self.settings.backoff_max_ms);
         let mut losses = Complaints::about("an upstream is not connected");
+        let mut was_open = false;
         loop {
             let begun = Instant::now();
-            let (opened, error) = match self.serve().await {
+            let (opened, error) = match self.serve(was_open).await {
                 Ok(end) => end,
                 Err(Gone) => return,
             };
             losses.note(Instant::now(), format_args!("{}: {error}", self.url));
+            was_open |= opened;
+            if !opened && self.feed.lines_open.get() == 0 {
+                self.feed.set_state(FeedState::Down);
+            }
             let lived = if opened { begun.elapsed() } else { Duration::ZERO };
             tokio::time::sleep(backoff.next(lived, rand::random())).await;
         }
     }
 
     /// One connection, from its beginning to its end: whether it was open, and why it is over.
-    async fn serve(&self) -> Result<(bool, WireError), Gone> {
+    async fn serve(&self, was_open: bool) -> Result<(bool, WireError), Gone> {
         let allowed = Duration::from_millis(self.settings.connect_timeout_ms.into());
         let wire = match tokio::time::timeout(allowed, self.open()).await.unwrap_or(Err(WireError::TimedOut)) {
             Ok(wire) => wire,
@@ -74,6 +80,7 @@ impl Line {
             }
         };
         self.metrics.upstream_connects.add(1);
+        self.feed.reconnects.add(u64::from(was_open));
         tracing::info!("connected to the upstream {}", self.url);
         self.tell(Report::Connected { line: self.number }).await?;
         let error = self.read(wire).await?;

@@ -13,7 +13,7 @@ mod mapping;
 mod wire;
 
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -22,11 +22,11 @@ use self::arbiter::{Arbiter, Tally};
 use self::line::{Line, Report};
 use self::mapping::Mapping;
 use super::complaints::Complaints;
-use super::{Outlet, SourceContext, SourceError, unless_stopped};
+use super::{Outlet, SourceContext, SourceError, unix_ms, unless_stopped};
 use crate::broker::PublishError;
 use crate::config;
 use crate::hub::NewPublication;
-use crate::metrics::ControlMetrics;
+use crate::metrics::{ControlMetrics, FeedMetrics, FeedState};
 use crate::tls;
 
 /// Whether `settings` can be used.
@@ -62,6 +62,7 @@ pub(super) async fn run<O: Outlet>(settings: &config::Upstream, outlet: &O, cont
             reports: reports.clone(),
             message_bytes_max: 2 * context.publication_bytes_max as usize,
             metrics: context.metrics.clone(),
+            feed: context.feed.clone(),
         };
         let stopping = context.stopping.clone();
         tokio::task::spawn_local(async move { unless_stopped(&stopping, line.run()).await });
@@ -71,6 +72,7 @@ pub(super) async fn run<O: Outlet>(settings: &config::Upstream, outlet: &O, cont
         begun: Instant::now(),
         outlet,
         metrics: &context.metrics,
+        feed: &context.feed,
         refusals: Complaints::default(),
         gaps: Complaints::about("an upstream's feed lost messages, which subscribers are told"),
         heard_ms: 0,
@@ -86,6 +88,7 @@ struct Feed<'c, O> {
     begun: Instant,
     outlet: &'c O,
     metrics: &'c ControlMetrics,
+    feed: &'c FeedMetrics,
     refusals: Complaints,
     gaps: Complaints,
     /// When a line said something last, milliseconds since 1970.
@@ -137,13 +140,24 @@ impl<O: Outlet> Feed<'_, O> {
     fn take(&mut self, report: Report, out: &mut Vec<NewPublication>) {
         let now = self.begun.elapsed();
         if !matches!(report, Report::Lost { .. }) {
-            self.heard_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+            self.heard_ms = unix_ms();
         }
         match report {
-            Report::Connected { line } => self.arbiter.connected(line),
-            Report::Lost { line } => self.arbiter.lost(line, now, out),
+            Report::Connected { line } => {
+                self.feed.lines_open.add(1);
+                self.feed.set_state(FeedState::Live);
+                self.arbiter.connected(line);
+            }
+            Report::Lost { line } => {
+                self.feed.lines_open.add(-1);
+                self.arbiter.lost(line, now, out);
+                if !self.arbiter.is_connected() {
+                    self.feed.set_state(FeedState::Down);
+                }
+            }
             Report::Skipped { line } => self.arbiter.skipped(line),
             Report::Arrived { line, messages } => {
+                self.feed.came(messages.len() as u64, self.heard_ms);
                 messages.into_iter().for_each(|arrived| self.arbiter.take(line, now, arrived, out));
             }
         }
