@@ -10,11 +10,14 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
+use tokio::sync::watch;
+
 use crate::admission::Readiness;
 use crate::broker::journaled::Journaled;
 use crate::config::Config;
 use crate::disk;
 use crate::journal::JournalError;
+use crate::lines;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::reactor::epoll::Epoll;
 use crate::reactor::listener::Listener;
@@ -39,10 +42,16 @@ mod giving;
 mod greeting;
 mod kernel;
 mod listening;
+mod machine;
+mod memory;
+mod reload;
+pub(crate) mod secrets;
 mod supervisor;
 mod taking;
 
 pub use certificates::CertificateError;
+pub use reload::Reloading;
+pub use secrets::SecretError;
 
 /// Why the gateway could not start, with what to try.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +121,9 @@ pub enum StartError {
     /// A TLS listener's files cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// A key of the admin port cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -128,11 +140,11 @@ pub enum StartError {
     },
 }
 
-/// Runs the gateway until it is told to stop.
+/// Runs the gateway until it is told to stop; on SIGHUP it goes by what `reloading` gives.
 ///
 /// # Errors
 /// [`StartError`]: nothing was served then.
-pub fn run(config: Config) -> Result<(), StartError> {
+pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
     // Where it cannot be raised the check below says what is missing.
     raise_descriptors_max().ok();
     let kernel = Kernel::choose(config.shards.reactor)?;
@@ -140,9 +152,14 @@ pub fn run(config: Config) -> Result<(), StartError> {
         source::check(source)?;
     }
     let Loaded { acceptors, warnings } = certificates::load(&config, None)?;
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let shards = config.shards.count.unwrap_or_else(|| thread::available_parallelism().map_or(1, |cores| cores.get() as u16));
+    let (keys, risky) = secrets::load(&config)?;
+    warnings.iter().chain(&risky).for_each(|warning| tracing::warn!("{warning}"));
+    let shards = shard_count(&config);
     let config = Arc::new(within_machine(config, kernel, shards)?);
+    // Demo mode makes do with what there is.
+    if !config.demo {
+        shortfalls(&config, kernel, shards).iter().for_each(|sentence| tracing::warn!("{sentence}"));
+    }
     let mut inherited = Inherited::default();
     supervisor::sockets(&mut inherited)?;
     let predecessor = taking::ask(&config.takeover, &mut inherited)?;
@@ -182,7 +199,11 @@ pub fn run(config: Config) -> Result<(), StartError> {
         false => None,
     };
     let control = Control {
+        started: config.clone(),
+        settings: watch::Sender::new(config.clone()),
+        keys: watch::Sender::new(keys),
         config,
+        reloading,
         post,
         shards: metrics,
         metrics: control_metrics,
@@ -199,6 +220,31 @@ pub fn run(config: Config) -> Result<(), StartError> {
         thread.join().expect("a panic ends the process before it gets here");
     }
     Ok(())
+}
+
+/// What this machine does not give of what the configuration may come to need, one sentence each with what raises it. Why it would not even
+/// start is among them.
+#[must_use]
+pub fn machine_warnings(config: &Config) -> Vec<String> {
+    raise_descriptors_max().ok();
+    let shards = shard_count(config);
+    let kernel = match Kernel::choose(config.shards.reactor) {
+        Ok(kernel) => kernel,
+        Err(error) => return vec![format!("It would not start here: {error}.")],
+    };
+    let refused = within_machine(config.clone(), kernel, shards).err();
+    let refused = refused.map(|error| format!("It would not start here: {error}."));
+    refused.into_iter().chain(shortfalls(config, kernel, shards)).collect()
+}
+
+fn shard_count(config: &Config) -> u16 {
+    config.shards.count.unwrap_or_else(|| thread::available_parallelism().map_or(1, |cores| cores.get() as u16))
+}
+
+fn shortfalls(config: &Config, kernel: Kernel, shards: u16) -> Vec<String> {
+    let machine = machine::readings::machine();
+    let needs = machine::Needs::of(config, shards, !kernel.has_tables());
+    needs.shortfalls(&machine).into_iter().chain(machine::bound_beyond(&config.limits, &machine)).collect()
 }
 
 /// Whether the machine gives a descriptor for each client. Demo mode makes do with what there is.
@@ -283,6 +329,7 @@ fn end_process_on_panic() {
     let told = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         tracing::error!("the gateway ends: {info}");
+        lines::finish();
         told(info);
         std::process::abort();
     }));

@@ -31,6 +31,7 @@
 
 pub mod config;
 pub mod http;
+pub mod lines;
 pub mod metrics;
 pub mod page;
 pub mod reactor;

@@ -6,13 +6,16 @@
 //!
 //! Without: names, labels and the text format of a monitoring system; the admin port knows those.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 pub use self::feed::{FeedMetrics, FeedState};
+use self::labels::{CLOSES, REFUSALS, ROLES};
+pub use self::labels::{ClientRole, CloseClass, Label, RefusalReason};
 pub use self::lags::{LAG_BOUNDS, Lags};
 
 mod feed;
+mod labels;
 mod lags;
 
 /// A number that only grows. One thread adds, any may read.
@@ -96,101 +99,6 @@ impl Histogram {
     }
 }
 
-/// A closed set of label values: one counter each.
-pub trait Label: Copy + 'static {
-    /// Every value, in the order of their discriminants from 0.
-    const ALL: &'static [Self];
-    /// As it stands in the metric's label.
-    fn name(self) -> &'static str;
-    /// Its place in [`Label::ALL`].
-    fn index(self) -> usize;
-}
-
-/// Declares an enum with its label names, so that the two cannot fall apart.
-macro_rules! label {
-    ($(#[$meta:meta])* $name:ident, $count:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name {
-            $($(#[$doc])* $variant,)+
-        }
-
-        impl Label for $name {
-            const ALL: &'static [$name] = &[$($name::$variant),+];
-
-            fn name(self) -> &'static str {
-                match self {
-                    $($name::$variant => $text,)+
-                }
-            }
-
-            fn index(self) -> usize {
-                self as usize
-            }
-        }
-
-        const $count: usize = <$name as Label>::ALL.len();
-    };
-}
-
-label! {
-    /// Why a connection or its request was turned away.
-    RefusalReason, REFUSALS {
-        /// 400.
-        BadRequest = "bad_request",
-        /// 404.
-        NotFound = "not_found",
-        /// 405.
-        Method = "method",
-        /// 426: no upgrade, or a version that is not 13.
-        UpgradeRequired = "upgrade_required",
-        /// 431.
-        HeadTooLarge = "head_too_large",
-        /// 421: a `Host` that is not ours.
-        Misdirected = "misdirected",
-        /// 403.
-        Forbidden = "forbidden",
-        /// 401.
-        Unauthorized = "unauthorized",
-        /// 429.
-        TooMany = "too_many",
-        /// 503, or accepted and dropped: `connections_max`.
-        Full = "full",
-        /// The handshake did not end in time.
-        Timeout = "timeout",
-        /// A PROXY header that is missing, wrong or not allowed.
-        Proxy = "proxy",
-        /// A TLS handshake that failed, or plain HTTP on a TLS port.
-        Tls = "tls",
-    }
-}
-
-label! {
-    /// How a connection ended.
-    CloseClass, CLOSES {
-        /// 1000, or no code.
-        Normal = "normal",
-        /// 1001 or 1012.
-        GoingAway = "going_away",
-        /// 1002.
-        Protocol = "protocol",
-        /// 1007.
-        Utf8 = "utf8",
-        /// 1009.
-        TooBig = "too_big",
-        /// 1003 or 1008.
-        Policy = "policy",
-        /// 1013, or reset after it: fell out of a ring.
-        Lag = "lag",
-        /// A message, a pong, a close or a send that did not come in time.
-        Timeout = "timeout",
-        /// By the peer or the network, without a close frame.
-        Reset = "reset",
-        /// 1011.
-        Internal = "internal",
-    }
-}
-
 /// One counter for each value of a label.
 #[derive(Debug)]
 pub struct Counters<L, const N: usize> {
@@ -218,6 +126,32 @@ impl<L: Label, const N: usize> Counters<L, N> {
     }
 }
 
+/// One gauge for each value of a label.
+#[derive(Debug)]
+pub struct Gauges<L, const N: usize> {
+    gauges: [Gauge; N],
+    label: std::marker::PhantomData<fn(L)>,
+}
+
+impl<L, const N: usize> Default for Gauges<L, N> {
+    fn default() -> Self {
+        Gauges { gauges: std::array::from_fn(|_| Gauge::default()), label: std::marker::PhantomData }
+    }
+}
+
+impl<L: Label, const N: usize> Gauges<L, N> {
+    /// Adds `change` to the gauge of `label`; for the owning thread only.
+    pub fn add(&self, label: L, change: i64) {
+        self.gauges[label.index()].add(change);
+    }
+
+    /// The value of the gauge of `label`.
+    #[must_use]
+    pub fn get(&self, label: L) -> i64 {
+        self.gauges[label.index()].get()
+    }
+}
+
 /// What one shard counts. Aligned so that two shards never write to one cache line (or its prefetched neighbour).
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -225,8 +159,10 @@ impl<L: Label, const N: usize> Counters<L, N> {
 pub struct ShardMetrics {
     /// The kernel's number of the shard's thread; 0: it has none of its own.
     pub thread: Gauge,
-    /// Clients now, from accept to close.
+    /// Connections now, from accept to close, whatever they are.
     pub connections: Gauge,
+    /// Clients that were let in, until they are closed; no probe is one.
+    pub clients: Gauges<ClientRole, ROLES>,
     /// Subscriptions now.
     pub subscriptions: Gauge,
     /// Topics that clients are behind in by patterns, each once for each client.
@@ -306,7 +242,31 @@ pub struct ShardMetrics {
     /// Bytes of their messages after.
     pub compression_bytes_out: Counter,
     /// By class of topics, in the order of the configuration's patterns.
-    pub classes: Box<[TopicClass]>,
+    pub classes: TopicClasses,
+}
+
+/// The classes that there are; a reload may bring others.
+#[derive(Debug, Default)]
+pub struct TopicClasses(Mutex<Arc<[Arc<TopicClass>]>>);
+
+impl TopicClasses {
+    /// Those of now. Their owner keeps what this gives: the lock is for whoever gathers.
+    #[must_use]
+    pub fn get(&self) -> Arc<[Arc<TopicClass>]> {
+        self.0.lock().expect("nobody panics with it").clone()
+    }
+
+    /// Makes them those of these patterns, and one more for all topics that none of them matches. A pattern that stays goes on counting.
+    pub fn set<'p>(&self, patterns: impl IntoIterator<Item = &'p str>) -> Arc<[Arc<TopicClass>]> {
+        let earlier = self.get();
+        let class = |pattern: &str| {
+            let new = || Arc::new(TopicClass { pattern: pattern.into(), publish_to_submit: Histogram::default() });
+            earlier.iter().find(|class| &*class.pattern == pattern).cloned().unwrap_or_else(new)
+        };
+        let classes: Arc<[Arc<TopicClass>]> = patterns.into_iter().chain([OTHER_TOPICS]).map(class).collect();
+        *self.0.lock().expect("nobody panics with it") = classes.clone();
+        classes
+    }
 }
 
 /// What is measured of the topics that one of the configuration's patterns matches first.
@@ -322,8 +282,9 @@ impl ShardMetrics {
     /// With a class for each of these patterns, and one more for all topics that none of them matches.
     #[must_use]
     pub fn with_classes<'p>(patterns: impl IntoIterator<Item = &'p str>) -> ShardMetrics {
-        let class = |pattern: &str| TopicClass { pattern: pattern.into(), publish_to_submit: Histogram::default() };
-        ShardMetrics { classes: patterns.into_iter().chain([OTHER_TOPICS]).map(class).collect(), ..ShardMetrics::default() }
+        let metrics = ShardMetrics::default();
+        metrics.classes.set(patterns);
+        metrics
     }
 }
 
@@ -405,6 +366,12 @@ pub struct ControlMetrics {
     pub journals_failing: Gauge,
     /// Those of them that are served all the same.
     pub journals_left: Gauge,
+    /// Requests of the admin port that were denied for want of a key that is good for them.
+    pub http_denied: Counter,
+    /// Memory that the process has, looked at once a second.
+    pub memory_resident_bytes: Gauge,
+    /// Above it no more clients are taken.
+    pub memory_bytes_max: Gauge,
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Bottom to top. A module imports from floors below its own, and on its own floor only from what stands left of it.
 const FLOORS: &[&[&str]] = &[
-    &["config", "metrics", "http", "page", "slots", "reactor"],
+    &["config", "lines", "metrics", "http", "page", "slots", "reactor"],
     &["ws", "hub", "tls", "admission"],
     &["dialect", "session"],
     &["shard"],

@@ -63,6 +63,12 @@ impl IntoResponse for Refused {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(RETRY_AFTER_S));
         }
+        // RFC 9110 15.5.2: a server that answers 401 MUST send it.
+        if self.status == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer realm=\"tidegate\""));
+        }
         response
     }
 }

@@ -74,6 +74,23 @@ impl Batch {
         Ok(Batch { items })
     }
 
+    /// Has each publication on a topic that may not be published on answered with why. Where that is all of them, the request is.
+    pub(super) fn hold_to(&mut self, may: impl Fn(&TopicName) -> Result<(), Refused>) -> Result<(), Refused> {
+        let mut refusal = None;
+        for item in &mut self.items {
+            if let Ok(publication) = &item.publication
+                && let Err(refused) = may(&publication.topic)
+            {
+                refusal = Some(refused.clone());
+                item.publication = Err(refused);
+            }
+        }
+        match refusal.filter(|_| self.items.iter().all(|item| item.publication.is_err())) {
+            Some(refused) => Err(refused),
+            None => Ok(()),
+        }
+    }
+
     /// Those that can be published, in order.
     pub(super) fn publications(&self) -> Vec<NewPublication> {
         self.items.iter().filter_map(|item| item.publication.as_ref().ok()).cloned().collect()

@@ -28,13 +28,16 @@ pub(super) async fn serve(listener: TcpListener, router: Router, context: AdminC
 }
 
 async fn accept(listener: TcpListener, router: Router, context: AdminContext) {
-    let places = Arc::new(Semaphore::new(context.settings.open_connections_max as usize));
+    let places = Arc::new(Semaphore::new(context.config().admin.open_connections_max as usize));
     let mut http = http1::Builder::new();
-    // Also how long a connection may stay without a request.
-    http.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(context.settings.head_timeout_ms.into()));
+    http.timer(TokioTimer::new());
     loop {
         let place = places.clone().acquire_owned().await.expect("the places are never closed");
-        let stream = match listener.accept().await.and_then(|(stream, _)| bounded(stream, context.send_timeout_ms)) {
+        let accepted = listener.accept().await;
+        let config = context.config();
+        // Also how long a connection may stay without a request.
+        http.header_read_timeout(Duration::from_millis(config.admin.head_timeout_ms.into()));
+        let stream = match accepted.and_then(|(stream, _)| bounded(stream, config.limits.send_timeout_ms)) {
             Ok(stream) => stream,
             Err(error) => {
                 rest_after(&error).await;

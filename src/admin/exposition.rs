@@ -1,4 +1,5 @@
-//! The counters as text for Prometheus (OpenMetrics 1.0, which it reads as its own).
+//! The counters as text for Prometheus: OpenMetrics 1.0 for who asks for that, as Prometheus does, else the older format, in which a counter
+//! has its whole name everywhere.
 //!
 //! Values are read when asked for; nothing is kept here. Labels are closed sets: the shard's number, a reason, a class.
 
@@ -11,12 +12,13 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::metrics::{CloseClass, ControlMetrics, Histogram, Label, RefusalReason, ShardMetrics};
+use crate::lines;
+use crate::metrics::{ClientRole, CloseClass, ControlMetrics, Histogram, Label, RefusalReason, ShardMetrics};
 
 mod plotted;
 
 /// The form of [`text`].
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(super) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// All metrics of the process.
 pub(super) fn text(shards: &Arc<[Arc<ShardMetrics>]>, control: &Arc<ControlMetrics>) -> String {
@@ -25,6 +27,31 @@ pub(super) fn text(shards: &Arc<[Arc<ShardMetrics>]>, control: &Arc<ControlMetri
     let mut text = String::new();
     encode(&mut text, &registry).expect("a String takes every write");
     text
+}
+
+/// The form of [`classic`].
+pub(super) const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What [`text`] gave, in Prometheus' text format 0.0.4.
+pub(super) fn classic(text: &str) -> String {
+    let mut lines = text.lines().peekable();
+    let mut classic = String::with_capacity(text.len());
+    while let Some(line) = lines.next() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("EOF"), ..) => {}
+            (Some("#"), Some("HELP"), Some(name), Some(help)) => {
+                let is_counter = lines.peek().is_some_and(|next| next.starts_with("# TYPE ") && next.ends_with(" counter"));
+                let suffix = if is_counter { "_total" } else { "" };
+                classic.extend(["# HELP ", name, suffix, " ", help, "\n"]);
+            }
+            (Some("#"), Some("TYPE"), Some(name), Some("counter")) => {
+                classic.extend(["# TYPE ", name, "_total counter\n"]);
+            }
+            _ => classic.extend([line, "\n"]),
+        }
+    }
+    classic
 }
 
 #[derive(Debug)]
@@ -38,7 +65,7 @@ type Row<M, T> = (&'static str, &'static str, fn(&M) -> T);
 
 /// Gauges of a shard.
 const GAUGES: &[Row<ShardMetrics, i64>] = &[
-    ("connections", "Clients connected", |m| m.connections.get()),
+    ("connections", "Connections now, probes and those that are being refused among them", |m| m.connections.get()),
     ("subscriptions", "Subscriptions of connected clients", |m| m.subscriptions.get()),
     ("pattern_rows", "Topics that clients are behind in by patterns, each once for each client", |m| m.pattern_rows.get()),
     ("topics", "Topics that the shard knows, at home or as replica", |m| m.topics.get()),
@@ -50,10 +77,10 @@ const COUNTERS: &[Row<ShardMetrics, u64>] = &[
     ("accepts", "Connections accepted", |m| m.accepts.get()),
     ("accept_failures", "Accepts that failed", |m| m.accept_failures.get()),
     ("tls_handshakes", "TLS handshakes done, resumed ones too", |m| m.tls_handshakes.get()),
-    ("messages_in", "Whole messages received from clients", |m| m.messages_in.get()),
-    ("bytes_in", "Bytes received from clients", |m| m.bytes_in.get()),
-    ("messages_out", "Whole messages sent to clients", |m| m.messages_out.get()),
-    ("bytes_out", "Bytes that the kernel took for clients", |m| m.bytes_out.get()),
+    ("messages_received", "Whole messages received from clients", |m| m.messages_in.get()),
+    ("received_bytes", "Bytes received from clients", |m| m.bytes_in.get()),
+    ("messages_sent", "Whole messages sent to clients", |m| m.messages_out.get()),
+    ("sent_bytes", "Bytes that the kernel took for clients", |m| m.bytes_out.get()),
     ("sends", "Send operations", |m| m.sends.get()),
     ("sends_short", "Sends of which the kernel took a part or nothing", |m| m.sends_short.get()),
     ("publications", "Publications given their offset by this shard", |m| m.publications.get()),
@@ -77,8 +104,8 @@ const COUNTERS: &[Row<ShardMetrics, u64>] = &[
     ("overflows", "Clients reset at once: torn_bytes_max or pattern_rows_max was reached", |m| m.overflows.get()),
     ("torn_copies", "Rests of frames copied because their ring gave them up", |m| m.torn_copies.get()),
     ("compressions", "Publications compressed, once for each topic and encoding", |m| m.compressions.get()),
-    ("compression_bytes_in", "Bytes of compressed publications before", |m| m.compression_bytes_in.get()),
-    ("compression_bytes_out", "Bytes of compressed publications after", |m| m.compression_bytes_out.get()),
+    ("compression_input_bytes", "Bytes of compressed publications before", |m| m.compression_bytes_in.get()),
+    ("compression_output_bytes", "Bytes of compressed publications after", |m| m.compression_bytes_out.get()),
 ];
 
 /// Counters of the control thread.
@@ -102,7 +129,11 @@ const CONTROL_COUNTERS: &[Row<ControlMetrics, u64>] = &[
     ("upstream_gaps", "Publications that bear a gap of their feed", |m| m.upstream_gaps.get()),
     ("upstream_lost", "Messages that feeds lost, as far as their number is known", |m| m.upstream_lost.get()),
     ("upstream_restarts", "Times that the numbers of a feed's topic began anew", |m| m.upstream_restarts.get()),
+    ("log_lines_lost", "Lines of the log that found no place among those that wait to be written", |_| lines::lost()),
     ("admin_requests", "Requests on the admin port", |m| m.http_requests.get()),
+    ("admin_denied", "Requests on the admin port for which no key, or none that is good for them, was borne", |m| {
+        m.http_denied.get()
+    }),
     ("admin_errors", "Requests on the admin port answered with an error", |m| m.http_errors.get()),
     ("http_publications", "Publications taken over HTTP", |m| m.http_publications.get()),
     ("http_publication_errors", "Publications refused over HTTP", |m| m.http_publication_errors.get()),
@@ -120,6 +151,8 @@ const CONTROL_COUNTERS: &[Row<ControlMetrics, u64>] = &[
 const CONTROL_GAUGES: &[Row<ControlMetrics, i64>] = &[
     ("journals_failing", "Topics whose journal could not be written the last time", |m| m.journals_failing.get()),
     ("journals_left", "Those of them that are served without it, in a new epoch", |m| m.journals_left.get()),
+    ("memory_resident_bytes", "Memory that the process has, looked at once a second", |m| m.memory_resident_bytes.get()),
+    ("memory_bytes_max", "Above it no more clients are taken", |m| m.memory_bytes_max.get()),
 ];
 
 impl Collector for Gathered {
@@ -136,6 +169,14 @@ impl Collector for Gathered {
                 counter(family.encode_family(&[("shard", shard)])?, read(metrics))?;
             }
         }
+        let mut clients =
+            encoder.encode_descriptor("clients", "Clients that were let in, by what they are", None, MetricType::Gauge)?;
+        for (shard, metrics) in self.numbered() {
+            for &role in ClientRole::ALL {
+                let labels = [("shard", shard.to_string()), ("role", role.name().to_owned())];
+                clients.encode_family(&labels)?.encode_gauge(&metrics.clients.get(role))?;
+            }
+        }
         let refusals =
             encoder.encode_descriptor("refusals", "Connections and requests turned away", None, MetricType::Counter)?;
         self.encode_labelled(refusals, "reason", |metrics, reason: RefusalReason| metrics.refusals.get(reason))?;
@@ -144,9 +185,10 @@ impl Collector for Gathered {
         let help = "From a publication's ingest to its last submission on the shard";
         let mut family = encoder.encode_descriptor("publish_to_submit_seconds", help, None, MetricType::Histogram)?;
         for (shard, metrics) in self.numbered() {
-            for (number, class) in metrics.classes.iter().enumerate() {
+            let classes = metrics.classes.get();
+            for (number, class) in classes.iter().enumerate() {
                 // A pattern that stands there twice matches nothing the second time.
-                if metrics.classes[..number].iter().all(|earlier| earlier.pattern != class.pattern) {
+                if classes[..number].iter().all(|earlier| earlier.pattern != class.pattern) {
                     let labels = &[("shard", shard.to_string()), ("topics", class.pattern.to_string())];
                     histogram(family.encode_family(labels)?, &class.publish_to_submit)?;
                 }
@@ -212,7 +254,7 @@ mod tests {
         shards[1].refusals.add(RefusalReason::NotFound, 7);
         shards[0].closes.add(CloseClass::Lag, 2);
         for us in [5, 10, 11, 40_000_000] {
-            shards[0].classes[0].publish_to_submit.record(us);
+            shards[0].classes.get()[0].publish_to_submit.record(us);
         }
         shards[1].lags.set([3, 4, 200_000]);
         let feed = FeedMetrics::new("upstream", "wss://a \"b\"", 1);
@@ -250,5 +292,16 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         assert!(text.contains("\ntidegate_thread_running_seconds_total{thread=\"control\"} "), "{text}");
+        let classic = classic(&text);
+        for line in [
+            "# HELP tidegate_accepts_total Connections accepted.",
+            "# TYPE tidegate_accepts_total counter",
+            "# TYPE tidegate_connections gauge",
+            "# TYPE tidegate_publish_to_submit_seconds histogram",
+            "tidegate_accepts_total{shard=\"1\"} 5",
+        ] {
+            assert!(classic.lines().any(|found| found == line), "{line} is not in\n{classic}");
+        }
+        assert!(!classic.contains("# EOF"));
     }
 }

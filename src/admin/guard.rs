@@ -10,8 +10,8 @@ use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
 use super::answer::Refused;
 use crate::dialect::ErrorCode;
 
-/// Whether a request may go on to its handler. `hosts` are names accepted besides `localhost` and loopback addresses.
-pub(super) fn check(method: &Method, uri: &Uri, headers: &HeaderMap, hosts: &[String]) -> Result<(), Refused> {
+/// Whether a request may go on to its handler. `hosts` are names accepted besides `localhost` and loopback addresses; none: any is.
+pub(super) fn check(method: &Method, uri: &Uri, headers: &HeaderMap, hosts: Option<&[String]>) -> Result<(), Refused> {
     // RFC 9112 3.2.2: a server MUST ignore Host when the request names an authority itself.
     let authority = match uri.authority() {
         Some(authority) => authority.as_str(),
@@ -21,7 +21,7 @@ pub(super) fn check(method: &Method, uri: &Uri, headers: &HeaderMap, hosts: &[St
     let name = host_name(authority);
     let known = name.eq_ignore_ascii_case("localhost")
         || name.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback())
-        || hosts.iter().any(|host| host.eq_ignore_ascii_case(name));
+        || hosts.is_none_or(|hosts| hosts.iter().any(|host| host.eq_ignore_ascii_case(name)));
     if !known {
         let msg =
             format!("this port does not serve {name:?}; use localhost or a loopback address, or add the name to [admin] hosts");
@@ -72,7 +72,7 @@ mod tests {
         for (name, value) in headers {
             map.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
-        let result = check(&method.parse().unwrap(), &uri.parse().unwrap(), &map, &["admin.example".to_owned()]);
+        let result = check(&method.parse().unwrap(), &uri.parse().unwrap(), &map, Some(&["admin.example".to_owned()]));
         let found = result.map_or_else(|refused| refused.status.as_u16(), |()| 200);
         assert_eq!(found, status, "{method} {uri} {headers:?}");
     }

@@ -1,7 +1,7 @@
 //! The admin port: publishing over HTTP, topics, connections, metrics, health, the operator's page.
 //!
-//! Ordinary `axum` on the control thread. Without: authentication, so the configuration lets it listen on loopback only,
-//! and `guard` turns away what a browser was tricked into sending. Invariants: every answer that is not 2xx says why as
+//! Ordinary `axum` on the control thread. `guard` turns away what a browser was tricked into sending; `keys` knows who may ask what, and without
+//! any the configuration lets the port listen on loopback only. Invariants: every answer that is not 2xx says why as
 //! `{"error":{"code","msg"}}`; a publication is answered with its position or with why it has none, never not at all.
 
 mod answer;
@@ -10,6 +10,7 @@ mod connections;
 mod exposition;
 mod guard;
 mod history;
+mod keys;
 mod load;
 mod page;
 mod sampling;
@@ -19,9 +20,8 @@ mod watching;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, RawQuery, Request, State};
@@ -29,14 +29,17 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use serde::Serialize;
 use tokio::sync::watch;
 
 use self::answer::Refused;
 pub use self::history::History;
+use self::keys::Grant;
+pub use self::keys::{Key, KeyFault, Keys};
 use crate::admission::Readiness;
 use crate::broker;
-use crate::config;
+use crate::config::Config;
 use crate::dialect::ErrorCode;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 
@@ -51,20 +54,30 @@ pub struct AdminContext {
     pub control: Arc<ControlMetrics>,
     /// The last ten minutes; this port samples them.
     pub history: Arc<Mutex<History>>,
-    /// `[admin]`.
-    pub settings: Arc<config::Admin>,
-    /// Largest publication, bytes.
-    pub publication_bytes_max: u32,
-    /// `TCP_USER_TIMEOUT`: answers that nobody takes are given up after this.
-    pub send_timeout_ms: u32,
+    /// The configuration in force, which a reload replaces.
+    pub settings: watch::Receiver<Arc<Config>>,
+    /// Who may ask what; a reload replaces them, too.
+    pub keys: watch::Receiver<Keys>,
     /// Whether the gateway takes clients; `/health/ready` tells it.
     pub readiness: Arc<Readiness>,
+    /// When a denial was last told.
+    pub denial_told: Arc<Mutex<Option<Instant>>>,
     /// Where clients connect, by listener.
     pub listeners: Arc<[String]>,
     /// Turns true when the gateway stops: from then on publishing is answered with 503.
     pub stopping: watch::Receiver<bool>,
     /// Turns true when another gateway has this one's place, and its admin port.
     pub taken: watch::Receiver<bool>,
+}
+
+/// Least time between two lines of the log about requests that are denied.
+const DENIAL_PAUSE: Duration = Duration::from_secs(1);
+
+impl AdminContext {
+    /// What is in force at this moment; asked once for each request, so that it does not change within.
+    fn config(&self) -> Arc<Config> {
+        self.settings.borrow().clone()
+    }
 }
 
 /// Binds the admin port.
@@ -99,17 +112,27 @@ fn router(context: AdminContext) -> Router {
         .route("/health/ready", get(ready))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(context.settings.body_bytes_max))
         .layer(middleware::from_fn_with_state(context.clone(), admit))
         .with_state(context)
 }
 
 /// Before every handler: who may ask, and the count of what was asked.
-async fn admit(State(context): State<AdminContext>, request: Request, next: Next) -> Response {
+async fn admit(State(context): State<AdminContext>, mut request: Request, next: Next) -> Response {
     context.control.http_requests.add(1);
-    let admitted = guard::check(request.method(), request.uri(), request.headers(), &context.settings.hosts);
+    let config = context.config();
+    // Where others reach it they need a key, which no page has that makes a browser ask.
+    let hosts = config.admin.address.ip().is_loopback().then_some(&config.admin.hosts[..]);
+    let guarded = guard::check(request.method(), request.uri(), request.headers(), hosts);
+    let keys = context.keys.borrow().clone();
+    let admitted = guarded.and_then(|()| {
+        let admitted = keys.admit(request.method(), request.uri().path(), request.headers());
+        admitted.map_err(|(refused, why)| denied(&context, refused, &why))
+    });
     let mut response = match admitted {
-        Ok(()) => next.run(request).await,
+        Ok(grant) => {
+            request.extensions_mut().insert(grant);
+            next.run(request).await
+        }
         Err(refused) => refused.into_response(),
     };
     if *context.taken.borrow() {
@@ -122,10 +145,26 @@ async fn admit(State(context): State<AdminContext>, request: Request, next: Next
     response
 }
 
-async fn publish_batch(State(context): State<AdminContext>, request: Request) -> Result<Response, Refused> {
+/// The log is told why; the client is not.
+fn denied(context: &AdminContext, refused: Refused, why: &str) -> Refused {
+    context.control.http_denied.add(1);
+    let mut told = context.denial_told.lock().expect("nobody panics with it");
+    if told.is_none_or(|told| told.elapsed() >= DENIAL_PAUSE) {
+        *told = Some(Instant::now());
+        tracing::warn!(why, "a request of the admin port is denied (one line a second; all are counted in admin_denied)");
+    }
+    refused
+}
+
+async fn publish_batch(
+    State(context): State<AdminContext>,
+    Extension(grant): Extension<Grant>,
+    request: Request,
+) -> Result<Response, Refused> {
     refuse_when_stopping(&context)?;
     let body = read_body(&context, request).await?;
-    let batch = batch::Batch::read(&body, context.publication_bytes_max)?;
+    let mut batch = batch::Batch::read(&body, context.config().limits.publication_bytes_max)?;
+    batch.hold_to(|topic| grant.publishes(topic).map_err(|(refused, why)| denied(&context, refused, &why)))?;
     let results = context.broker.publish(batch.publications()).await;
     count(&context, &results, batch.errors());
     batch.answer(&results)
@@ -133,6 +172,7 @@ async fn publish_batch(State(context): State<AdminContext>, request: Request) ->
 
 async fn publish_body(
     State(context): State<AdminContext>,
+    Extension(grant): Extension<Grant>,
     topic: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     request: Request,
@@ -141,7 +181,9 @@ async fn publish_body(
     let Path(topic) = topic.map_err(|error| Refused::bad_request(ErrorCode::BadTopic, error.body_text()))?;
     let binary = is_binary(request.headers());
     let body = read_body(&context, request).await?;
-    let publication = batch::whole_body(&topic, query.as_deref(), binary, body, context.publication_bytes_max)?;
+    let bytes_max = context.config().limits.publication_bytes_max;
+    let publication = batch::whole_body(&topic, query.as_deref(), binary, body, bytes_max)?;
+    grant.publishes(&publication.topic).map_err(|(refused, why)| denied(&context, refused, &why))?;
     let results = context.broker.publish(vec![publication]).await;
     count(&context, &results, 0);
     answer::single(&results)
@@ -158,8 +200,9 @@ fn refuse_when_stopping(context: &AdminContext) -> Result<(), Refused> {
 }
 
 /// Reads the body up to `body_bytes_max`, for at most `body_timeout_ms`; a length announced above it is refused before a byte is read.
-async fn read_body(context: &AdminContext, request: Request) -> Result<Bytes, Refused> {
-    let bytes_max = context.settings.body_bytes_max;
+async fn read_body(context: &AdminContext, mut request: Request) -> Result<Bytes, Refused> {
+    let config = context.config();
+    let bytes_max = config.admin.body_bytes_max;
     let too_large = || Refused {
         status: StatusCode::PAYLOAD_TOO_LARGE,
         code: ErrorCode::Limit,
@@ -169,8 +212,9 @@ async fn read_body(context: &AdminContext, request: Request) -> Result<Bytes, Re
     if announced.is_some_and(|announced| announced > bytes_max as u64) {
         return Err(too_large());
     }
-    let timeout_ms = context.settings.body_timeout_ms;
-    // The router's DefaultBodyLimit holds for a body that announces no length.
+    let timeout_ms = config.admin.body_timeout_ms;
+    // A body that announces no length is held to it as it comes.
+    DefaultBodyLimit::max(bytes_max).apply(&mut request);
     let body = tokio::time::timeout(Duration::from_millis(timeout_ms.into()), Bytes::from_request(request, &())).await;
     let late = |_| Refused {
         status: StatusCode::REQUEST_TIMEOUT,
@@ -223,9 +267,14 @@ fn told(value: serde_json::Value) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], axum::Json(value)).into_response()
 }
 
-async fn metrics(State(context): State<AdminContext>) -> Response {
+async fn metrics(State(context): State<AdminContext>, headers: HeaderMap) -> Response {
     let text = exposition::text(&context.shards, &context.control);
-    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (kind, text) = match accepted.into_iter().any(|kinds| kinds.contains("application/openmetrics-text")) {
+        true => (exposition::OPEN_METRICS, text),
+        false => (exposition::CLASSIC, exposition::classic(&text)),
+    };
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 /// This thread answers, so it lives.
@@ -244,10 +293,11 @@ async fn ready(State(context): State<AdminContext>) -> Response {
             _ => format!("ready\nthe journals of {failing} topics cannot be written; see the log\n").into_response(),
         };
     }
-    let msg = match (stopping, readiness.serves()) {
-        (true, _) => "the gateway is stopping",
-        (false, false) => "the gateway does not serve clients yet, or is draining",
-        (false, true) => "the gateway has as many clients as it may (connections_max); those who are here are served",
+    let msg = match (stopping, readiness.serves(), readiness.is_short_of_memory()) {
+        (true, ..) => "the gateway is stopping",
+        (false, false, _) => "the gateway does not serve clients yet, or is draining",
+        (false, true, true) => "the gateway has more memory than it may (memory_bytes_max); those who are here are served",
+        (false, true, false) => "the gateway has as many clients as it may (connections_max); those who are here are served",
     };
     Refused { status: StatusCode::SERVICE_UNAVAILABLE, code: ErrorCode::Internal, msg: msg.to_owned() }.into_response()
 }

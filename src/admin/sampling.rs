@@ -65,7 +65,7 @@ fn read(context: &AdminContext) -> Reading {
 /// Over all shards and classes of topics.
 fn latencies<'m>(shards: impl Iterator<Item = &'m ShardMetrics>) -> Buckets {
     let mut sum: Buckets = std::array::from_fn(|_| 0);
-    for class in shards.flat_map(|shard| &shard.classes) {
+    for class in shards.flat_map(|shard| shard.classes.get().to_vec()) {
         for (sum, count) in sum.iter_mut().zip(class.publish_to_submit.buckets()) {
             *sum = sum.wrapping_add(count);
         }

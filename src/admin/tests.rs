@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::config::{Admin, Limits};
 use crate::disk::{Disk, start};
 use crate::hub::{Epoch, Position, TopicName};
 
@@ -16,26 +17,29 @@ struct Port {
 impl Port {
     async fn open() -> Port {
         let (stop, stopping) = watch::channel(false);
+        let admin = Admin {
+            enabled: true,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            hosts: vec!["admin.example".to_owned()],
+            body_bytes_max: 1000,
+            ..Admin::default()
+        };
+        let limits = Limits { publication_bytes_max: 100, send_timeout_ms: 10_000, ..Limits::default() };
+        let (_, settings) = watch::channel(Arc::new(Config { admin, limits, ..Config::default() }));
         let context = AdminContext {
             broker: broker::Handle::stopped(),
             shards: Arc::new([Arc::new(ShardMetrics::default()), Arc::new(ShardMetrics::default())]),
             control: Arc::new(ControlMetrics::default()),
             history: Arc::new(Mutex::new(History::new(1, 2, Box::new([])))),
-            settings: Arc::new(config::Admin {
-                enabled: true,
-                address: SocketAddr::from(([127, 0, 0, 1], 0)),
-                hosts: vec!["admin.example".to_owned()],
-                body_bytes_max: 1000,
-                ..config::Admin::default()
-            }),
-            publication_bytes_max: 100,
-            send_timeout_ms: 10_000,
+            settings,
+            keys: watch::channel(Keys::default()).1,
+            denial_told: Arc::default(),
             taken: watch::channel(false).1,
             readiness: Arc::new(Readiness::new(1)),
             listeners: Arc::new([]),
             stopping,
         };
-        let listener = bind(context.settings.address).expect("a free port");
+        let listener = bind(context.config().admin.address).expect("a free port");
         listener.set_nonblocking(true).expect("a listener can be made so");
         let listener = tokio::net::TcpListener::from_std(listener).expect("this is a runtime");
         let address = listener.local_addr().expect("bound");
@@ -95,8 +99,8 @@ fn on_the_control_runtime(test: impl AsyncFnOnce(Port)) {
 #[test]
 fn unknown_paths_are_404_and_wrong_methods_405_with_what_is_allowed() {
     on_the_control_runtime(async |port| {
-        for path in ["/", "/api", "/api/topics/a/b", "/metrics/"] {
-            assert!(port.get(path).await.error(404).1.contains("try /api/publish"), "{path}");
+        for path in ["/nowhere", "/api", "/api/topics/a/b", "/metrics/"] {
+            assert!(port.get(path).await.error(404).1.contains("try / (the operator's page), /api/publish"), "{path}");
         }
         let answer = port.get("/api/publish").await;
         assert!(answer.error(405).1.contains("GET is not for \"/api/publish\""));
@@ -143,7 +147,7 @@ fn metrics_are_text_with_a_line_for_each_shard() {
         port.context.shards[1].deliveries.add(11);
         let answer = port.get("/metrics").await;
         assert_eq!(answer.status, 200);
-        assert!(answer.head.contains("\r\ncontent-type: application/openmetrics-text; version=1.0.0"), "{}", answer.head);
+        assert!(answer.head.contains("\r\ncontent-type: text/plain; version=0.0.4"), "{}", answer.head);
         assert!(answer.body.contains("\ntidegate_deliveries_total{shard=\"1\"} 11\n"), "{}", answer.body);
         assert!(answer.body.contains("\ntidegate_admin_requests_total 1\n"), "{}", answer.body);
     });

@@ -88,6 +88,14 @@ impl Arrivals {
         Arrivals { networks: HashMap::new(), remembered: VecDeque::new(), all, settings, half_open_max }
     }
 
+    /// Other bounds hold from now on, also for addresses that have clients. Numbers are this shard's shares.
+    pub fn go_by(&mut self, settings: Settings, half_open_max: u32, now_us: u64) {
+        // By slower buckets those without a client are full again later than they were to be.
+        let full_us = now_us + filling_us(&settings);
+        self.remembered.iter_mut().for_each(|(_, due_us)| *due_us = full_us);
+        (self.settings, self.half_open_max) = (settings, half_open_max);
+    }
+
     /// Whether one more may come at all, from wherever.
     pub fn take_place(&mut self, now_us: u64) -> bool {
         self.all.take(self.settings.per_second, self.settings.burst, now_us)
@@ -132,9 +140,7 @@ impl Arrivals {
             return;
         }
         if self.remembered.len() < REMEMBERED_MAX && !self.is_quiet(network, now_us) {
-            let Settings { per_address_per_second, per_address_burst, .. } = self.settings;
-            let full_us = u64::from(per_address_burst) * 1_000_000 / u64::from(per_address_per_second);
-            self.remembered.push_back((network, now_us + full_us));
+            self.remembered.push_back((network, now_us + filling_us(&self.settings)));
         } else {
             self.forget(network);
         }
@@ -169,6 +175,11 @@ impl Arrivals {
             (self.networks, self.remembered) = (HashMap::new(), VecDeque::new());
         }
     }
+}
+
+/// How long an empty bucket of an address takes to be full again.
+fn filling_us(settings: &Settings) -> u64 {
+    u64::from(settings.per_address_burst) * 1_000_000 / u64::from(settings.per_address_per_second)
 }
 
 #[cfg(test)]

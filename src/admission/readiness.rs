@@ -12,14 +12,36 @@ pub struct Readiness {
     serves: AtomicBool,
     /// Clients of all shards, those that are refused among them.
     clients: AtomicU32,
-    clients_max: u32,
+    clients_max: AtomicU32,
+    short_of_memory: AtomicBool,
 }
 
 impl Readiness {
     /// Of a gateway that does not serve yet, and will have at most so many clients (`connections_max`).
     #[must_use]
     pub fn new(clients_max: u32) -> Readiness {
-        Readiness { serves: AtomicBool::new(false), clients: AtomicU32::new(0), clients_max }
+        Readiness {
+            serves: AtomicBool::new(false),
+            clients: AtomicU32::new(0),
+            clients_max: clients_max.into(),
+            short_of_memory: AtomicBool::new(false),
+        }
+    }
+
+    /// There may be so many clients from now on.
+    pub fn bound(&self, clients_max: u32) {
+        self.clients_max.store(clients_max, Relaxed);
+    }
+
+    /// The process has more memory than it may (`memory_bytes_max`), or not any more.
+    pub fn set_short_of_memory(&self, short: bool) {
+        self.short_of_memory.store(short, Relaxed);
+    }
+
+    /// Whether it has: then nobody more is served.
+    #[must_use]
+    pub fn is_short_of_memory(&self) -> bool {
+        self.short_of_memory.load(Relaxed)
     }
 
     /// The gateway serves from now on, or does not any more.
@@ -43,16 +65,16 @@ impl Readiness {
         self.clients.fetch_sub(1, Relaxed);
     }
 
-    /// Whether there are more clients than may be, whoever asks among them: then that one is not served.
+    /// Whether there are more clients than may be, whoever asks among them, or no memory for more: then that one is not served.
     #[must_use]
     pub fn is_overfull(&self) -> bool {
-        self.clients.load(Relaxed) > self.clients_max
+        self.is_short_of_memory() || self.clients.load(Relaxed) > self.clients_max.load(Relaxed)
     }
 
     /// Whether one more client would be too many.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.clients.load(Relaxed) >= self.clients_max
+        self.is_short_of_memory() || self.clients.load(Relaxed) >= self.clients_max.load(Relaxed)
     }
 }
 
@@ -72,5 +94,16 @@ mod tests {
         readiness.left();
         readiness.left();
         assert!(!readiness.is_full());
+        readiness.bound(1);
+        assert!(readiness.is_full() && !readiness.is_overfull());
+    }
+
+    #[test]
+    fn without_memory_for_more_nobody_more_is_served() {
+        let readiness = Readiness::new(2);
+        readiness.set_short_of_memory(true);
+        assert!(readiness.is_full() && readiness.is_overfull());
+        readiness.set_short_of_memory(false);
+        assert!(!readiness.is_full() && !readiness.is_overfull());
     }
 }

@@ -108,15 +108,11 @@ impl Journaled {
         let io = |error| JournalError::Io { path: path.to_owned(), error };
         let boot = std::fs::read_to_string(path).map_err(io)?;
         let boot = BootId::parse(&boot).ok_or_else(|| io(io::ErrorKind::InvalidData.into()))?;
-        let settings = config.topics.iter().map(|topic| {
-            let pattern = Pattern::parse(&topic.pattern).expect("the configuration was validated");
-            (pattern, topic.clone())
-        });
         let mut journaled = Journaled {
             topics: Topics::new(place, config, 1),
             place,
             directory: Directory::open_with(&config.journal.directory, boot, lock)?,
-            settings: settings.collect(),
+            settings: settings(config),
             topics_max: config.journal.topics_max as usize,
             logs: HashMap::new(),
             ready: VecDeque::new(),
@@ -139,10 +135,19 @@ impl Journaled {
         Ok(journaled)
     }
 
+    /// Other settings of topics hold from now on. Which topics have journals, and how those are kept, is as it was at start.
+    pub(super) fn go_by(&mut self, config: &Config) {
+        self.topics.go_by(config, 1);
+        self.settings = settings(config);
+    }
+
     fn go_on_with(&mut self, topic: TopicName) -> Result<(), JournalError> {
         let settings = self.settings.iter().find(|(pattern, _)| pattern.matches(topic.as_str())).map(|(_, topic)| topic);
         let Some((settings, journal)) = settings.and_then(|settings| Some((settings, settings.journal?))) else {
-            tracing::info!(%topic, "the topic has a journal and is not configured to have one; its files stay as they are");
+            tracing::info!(
+                topic = topic.as_str(),
+                "the topic has a journal and is not configured to have one; its files stay as they are"
+            );
             return Ok(());
         };
         // The newest of a key may be older than the ring.
@@ -218,8 +223,8 @@ impl Journaled {
             | Mail::Found { .. }
             | Mail::TopicsWanted { .. }
             | Mail::TopicsAnswer { .. }
-            | Mail::Acceptors(_)
             | Mail::Succession(_)
+            | Mail::Settings(_)
             | Mail::Accept
             | Mail::Accepts
             | Mail::Drain { .. }
@@ -361,4 +366,10 @@ impl Journaled {
             self.topics.feed_changed(&topics, since_ms, outbox);
         }
     }
+}
+
+/// What the configuration says of topics, by pattern.
+fn settings(config: &Config) -> Box<[(Pattern, config::Topic)]> {
+    let pattern = |topic: &config::Topic| Pattern::parse(&topic.pattern).expect("the configuration was validated");
+    config.topics.iter().map(|topic| (pattern(topic), topic.clone())).collect()
 }

@@ -265,9 +265,13 @@ impl Memory {
             Request::Drained(answer) => self.send_barrier(Then::Answer(answer)),
             Request::Topics(answer) => self.want_topics(Wanted::Handle(answer)),
             Request::Inquire { place, inquiry, awaited } => self.inquire(place, inquiry, awaited),
-            Request::Acceptors(acceptors) => {
+            Request::Settings(settings) => {
+                self.limits = settings.config.limits.clone();
+                if let Some(journaled) = &mut self.journaled {
+                    journaled.go_by(&settings.config);
+                }
                 let shards = 0..self.outbox.post().shards();
-                shards.for_each(|shard| self.outbox.send(shard, Mail::Acceptors(acceptors.clone())));
+                shards.for_each(|shard| self.outbox.send(shard, Mail::Settings(settings.clone())));
             }
             Request::Accept(answer) => {
                 let shards = self.outbox.post().shards();

@@ -16,10 +16,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use self::inquiries::Awaited;
 use crate::hub::{KeyError, NewPublication, Position, TopicName};
 use crate::shard::inquiry::Inquiry;
-use crate::shard::mail::{NotPublished, Place, Post};
+use crate::shard::mail::{NotPublished, Place, Post, Settings};
 use crate::shard::succession::HandedTopic;
 use crate::takeover::Line;
-use crate::tls::Acceptors;
 
 /// Clonable, sendable handle to the broker; all calls are for the control runtime.
 #[derive(Clone, Debug)]
@@ -97,7 +96,7 @@ enum Request {
         inquiry: Inquiry,
         awaited: Awaited,
     },
-    Acceptors(Acceptors),
+    Settings(Settings),
     Accept(oneshot::Sender<()>),
     /// This gateway comes: it goes on with these topics, and watches all for the gateway before.
     Adopt {
@@ -207,12 +206,12 @@ impl Handle {
         self.ask(Request::Topics).await
     }
 
-    /// New clients of TLS listeners are accepted with these, on all shards.
+    /// These hold from now on, here and on all shards.
     ///
     /// # Errors
     /// [`PublishError::Stopping`].
-    pub async fn renew(&self, acceptors: Acceptors) -> Result<(), PublishError> {
-        self.requests.send(Request::Acceptors(acceptors)).await.map_err(|_| PublishError::Stopping)
+    pub async fn go_by(&self, settings: Settings) -> Result<(), PublishError> {
+        self.requests.send(Request::Settings(settings)).await.map_err(|_| PublishError::Stopping)
     }
 
     /// Goes on with the topics of the gateway before; from then on all publications are kept for it, so many bytes at most.

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
-use crate::gateway::{StartError, certificates};
+use crate::gateway::{self, StartError, certificates, secrets};
 use crate::journal::JournalError;
 
 const EXIT_FAILED: u8 = 2;
@@ -145,7 +145,9 @@ impl Cli {
 fn check(file: &Path) -> Result<(), CommandError> {
     let config = read(file)?;
     let loaded = certificates::load(&config, None).map_err(StartError::from)?;
-    let warnings = config::warnings(&config).into_iter().chain(loaded.warnings);
+    let (_, risky) = secrets::load(&config).map_err(StartError::from)?;
+    let warnings = config::warnings(&config).into_iter().chain(gateway::machine_warnings(&config));
+    let warnings = warnings.chain(loaded.warnings).chain(risky);
     let warnings: String = warnings.map(|warning| format!("warning: {warning}\n")).collect();
     print(&format!("{} is valid. In force:\n\n{}\n{warnings}", file.display(), config::in_force(&config)))
 }

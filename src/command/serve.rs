@@ -9,11 +9,12 @@ use clap::{ArgAction, Args, ValueEnum, value_parser};
 
 use super::{CommandError, log, read};
 use crate::config::{self, Config, Listener, LogFormat, LogLevel, ReactorChoice, Replay, Source, Speed, forms};
-use crate::gateway;
+use crate::gateway::{self, Reloading};
 use crate::journal::segment::is_journal;
+use crate::lines;
 
 /// What `tidegate serve` takes.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(super) struct ServeArgs {
     /// Configuration file; without it: demo mode, which flags alone keep
     #[arg(short, long, value_name = "FILE")]
@@ -21,8 +22,8 @@ pub(super) struct ServeArgs {
     /// Where clients connect, in place of all configured listeners [default: 127.0.0.1:8080]; port 0 lets the kernel choose
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     listen: Option<SocketAddr>,
-    /// Where the admin port is, on loopback only [default: 127.0.0.1:8081]
-    #[arg(long, value_name = "ADDR", value_parser = admin_address)]
+    /// Where the admin port is; on loopback only, unless the configuration has an [[admin.key]] [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     admin: Option<SocketAddr>,
     /// Shards, each a thread with its own clients [default: one per core]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=1024))]
@@ -71,8 +72,13 @@ enum LogForm {
 /// Runs the gateway until it is stopped.
 pub(super) fn run(args: &ServeArgs) -> Result<(), CommandError> {
     let config = configuration(args)?;
-    log::start(&config.log);
-    Ok(gateway::run(config)?)
+    let set_log_level = log::start(&config.log);
+    let again = args.clone();
+    let read =
+        args.config.is_some().then(|| Box::new(move || configuration(&again).map_err(|error| error.to_string())) as Box<_>);
+    let ran = gateway::run(config, Reloading { read, set_log_level });
+    lines::finish();
+    Ok(ran?)
 }
 
 /// The file or demo mode, with the flags over it.
@@ -109,6 +115,7 @@ fn configuration(args: &ServeArgs) -> Result<Config, CommandError> {
         config.sources = vec![Source::Replay(Replay { speed: args.speed.unwrap_or(replay.speed), ..replay })];
     }
     addresses_differ(&config)?;
+    admin_is_guarded(&config)?;
     recordings_can_be_read(&config)?;
     Ok(config)
 }
@@ -120,6 +127,20 @@ fn addresses_differ(config: &Config) -> Result<(), CommandError> {
     if config.admin.enabled && same {
         let sentence = format!(
             "clients and the admin port would both be on {admin}; give one of them another port with --listen or --admin"
+        );
+        return Err(CommandError::Arguments(sentence));
+    }
+    Ok(())
+}
+
+/// A flag can move the admin port, where the file's rules kept it.
+fn admin_is_guarded(config: &Config) -> Result<(), CommandError> {
+    let admin = &config.admin;
+    if admin.enabled && !admin.address.ip().is_loopback() && admin.keys.is_empty() {
+        let sentence = format!(
+            "the admin port would be on {}, where whoever reaches it could publish; give --admin a loopback address, like 127.0.0.1:8081, or \
+             the configuration an [[admin.key]]",
+            admin.address
         );
         return Err(CommandError::Arguments(sentence));
     }
@@ -141,11 +162,6 @@ pub(super) fn recordings_can_be_read(config: &Config) -> Result<(), CommandError
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     forms::address(text)?;
     text.parse().map_err(|error| format!("{error}"))
-}
-
-fn admin_address(text: &str) -> Result<SocketAddr, String> {
-    forms::loopback_address(text)?;
-    listen_address(text)
 }
 
 fn template(text: &str) -> Result<String, String> {

@@ -23,7 +23,7 @@ fn wrong_arguments_are_one_sentence() {
     for (arguments, parts) in [
         (&["--lissten", "x"][..], &["unexpected argument '--lissten' found", "'--listen'"][..]),
         (&["--listen", "localhost:80"], &["'localhost:80' for '--listen <ADDR>'", "names are not looked up"]),
-        (&["--admin", "0.0.0.0:1"], &["no authentication yet"]),
+        (&["--admin", "0.0.0.0:1"], &["a loopback address", "[[admin.key]]"]),
         (&["--shards", "0"], &["'0' for '--shards <N>'", "1..=1024"]),
         (&["--log", "xml"], &["'xml' for '--log <FORM>'", "text, json"]),
         (&["--speed", "max"], &["--replay <FILE>"]),

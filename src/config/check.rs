@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use super::forms::covers;
 use super::{
-    Arrivals, ClientCertificates, Config, Drain, ForwardedHeader, JournalFlush, Limits, Listener, ListenerTls, ProxyProtocol,
-    PublishAllow, Replay, Shards, Source, Speed, Topic, TopicJournal, Upstream, WebSocketUrl,
+    AdminKey, Arrivals, ClientCertificates, Config, Drain, ForwardedHeader, JournalFlush, Limits, Listener, ListenerTls,
+    ProxyProtocol, PublishAllow, Replay, Shards, Slow, Source, Speed, Topic, TopicJournal, TopicKind, Upstream, WebSocketUrl,
 };
 
 /// What is in force, one line for each part.
@@ -24,7 +24,7 @@ pub fn in_force(config: &Config) -> String {
     let offered = if compressing.is_empty() { "off".into() } else { format!("offered at {}", compressing.join(", ")) };
     lines.push(("compression", offered));
     let admin = &config.admin;
-    lines.push(("admin", if admin.enabled { admin.address.to_string() } else { "off".into() }));
+    lines.push(("admin", if admin.enabled { format!("{}{}", admin.address, admin_keys(&admin.keys)) } else { "off".into() }));
     for source in &config.sources {
         lines.push(("feed", feed(source)));
     }
@@ -95,6 +95,19 @@ fn allowed(hosts: &[String], origins: &[String]) -> String {
         format!("pages of the same host, {}", origins.join(", "))
     };
     if hosts.is_empty() { origins } else { format!("{origins}; hosts {}", hosts.join(", ")) }
+}
+
+fn admin_keys(keys: &[AdminKey]) -> String {
+    let rights = |key: &AdminKey| {
+        let publish = (!key.publish.is_empty()).then(|| format!("publish on {}", key.publish.join(", ")));
+        let rights = [publish, key.read.then(|| "read".into()), key.change.then(|| "change".into())];
+        format!("{} ({})", key.name, rights.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    };
+    if keys.is_empty() {
+        String::new()
+    } else {
+        format!(", by keys only: {}", keys.iter().map(rights).collect::<Vec<_>>().join("; "))
+    }
 }
 
 fn feed(source: &Source) -> String {
@@ -267,6 +280,16 @@ fn reachable(config: &Config, found: &mut Vec<String>) {
     } else if !config.publish.topics.is_empty() {
         found.push("publish.topics has no effect while publish.allow is \"nobody\".".into());
     }
+    if config.admin.enabled && !config.admin.address.ip().is_loopback() {
+        found.push(format!(
+            "{}, the admin port, is reachable from other machines and speaks plain HTTP: its keys and what is published can be read on the way; end \
+            TLS before it, or keep it within a network.",
+            config.admin.address
+        ));
+    }
+    for key in config.admin.keys.iter().filter(|key| key.publish.is_empty() && !key.read && !key.change) {
+        found.push(format!("admin.key {} is good for nothing: give it publish, read or change.", key.name));
+    }
     if !config.admin.enabled {
         found.push("There is no [admin]: no metrics, no health on a port of its own, no publishing over HTTP.".into());
     }
@@ -346,6 +369,13 @@ fn topics(config: &Config, found: &mut Vec<String>) {
                 topic.pattern, earlier.pattern
             ));
         }
+        if topic.kind == TopicKind::Log && topic.slow_allowed.contains(&Slow::Drop) {
+            found.push(format!(
+                "Subscribers of topics {} may be dropped from (slow_allowed), and it is of kind \"log\", where every publication counts: a \
+                    book or a count that is kept from it is wrong after each gap, unless its reader minds the gap notice.",
+                topic.pattern
+            ));
+        }
         if topic.ring_bytes < config.limits.publication_bytes_max {
             found.push(format!(
                 "The ring of topics {} ({} bytes) is smaller than the largest publication ({} bytes): after one \
@@ -365,6 +395,20 @@ fn bounds(config: &Config, found: &mut Vec<String>) {
             everything else out of its ring; set ring_bytes in a [[topic]] with pattern \">\"."
                 .into(),
         );
+    }
+    // Each topic's log and one more encoding, on each shard.
+    let largest = config.topics.iter().chain([&Topic::default()]).map(|topic| topic.ring_bytes).max().unwrap_or(0);
+    let count = u64::from(shards.count.unwrap_or(1));
+    let product = u64::from(limits.topics_max).saturating_mul(u64::from(largest)).saturating_mul(2 * count);
+    if (1..product).contains(&limits.memory_bytes_max) {
+        found.push(format!(
+            "2 rings of {} (the largest ring_bytes; the log and one more encoding) x {} topics (topics_max) x {count} shards are {}, and \
+            limits.memory_bytes_max is {}: once it is reached, nobody more is let in; lower ring_bytes or topics_max, or raise it.",
+            bytes(largest.into()),
+            limits.topics_max,
+            bytes(product),
+            bytes(limits.memory_bytes_max)
+        ));
     }
     if limits.idle_ping_ms / 5 * 6 >= 60_000 {
         found.push(

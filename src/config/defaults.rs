@@ -81,6 +81,7 @@ impl Default for Admin {
             open_connections_max: 64,
             head_timeout_ms: 30_000,
             body_timeout_ms: 30_000,
+            keys: Vec::new(),
         }
     }
 }
@@ -202,7 +203,7 @@ impl Default for Page {
 
 impl Default for Log {
     fn default() -> Log {
-        Log { format: LogFormat::Text, level: LogLevel::Info }
+        Log { format: LogFormat::Text, level: LogLevel::Info, waiting_lines_max: 8192, client_lines_per_second: 10 }
     }
 }
 
@@ -243,6 +244,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections_max: 16_384,
+            memory_bytes_max: 0,
             half_open_per_address_max: 4096,
             message_bytes_max: 64 << 10,
             fragments_max: 1024,

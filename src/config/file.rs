@@ -10,7 +10,7 @@ use super::document::Document;
 use super::error::ConfigError;
 use super::source_shape::SourceShape;
 use super::{
-    Admin, Arrivals, CertificateFiles, ClientCertificates, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush,
+    Admin, AdminKey, Arrivals, CertificateFiles, ClientCertificates, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush,
     JournalFull, Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish,
     PublishAllow, Shards, Slow, Takeover, Topic, TopicJournal, TopicKind, arrival, rules,
 };
@@ -156,6 +156,8 @@ struct AdminShape {
     open_connections_max: Option<u32>,
     head_timeout_ms: Option<u32>,
     body_timeout_ms: Option<u32>,
+    #[serde(default)]
+    key: Vec<AdminKey>,
 }
 
 impl AdminShape {
@@ -169,6 +171,7 @@ impl AdminShape {
             open_connections_max: self.open_connections_max.unwrap_or(default.open_connections_max),
             head_timeout_ms: self.head_timeout_ms.unwrap_or(default.head_timeout_ms),
             body_timeout_ms: self.body_timeout_ms.unwrap_or(default.body_timeout_ms),
+            keys: self.key,
         }
     }
 }
@@ -271,11 +274,18 @@ struct SwitchShape {
 struct LogShape {
     format: Option<LogFormat>,
     level: Option<LogLevel>,
+    waiting_lines_max: Option<u32>,
+    client_lines_per_second: Option<u32>,
 }
 
 impl LogShape {
     fn into_log(self) -> Log {
         let default = Log::default();
-        Log { format: self.format.unwrap_or(default.format), level: self.level.unwrap_or(default.level) }
+        Log {
+            format: self.format.unwrap_or(default.format),
+            level: self.level.unwrap_or(default.level),
+            waiting_lines_max: self.waiting_lines_max.unwrap_or(default.waiting_lines_max),
+            client_lines_per_second: self.client_lines_per_second.unwrap_or(default.client_lines_per_second),
+        }
     }
 }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Clients of the whole process, divided among the shards.
     pub connections_max: u32,
+    /// Resident memory of the process above which no more clients are taken; 0: three quarters of what there is.
+    pub memory_bytes_max: u64,
     /// Clients of one address that are not yet WebSockets, divided among the shards.
     pub half_open_per_address_max: u32,
     /// A request or echoed message.

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ForwardedHeader, ProxyProtocol};
 
 /// One address that clients connect to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Listener {
     /// Address and port; port 0 lets the kernel choose.
     pub address: SocketAddr,
@@ -34,7 +34,7 @@ pub struct Listener {
 }
 
 /// TLS on a listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ListenerTls {
     /// For clients that name no host, or one that no other certificate has; also for those that name its hosts.
     pub certificate: CertificateFiles,
@@ -47,7 +47,7 @@ pub struct ListenerTls {
 }
 
 /// Where a certificate is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CertificateFiles {
     /// The chain, PEM, the server's own first.
     pub certificate: PathBuf,
@@ -56,7 +56,7 @@ pub struct CertificateFiles {
 }
 
 /// Whether clients must show a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientCertificates {
     /// Who shows none is refused.
@@ -66,7 +66,7 @@ pub enum ClientCertificates {
 }
 
 /// What carries a listener. Unix sockets come here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ListenerKind {
     /// Plain TCP.

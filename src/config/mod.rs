@@ -20,6 +20,7 @@ mod limits;
 mod listener;
 mod print;
 mod reference;
+mod reload;
 mod rules;
 mod source_shape;
 mod takeover;
@@ -42,22 +43,27 @@ pub use file::parse;
 pub use limits::Limits;
 pub use listener::{CertificateFiles, ClientCertificates, Listener, ListenerKind, ListenerTls};
 pub use print::default_text;
+pub use reload::{Change, Reload};
 pub use takeover::Takeover;
 pub use topic::{Journal, JournalFlush, JournalFull, Slow, Topic, TopicJournal, TopicKind};
 pub use upstream::{Sequence, SequenceRule, Upstream, WebSocketUrl};
 
-/// The whole configuration, valid.
-#[derive(Clone, Debug, PartialEq)]
+/// The whole configuration, valid. It is written out only to compare two of them, by the names that the file has.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
     /// True without `--config`: the synthetic feed, echo, the page and publishing from this machine are on.
+    #[serde(skip)]
     pub demo: bool,
     /// Where clients connect. At least one.
+    #[serde(rename = "listener")]
     pub listeners: Vec<Listener>,
     /// The admin port.
     pub admin: Admin,
     /// Settings of topics by pattern; the first match wins. Topics that match none have [`Topic::default`].
+    #[serde(rename = "topic")]
     pub topics: Vec<Topic>,
     /// Feeds that the gateway plays or takes in.
+    #[serde(rename = "source")]
     pub sources: Vec<Source>,
     /// Where journaled topics are kept.
     pub journal: Journal,
@@ -81,8 +87,8 @@ pub struct Config {
     pub log: Log,
 }
 
-/// The admin port: publish API, health, metrics, the operator's page. It carries no authentication yet, so only loopback is accepted.
-#[derive(Clone, Debug, PartialEq)]
+/// The admin port: publish API, health, metrics, the operator's page. Without keys whoever reaches it may do everything, so only loopback is accepted then.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Admin {
     /// Off unless demo mode or configured.
     pub enabled: bool,
@@ -98,10 +104,33 @@ pub struct Admin {
     pub head_timeout_ms: u32,
     /// For the body of a request.
     pub body_timeout_ms: u32,
+    /// Who may ask for what; empty: whoever reaches it for everything.
+    #[serde(rename = "key")]
+    pub keys: Vec<AdminKey>,
+}
+
+/// A bearer key of the admin port, and what it is good for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminKey {
+    /// As the log names it.
+    pub name: String,
+    /// The file with the key itself, or with its SHA-256.
+    pub secret_file: PathBuf,
+    /// Topics, names or patterns, that may be published on with it.
+    #[serde(default)]
+    pub publish: Vec<String>,
+    /// Whether metrics and lists may be read with it.
+    #[serde(default)]
+    pub read: bool,
+    /// Whether anything but topics may be changed with it.
+    #[serde(default)]
+    pub change: bool,
 }
 
 /// One feed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Source {
     /// Made-up prices and trades.
     Synthetic(Synthetic),
@@ -112,7 +141,7 @@ pub enum Source {
 }
 
 /// Settings of the synthetic market.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Synthetic {
     /// Topics are `<prefix>.bbo.<instrument>` and `<prefix>.trades.<instrument>`; `demo` in demo mode.
     pub prefix: String,
@@ -123,7 +152,7 @@ pub struct Synthetic {
 }
 
 /// Settings of a replay.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Replay {
     /// The recording, `.gz` or plain.
     pub file: PathBuf,
@@ -138,7 +167,7 @@ pub struct Replay {
 }
 
 /// The pace of a replay.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub enum Speed {
     /// As a multiple of the recorded pace.
     Times(f64),
@@ -189,7 +218,7 @@ pub enum ReactorChoice {
 }
 
 /// Publishing by clients over WebSocket.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Publish {
     /// Who may: nobody by default; in demo mode connections from loopback without Origin or forwarding headers.
     pub allow: PublishAllow,
@@ -198,7 +227,7 @@ pub struct Publish {
 }
 
 /// Who may publish over WebSocket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PublishAllow {
     /// Nobody.
@@ -208,30 +237,34 @@ pub enum PublishAllow {
 }
 
 /// `/echo`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Echo {
     /// On in demo mode only, unless configured.
     pub enabled: bool,
 }
 
 /// The page at `/` and the list at `/topics`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Page {
     /// On in demo mode only, unless configured.
     pub enabled: bool,
 }
 
 /// The log.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Log {
     /// Text or JSON lines.
     pub format: LogFormat,
     /// Least level written.
     pub level: LogLevel,
+    /// Lines that wait to be written; further ones are lost, and counted.
+    pub waiting_lines_max: u32,
+    /// Lines of each kind about single clients that a shard writes in a second; further ones are counted in one line.
+    pub client_lines_per_second: u32,
 }
 
 /// Form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -240,8 +273,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Least level that is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// Least level that is written; the greater tells more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names are the levels")]
 pub enum LogLevel {

@@ -9,7 +9,7 @@ use super::keys::{self, Form, Key, Table};
 use super::reference::TABLES;
 use super::source_shape::SourceKind;
 use super::{
-    Admin, Arrivals, Drain, Journal, Limits, Listener, Sequence, Shards, Synthetic, Takeover, Topic, TopicJournal, Upstream,
+    Admin, Arrivals, Drain, Journal, Limits, Listener, Log, Sequence, Shards, Synthetic, Takeover, Topic, TopicJournal, Upstream,
 };
 
 /// Width of the prose.
@@ -61,7 +61,16 @@ fn source(text: &mut String, table: &Table, kind: SourceKind) {
 fn is_off(table: &Table) -> bool {
     matches!(
         table.name,
-        "listener.tls" | "listener.tls.sni" | "admin" | "topic" | "source.sequence" | "publish" | "echo" | "page" | "takeover"
+        "listener.tls"
+            | "listener.tls.sni"
+            | "admin"
+            | "admin.key"
+            | "topic"
+            | "source.sequence"
+            | "publish"
+            | "echo"
+            | "page"
+            | "takeover"
     )
 }
 
@@ -104,6 +113,7 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
         ("admin", "open_connections_max") => whole(Admin::default().open_connections_max.into()),
         ("admin", "head_timeout_ms") => whole(Admin::default().head_timeout_ms.into()),
         ("admin", "body_timeout_ms") => whole(Admin::default().body_timeout_ms.into()),
+        ("admin.key", "read" | "change") => Some("false".into()),
         ("topic", "kind") => Some("\"log\"".into()),
         ("topic", "ring_age_ms") => whole(Topic::default().ring_age_ms.into()),
         ("topic", "keys_max") => whole(Topic::default().keys_max.into()),
@@ -143,6 +153,8 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
         ("publish", "allow") => Some("\"nobody\"".into()),
         ("log", "format") => Some("\"text\"".into()),
         ("log", "level") => Some("\"info\"".into()),
+        ("log", "waiting_lines_max") => whole(Log::default().waiting_lines_max.into()),
+        ("log", "client_lines_per_second") => whole(Log::default().client_lines_per_second.into()),
         _ if matches!(key.form, Form::Texts(..)) => Some("[]".into()),
         _ => None,
     }
@@ -162,6 +174,9 @@ fn example(key: &Key) -> String {
         ("listener.tls", "client_ca") => "\"clients-ca.pem\"",
         ("listener.tls.sni", "certificate") => "\"other-certificate.pem\"",
         ("listener.tls.sni", "key") => "\"other-key.pem\"",
+        ("admin.key", "name") => "\"feed\"",
+        ("admin.key", "secret_file") => "\"feed.secret\"",
+        ("admin.key", "publish") => "[\"md.>\"]",
         ("topic", "journal") => "true",
         ("topic", "pattern") => "\"md.book.>\"",
         ("topic", "key") => "\"/s\"",

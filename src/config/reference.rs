@@ -24,7 +24,6 @@ const fn limit(name: &'static str, least: u64, most: u64, unit: &'static str, me
 }
 
 const ADDRESS: &str = "an IP address with a port, like \"127.0.0.1:8080\" or \"[::1]:8080\"";
-const LOOPBACK_ADDRESS: &str = "a loopback address with a port, like \"127.0.0.1:8081\"";
 const HOST: &str = "a host without scheme and port, like \"feed.example.com\"";
 const ORIGIN: &str = "an origin, like \"https://app.example.com\" or \"http://localhost:3000\"";
 const PATTERN: &str = "a topic or a pattern, like \"md.trades.*\" or \"md.>\"";
@@ -42,13 +41,16 @@ pub(super) const TABLES: &[Table] = &[
         "Where clients connect. At least one." },
     Table { name: "listener.tls", many: false, meaning:
         "TLS on the [[listener]] above it: https:// and wss:// in place of http:// and ws://, TLS 1.2 and 1.3. SIGHUP has \
-         the files of all listeners read again; where one cannot be used, what was in force stays." },
+         the files of all listeners read again; where one cannot be used, all that was in force stays." },
     Table { name: "listener.tls.sni", many: true, meaning:
         "A further certificate of the [listener.tls] above it, for clients that name one of its hosts (its subject \
          alternative names; `*.` stands for one level). Who names none, or an unknown one, is shown the first." },
     Table { name: "admin", many: false, meaning:
-        "The admin port: publish API, health, metrics and the operator's page. Off unless this table is there. It carries no authentication \
-         yet, so only loopback addresses are taken." },
+        "The admin port: publish API, health, metrics and the operator's page. Off unless this table is there. Without an [[admin.key]] whoever reaches it may \
+         do everything, so only loopback addresses are taken then." },
+    Table { name: "admin.key", many: true, meaning:
+        "A key of the admin port, borne as `Authorization: Bearer <key>`, and what it is good for. Where there is one, nothing but /health/ is \
+         answered without. A refused request is told only that it is, the log says why." },
     Table { name: "topic", many: true, meaning:
         "Settings of the topics that match a pattern. The first match wins; topics that match none have the defaults." },
     Table { name: "journal", many: false, meaning:

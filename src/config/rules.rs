@@ -9,6 +9,7 @@ pub(super) fn check(document: &Document<'_>, config: &Config) -> Result<(), Conf
     addresses(document, config)?;
     client_certificates(document, config)?;
     proxies(document, config)?;
+    admin_keys(document, config)?;
     publishing(document, config)?;
     slow_subscribers(document, config)?;
     journals(document, config)?;
@@ -57,6 +58,29 @@ fn proxies(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> 
             let hint = "Add for example `trusted_proxies = [\"10.0.0.0/8\"]` beside it, where the balancers are.";
             let expected = "the networks whose PROXY headers are believed";
             return Err(document.conflict(place, "or empty beside proxy_protocol", expected, hint));
+        }
+    }
+    Ok(())
+}
+
+/// Who reaches the admin port may publish.
+fn admin_keys(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> {
+    let admin = &config.admin;
+    if admin.enabled && !admin.address.ip().is_loopback() && admin.keys.is_empty() {
+        let place = Place { table: "admin", index: 0, key: "address" };
+        let hint = "Add an [[admin.key]], or without one listen on loopback, like \"127.0.0.1:8081\".";
+        let with = "without an [[admin.key]], and whoever reaches it could publish";
+        return Err(document.conflict(place, with, "a loopback address, or a key", hint));
+    }
+    for (index, key) in admin.keys.iter().enumerate() {
+        if admin.keys[..index].iter().any(|earlier| earlier.name == key.name) {
+            let place = Place { table: "admin.key", index, key: "name" };
+            return Err(document.conflict(
+                place,
+                "like that of an earlier key",
+                "each name once",
+                "Give it another name, or remove it.",
+            ));
         }
     }
     Ok(())

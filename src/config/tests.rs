@@ -37,7 +37,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
     check_error("[limits]\nconections_max = 1", 2, 1, &["limits.conections_max is not known", "connections_max, the nearest"]);
     check_error("[limits]\nfoo = 1", 2, 1, &["limits.foo is not known", "message_bytes_max", "tidegate config"]);
     check_error("[limit]\nx = 1", 1, 2, &["limit is not known", "Did you mean [limits]?"]);
-    check_error("[tls]\nx = 1", 1, 2, &["tls is not known", "admin, topic", "Did you mean [listener.tls]?"]);
+    check_error("[tls]\nx = 1", 1, 2, &["tls is not known", "admin, admin.key, topic", "Did you mean [listener.tls]?"]);
     check_error("[limits]\nring_bytes = 1", 2, 1, &["limits.ring_bytes is not known", "It belongs below [[topic]]"]);
     check_error("limits.topics_max = 1", 1, 1, &["listener.limits is not known", "begin it with the line [limits]"]);
     check_error("[echo]\nenabled = true\non = 1", 3, 1, &["echo.on is not known", "one of enabled"]);
@@ -49,7 +49,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 fn a_key_before_the_first_table_is_told_its_table() {
     let error = parse_text("connections_max = 1\n").expect_err("a key without its table");
     let said = "gateway.toml, line 1, column 1: connections_max is not known; expected one of the tables listener, \
-                listener.tls, listener.tls.sni, admin, topic, journal, source, source.sequence, publish, echo, page, log, shards, arrivals, drain, takeover, limits. It belongs below [limits].";
+                listener.tls, listener.tls.sni, admin, admin.key, topic, journal, source, source.sequence, publish, echo, page, log, shards, arrivals, drain, takeover, limits. It belongs below [limits].";
     assert_eq!(error.to_string(), said);
 }
 
@@ -73,7 +73,20 @@ fn values_that_a_key_does_not_take() {
         3,
         &["listener.origins is \"https://b/\"", "without a slash"],
     );
-    check_error("[admin]\naddress = \"0.0.0.0:8081\"", 2, 11, &["admin.address is \"0.0.0.0:8081\"", "no authentication yet"]);
+    check_error(
+        "[admin]\naddress = \"0.0.0.0:8081\"",
+        2,
+        11,
+        &["admin.address is \"0.0.0.0:8081\" without an [[admin.key]]", "Add an [[admin.key]]"],
+    );
+    let key = "[[admin.key]]\nname = \"a\"\nsecret_file = \"b\"\n";
+    check_error(
+        &format!("[admin]\n{key}{key}"),
+        6,
+        8,
+        &["admin.key.name is \"a\" like that of an earlier key", "each name once"],
+    );
+    check_error("[admin]\n[[admin.key]]\nname = \"a\"", 2, 1, &["admin.key.secret_file is missing"]);
     check_error("[admin]\nhosts = \"a\"", 2, 9, &["admin.hosts is \"a\"", "a list"]);
     check_error("[[topic]]\npattern = \"a.>.b\"", 2, 11, &["topic.pattern is \"a.>.b\"", "last level"]);
     check_error("[publish]\nallow = \"all\"", 2, 9, &["publish.allow is \"all\"", "\"nobody\" or \"loopback\""]);
@@ -360,7 +373,7 @@ fn everything_can_be_set() {
         publish: Publish { allow: PublishAllow::Loopback, topics: vec!["a".into(), "b.*".into()] },
         echo: Echo { enabled: true },
         page: Page { enabled: true },
-        log: Log { format: LogFormat::Json, level: LogLevel::Trace },
+        log: Log { format: LogFormat::Json, level: LogLevel::Trace, ..Log::default() },
     };
     assert_eq!(parse_text(EVERYTHING), Ok(expected));
 }
@@ -428,6 +441,11 @@ fn what_is_risky_is_warned_of() {
         ("[publish]\nallow = \"loopback\"\ntopics = [\"a\"]", "A proxy on this machine"),
         ("[publish]\ntopics = [\"a\"]", "has no effect"),
         ("", "There is no [admin]"),
+        (
+            "[admin]\naddress = \"0.0.0.0:81\"\n[[admin.key]]\nname = \"a\"\nsecret_file = \"b\"\nread = true",
+            "the admin port is reachable",
+        ),
+        ("[admin]\n[[admin.key]]\nname = \"a\"\nsecret_file = \"b\"", "admin.key a is good for nothing"),
         ("", "Nothing can publish"),
         ("[[source]]\nkind = \"synthetic\"", "demo.> is made up"),
         (&format!("{replay}speed = \"max\""), "speed \"max\" beside other sources"),
@@ -439,6 +457,14 @@ fn what_is_risky_is_warned_of() {
         ("[[topic]]\npattern = \"a\"\nring_bytes = 2000", "smaller than the largest publication"),
         ("[limits]\npublication_bytes_max = 8_000_000", "above the default ring_bytes"),
         ("[limits]\nidle_ping_ms = 50000", "load balancers"),
+        (
+            "[limits]\nmemory_bytes_max = 1_000_000_000\ntopics_max = 1000\n[shards]\ncount = 4",
+            "x 1000 topics (topics_max) x 4 shards are 31.2 GiB",
+        ),
+        (
+            "[[topic]]\npattern = \"a\"\nslow_allowed = [\"close\", \"drop\"]",
+            "a may be dropped from (slow_allowed), and it is of kind",
+        ),
         ("[limits]\ntorn_bytes_max = 1000", "torn_bytes_max is below"),
         ("[limits]\nrequests_burst = 1", "requests_burst is below"),
         ("[shards]\ncount = 9", "With 9 shards"),
@@ -455,12 +481,13 @@ fn what_is_risky_is_warned_of() {
 fn what_is_in_force_is_told() {
     let proxied = "[[listener]]\naddress = \"[::1]:9\"\npath_prefix = \"/md\"\nproxy_protocol = \"required\"\ntrusted_proxies = [\"10.0.0.5\"]\n";
     let paced = "[arrivals]\nburst = 7\n[drain]\ndelay_ms = 5\nwindow_ms = 6\n";
-    let text =
-        format!("{LISTENER}{proxied}{paced}[admin]\n[limits]\ntopics_max = 5\n[[topic]]\npattern = \"a\"\nring_bytes = 1536\n");
+    let text = format!(
+        "{LISTENER}{proxied}{paced}[admin]\n[[admin.key]]\nname = \"k\"\nsecret_file = \"f\"\npublish = [\"md.>\"]\nread = true\n[limits]\ntopics_max = 5\n[[topic]]\npattern = \"a\"\nring_bytes = 1536\n"
+    );
     let told = in_force(&parse_text(&text).expect("valid"));
     for part in [
         "clients       127.0.0.1:8080",
-        "admin         127.0.0.1:8081",
+        "admin         127.0.0.1:8081, by keys only: k (publish on md.>, read)",
         "feed          none",
         "topics_max = 5, others",
         "all below /md, a PROXY header each from 10.0.0.5/32",

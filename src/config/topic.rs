@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the topics that match a pattern.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Topic {
     /// A topic name or a pattern (`*` one level, `>` the rest).
     pub pattern: String,
@@ -38,7 +38,7 @@ pub struct Topic {
 }
 
 /// What happens to a subscriber that cannot keep up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Slow {
     /// It is closed with 1013.
@@ -50,7 +50,7 @@ pub enum Slow {
 }
 
 /// How a topic's journal is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct TopicJournal {
     /// When what is written is made to be on disk.
     pub flush: JournalFlush,
@@ -65,7 +65,7 @@ pub struct TopicJournal {
 }
 
 /// When a journal is made to be on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum JournalFlush {
     /// So often, while publications are delivered: a power failure takes at most so much.
     EveryMs(u32),
@@ -74,7 +74,7 @@ pub enum JournalFlush {
 }
 
 /// What is done where a journal cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JournalFull {
     /// Publications are refused, or wait, until there is room.
@@ -96,7 +96,7 @@ pub struct Journal {
 }
 
 /// The kind of a topic (see docs/protocol.md).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TopicKind {
     /// Every publication counts.

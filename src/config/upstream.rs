@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A feed that another server gives over WebSocket.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Upstream {
     /// Where it is; several give the same feed, and each message is taken once.
     pub urls: Vec<WebSocketUrl>,
@@ -46,7 +46,7 @@ impl Upstream {
 }
 
 /// How the messages of some topics are numbered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sequence {
     /// Which topics: a name or a pattern.
     pub topics: String,
@@ -61,7 +61,7 @@ pub struct Sequence {
 }
 
 /// What follows a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SequenceRule {
     /// The next one.
@@ -73,7 +73,7 @@ pub enum SequenceRule {
 }
 
 /// `ws://host[:port][/path][?query]`, or `wss://` with TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WebSocketUrl {
     /// Whether TLS is spoken.
     pub secure: bool,

@@ -105,7 +105,7 @@ impl Files<'_> {
             true => self.unusable(KEY, key, error),
             false => self.unusable(CERTIFICATE, certificate, error),
         })?;
-        self.warn_of_readers(key);
+        warn_of_readers("The private key", key, self.warnings);
         Ok(identity)
     }
 
@@ -117,14 +117,13 @@ impl Files<'_> {
     fn unusable(&self, what: &'static str, file: &Path, error: IdentityError) -> CertificateError {
         CertificateError::Unusable { what, file: file.into(), address: self.address, error }
     }
+}
 
-    fn warn_of_readers(&mut self, key: &Path) {
-        const OTHERS: u32 = 0o007;
-        if fs::metadata(key).is_ok_and(|metadata| metadata.permissions().mode() & OTHERS != 0) {
-            self.warnings.push(format!(
-                "The private key {0} can be read by every user of this machine; see to it with: chmod o= {0}",
-                key.display()
-            ));
-        }
+/// A secret is its owner's, and perhaps a group's.
+pub(super) fn warn_of_readers(what: &str, file: &Path, warnings: &mut Vec<String>) {
+    const OTHERS: u32 = 0o007;
+    if fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & OTHERS != 0) {
+        warnings
+            .push(format!("{what} {0} can be read by every user of this machine; see to it with: chmod o= {0}", file.display()));
     }
 }

@@ -10,16 +10,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_local;
 
-use super::certificates::{self, Loaded};
 use super::giving::Place;
+use super::reload::Reloading;
 use super::taking::Predecessor;
-use super::{StartError, greeting, supervisor};
-use crate::admin::{self, AdminContext, History};
+use super::{StartError, greeting, machine, memory, supervisor};
+use crate::admin::{self, AdminContext, History, Keys};
 use crate::admission::Readiness;
 use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
 use crate::broker::memory::Memory;
 use crate::config::{self, Config};
+use crate::lines;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::shard::mail::Post;
 use crate::shard::succession::HandedTopic;
@@ -33,7 +34,15 @@ const DRAIN_SLACK: Duration = Duration::from_millis(250);
 
 /// What the control thread has.
 pub(super) struct Control {
+    /// In force.
     pub(super) config: Arc<Config>,
+    /// Of the start.
+    pub(super) started: Arc<Config>,
+    /// In force, for whoever looks at it when it is asked.
+    pub(super) settings: watch::Sender<Arc<Config>>,
+    /// Of the admin port, in force.
+    pub(super) keys: watch::Sender<Keys>,
+    pub(super) reloading: Reloading,
     pub(super) post: Arc<Post>,
     pub(super) shards: Arc<[Arc<ShardMetrics>]>,
     pub(super) metrics: Arc<ControlMetrics>,
@@ -97,6 +106,8 @@ impl Control {
                 }
             }
         }
+        let machine = machine::readings::machine();
+        spawn_local(memory::look(self.settings.subscribe(), machine, self.readiness.clone(), self.metrics.clone()));
         let place = self.place.take().map(Rc::new);
         let mut admin = self.admin.take();
         let mut is_greeted = false;
@@ -125,7 +136,7 @@ impl Control {
         tracing::info!("stopping: clients are told and closed; once more to stop at once");
         tokio::select! {
             () = broker.stop() => {}
-            () = signals.end() => std::process::exit(1),
+            () = signals.end() => end_at_once(),
         }
         serving.await.expect("a panic ends the process before it gets here").map_err(refused("the broker"))
     }
@@ -191,9 +202,9 @@ impl Control {
             shards: self.shards.clone(),
             control: self.metrics.clone(),
             history: Arc::new(Mutex::new(History::new(rand::random(), self.shards.len(), self.metrics.feeds.clone()))),
-            settings: Arc::new(self.config.admin.clone()),
-            publication_bytes_max: self.config.limits.publication_bytes_max,
-            send_timeout_ms: self.config.limits.send_timeout_ms,
+            settings: self.settings.subscribe(),
+            keys: self.keys.subscribe(),
+            denial_told: Arc::default(),
             readiness: self.readiness.clone(),
             listeners: self.addresses.iter().map(SocketAddr::to_string).collect(),
             stopping: stopping.clone(),
@@ -265,26 +276,6 @@ impl Control {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
     }
-
-    /// Reads the files of TLS listeners again. No client is touched; new ones are accepted with what the files hold now, or
-    /// with what was in force where they cannot be used.
-    async fn reload(&mut self, broker: &Handle) {
-        if self.acceptors.iter().all(Option::is_none) {
-            tracing::info!("SIGHUP: there is nothing to reload, as no listener has TLS");
-            return;
-        }
-        match certificates::load(&self.config, Some(&self.acceptors)) {
-            Ok(Loaded { acceptors, warnings }) => {
-                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-                self.acceptors = acceptors.clone();
-                // It fails only where the gateway stops, and then nobody is accepted any more.
-                if broker.renew(acceptors).await.is_ok() {
-                    tracing::info!("SIGHUP: the certificates were read again and are in force for new clients");
-                }
-            }
-            Err(error) => tracing::error!("SIGHUP: the certificates stay as they were: {error}"),
-        }
-    }
 }
 
 /// Listens for who wants the place; gives who is told when it is taken, and by that when the other one is lost.
@@ -302,4 +293,9 @@ fn offer(place: &Rc<Place>, broker: &Handle) -> Result<oneshot::Receiver<oneshot
 fn refused(what: &str) -> impl FnOnce(io::Error) -> StartError {
     let what = what.to_owned();
     move |error| StartError::Thread { what, error }
+}
+
+fn end_at_once() -> ! {
+    lines::finish();
+    std::process::exit(1)
 }

@@ -47,6 +47,11 @@ impl Kernel {
         }
     }
 
+    /// Whether clients are in tables of the rings, where they are no descriptors of the process.
+    pub(super) fn has_tables(self) -> bool {
+        matches!(self, Kernel::Uring(Capabilities { direct: true, .. }))
+    }
+
     /// How files are read and written.
     pub(super) fn disk(self) -> Disk {
         match self {

@@ -189,6 +189,20 @@ impl Hub {
         self.topics.get_mut(topic).seed(state, encoder);
     }
 
+    /// Has a topic, with its variants, go by other settings: rings by their bounds from the next publication on, which may give up much
+    /// at once.
+    pub fn set_settings(&mut self, topic: TopicId, settings: &Arc<TopicSettings>) {
+        let variants: Vec<TopicId> = self.variants(topic).iter().map(|(_, variant)| *variant).collect();
+        for id in std::iter::once(topic).chain(variants) {
+            self.topics.get_mut(id).settings = settings.clone();
+        }
+    }
+
+    /// Bounds the copied rests of frames anew; what is copied already stays.
+    pub fn bound_torn_bytes(&mut self, bytes_max: usize) {
+        self.rests.bytes_max = bytes_max;
+    }
+
     /// Closes a topic that has no members and no variants, and forgets what it held.
     pub fn close(&mut self, topic: TopicId) {
         self.topics.get_mut(topic).look_up(&self.patterns);
@@ -351,6 +365,7 @@ impl Hub {
         let is_next =
             publication.offset == topic.log().next() || topic.variant.is_some() && publication.offset > topic.log().next();
         assert!(is_next, "a topic's publications come in order, without holes but for a variant's");
+        topic.go_by_settings();
         if topic.variant.is_none() {
             topic.look_up(&self.patterns);
             self.expect_readers(id);

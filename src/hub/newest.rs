@@ -18,7 +18,7 @@ use super::publication::{Key, Publication};
 /// The newest of each key.
 #[derive(Debug)]
 pub(super) struct Newest {
-    keys_max: usize,
+    pub(super) keys_max: usize,
     /// There was never a key, and nothing but the newest of all.
     keyless: bool,
     by_key: HashMap<Option<Key>, u64>,

@@ -111,10 +111,16 @@ impl Ring {
         self.offset(self.index(from)) + 1
     }
 
-    /// The limits that it was made with.
+    /// The limits that it goes by.
     #[must_use]
     pub fn limits(&self) -> RingLimits {
         self.limits
+    }
+
+    /// Sets other limits, by which the next [`Ring::append`] gives up frames.
+    pub fn bound(&mut self, limits: RingLimits) {
+        assert!(limits.publications > 0, "a ring that holds no publication serves nobody");
+        self.limits = limits;
     }
 
     /// What the head will be once a frame of `frame_bytes` is appended: every offset below it is given up, and all below

@@ -5,7 +5,7 @@
 use super::newest::Newest;
 use super::publication::Publication;
 use super::ring::Ring;
-use super::store::Topic;
+use super::store::{Topic, TopicSettings};
 use super::{Encoder, Encoding, Hub, TopicId};
 
 impl Topic {
@@ -68,6 +68,21 @@ impl Topic {
             self.newest = Some(newest);
         }
         self.newest.as_mut().expect("it is there")
+    }
+
+    /// Before a publication: rings and keys are bounded as the settings say now. Only here, as what a lower bound gives up is given up as
+    /// the publication is appended, behind the copies for those who are inside of it.
+    pub(super) fn go_by_settings(&mut self) {
+        let TopicSettings { ring: limits, keyed, keys_max, .. } = *self.settings;
+        if self.log().limits() != limits {
+            self.rings_mut().for_each(|ring| ring.bound(limits));
+        }
+        if keyed {
+            self.keep_newest();
+        }
+        if let Some(newest) = &mut self.newest {
+            newest.keys_max = keys_max as usize;
+        }
     }
 
     /// The newest is not to be kept beside the ring any more, where it is for nobody but readers of variants.

@@ -217,6 +217,11 @@ impl Topic {
         self.log().offsets_from(self.log().head()).nth(old).unwrap_or(self.log().next())
     }
 
+    /// Those of all encodings.
+    pub(super) fn rings_mut(&mut self) -> impl Iterator<Item = &mut Ring> {
+        std::iter::once(&mut self.log).chain(&mut self.derived).map(|encoded| &mut encoded.ring)
+    }
+
     /// The ring that a subscription in this encoding reads.
     pub(super) fn ring(&self, encoding: Encoding) -> &Ring {
         &self.encoded(encoding).expect("an encoding that someone is subscribed in has its ring").ring

@@ -71,7 +71,7 @@ pub enum TornPlace {
 #[derive(Debug)]
 pub(super) struct Rests {
     bytes: usize,
-    bytes_max: usize,
+    pub(super) bytes_max: usize,
     pub(super) overflowed: Vec<u32>,
     /// Rests copied since this was last asked.
     copies: u64,

@@ -177,7 +177,7 @@ impl Directory {
         };
         if let Some(why) = lost {
             tracing::warn!(
-                %topic,
+                topic = topic.as_str(),
                 "the journal may have lost publications that were delivered ({why}): its positions are not gone on with, a new epoch begins"
             );
         }
@@ -212,7 +212,10 @@ impl Directory {
             ending => {
                 let cut_at = if let Ending::Cut { at } = ending { Some(at) } else { None };
                 if let Some(at) = cut_at {
-                    tracing::info!(topic = %header.topic, "a record that was cut off at byte {at} is removed; it was never delivered");
+                    tracing::info!(
+                        topic = header.topic.as_str(),
+                        "a record that was cut off at byte {at} is removed; it was never delivered"
+                    );
                 }
                 // Where that fails (the disk is full), the next segment says where this one ends.
                 if let Err(error) = close(path, cut_at, Position { epoch: header.epoch, offset: newest }) {

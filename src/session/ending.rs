@@ -46,6 +46,9 @@ impl Session {
             Phase::Open(_) | Phase::Receiving if !self.is_sse() => {
                 let mut close = Vec::new();
                 frame::write_close(&mut close, code, reason, None);
+                if class.is_for_cause() {
+                    self.tell_cause(reason);
+                }
                 self.end_with(close, class, now_us);
             }
             _ => self.end(class, now_us),

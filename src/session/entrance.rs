@@ -80,6 +80,8 @@ pub(super) struct Refusal {
     retry_after_s: Option<u32>,
     /// What names the request, where there is one.
     request_id: Option<String>,
+    /// What the log is told in place of the message.
+    cause: Option<&'static str>,
 }
 
 impl Refusal {
@@ -91,7 +93,16 @@ impl Refusal {
             503 => ErrorCode::Limit,
             _ => ErrorCode::BadRequest,
         };
-        Refusal { status, reason, code, message: message.into(), headers: &[], retry_after_s: None, request_id: None }
+        Refusal {
+            status,
+            reason,
+            code,
+            message: message.into(),
+            headers: &[],
+            retry_after_s: None,
+            request_id: None,
+            cause: None,
+        }
     }
 
     /// With when the client may come again.
@@ -255,6 +266,8 @@ impl Session {
         headers.extend(retry_after.as_deref().map(|seconds| ("Retry-After", seconds)));
         headers.extend(refusal.request_id.as_deref().map(|id| (request_id::FIELD, id)));
         self.respond(refusal.status, &headers, body.as_bytes(), false);
+        self.tell_cause(refusal.cause.unwrap_or(&refusal.message));
+        refusal.request_id.iter().for_each(|id| self.tell_request_id(id.clone()));
         self.refusal = Some(refusal.reason);
         self.end(CloseClass::Normal, now_us);
     }
@@ -312,6 +325,8 @@ impl Door<'_> {
         }
         let wanted = target(path, self.request.query()).map_err(|error| Refusal {
             code: error.error.code,
+            // The message names what stands in the query, which no log bears.
+            cause: Some("what its URL asks for is not there, or not written as it should be"),
             ..Refusal::new(error.status, RefusalReason::BadRequest, error.error.message)
         })?;
         let (role, streams, ack) = match wanted {
@@ -374,7 +389,7 @@ impl Door<'_> {
         if !moment.full {
             return Ok(());
         }
-        let message = "the gateway has as many clients as it may; come back after Retry-After";
+        let message = "the gateway serves as many clients as it can; come back after Retry-After";
         let retry_after_s = self.session.retry_after_s(moment.now_us);
         Err(Refusal::new(503, RefusalReason::Full, message).with_retry_after(retry_after_s))
     }

@@ -159,6 +159,8 @@ struct Owed {
     acks: Option<Box<acks::Acks>>,
     /// What names its request, until the shard has taken it.
     request_id: Option<Box<str>>,
+    /// Why it is refused or closed, for the log, until the shard has taken it.
+    cause: Option<Box<str>>,
 }
 
 #[derive(Debug)]
@@ -422,7 +424,7 @@ impl Session {
         if owed.sent as usize == owed.bytes.len() {
             // An idle client holds no buffer.
             (owed.bytes, owed.sent) = (Vec::new(), 0);
-            if owed.pong.is_none() && owed.acks.is_none() {
+            if owed.pong.is_none() && owed.acks.is_none() && owed.cause.is_none() {
                 self.owed = None;
             }
             self.owe_pong_into_room();

@@ -62,10 +62,12 @@ impl Rules {
             forwarded_header: listener.forwarded_header,
             path_prefix: listener.path_prefix.clone(),
         });
+        // Where nobody may any more, those who could do not go on.
+        let publish_topics = if config.publish.allow == PublishAllow::Nobody { &[][..] } else { &config.publish.topics };
         Rules {
             limits: config.limits.clone(),
             publish: config.publish.allow,
-            publish_topics: config.publish.topics.iter().map(pattern).collect(),
+            publish_topics: publish_topics.iter().map(pattern).collect(),
             echo: config.echo.enabled,
             page: config.page.enabled,
             nonce: 0,

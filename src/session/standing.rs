@@ -2,6 +2,9 @@
 
 use super::{Phase, Role, Session};
 
+/// So much of a cause is kept; some of it may be what the client sent.
+const CAUSE_BYTES_MAX: usize = 200;
+
 /// What a client is here, as far as that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -63,6 +66,20 @@ impl Session {
     /// Keeps what names its request for the shard.
     pub(super) fn tell_request_id(&mut self, id: String) {
         self.owed.get_or_insert_default().request_id = Some(id.into());
+    }
+
+    /// Keeps for the log why the client is refused or closed: the last word counts.
+    pub fn tell_cause(&mut self, cause: &str) {
+        let mut length = cause.len().min(CAUSE_BYTES_MAX);
+        while !cause.is_char_boundary(length) {
+            length -= 1;
+        }
+        self.owed.get_or_insert_default().cause = Some(cause[..length].into());
+    }
+
+    /// Why the client was refused or closed, once.
+    pub fn take_cause(&mut self) -> Option<Box<str>> {
+        self.owed.as_mut()?.cause.take()
     }
 
     /// What names the request by which it came, once, where that cannot be made from its number.

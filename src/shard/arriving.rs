@@ -2,25 +2,25 @@
 //!
 //! A trusted proxy is not counted; whom it speaks for is, once it has said so: before the client's bytes, or in its request.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::ageing::tick;
 use super::clients::{Client, Counted};
 use super::core::Core;
 use super::share;
 use super::stopping::Stop;
-use crate::admission::arrivals::{Arrivals, TurnedAway};
+use crate::admission::arrivals::TurnedAway;
 use crate::admission::is_among;
 use crate::config::{self, Config, ProxyProtocol};
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::reactor::{ClientKey, Op};
 use crate::session::{Arrival, Introduction, Session};
 
-/// Least time between two lines of the log about the same thing.
+/// Least time between two lines of the log about accepts.
 const WARNING_US: u64 = 1_000_000;
 
-/// One shard's share of who may come.
-pub(super) fn arrivals(config: &Config, shards: u16, now_us: u64) -> Arrivals {
+/// One shard's share of who may come, and of those of one address that may be half open.
+pub(super) fn arrivals(config: &Config, shards: u16) -> (config::Arrivals, u32) {
     let config::Arrivals { per_second, burst, per_address_per_second, per_address_burst, per_address_max, exempt } =
         config.arrivals.clone();
     let settings = config::Arrivals {
@@ -31,7 +31,7 @@ pub(super) fn arrivals(config: &Config, shards: u16, now_us: u64) -> Arrivals {
         per_address_max: share(per_address_max, shards),
         exempt,
     };
-    Arrivals::new(settings, share(config.limits.half_open_per_address_max, shards), now_us)
+    (settings, share(config.limits.half_open_per_address_max, shards))
 }
 
 impl Core {
@@ -65,7 +65,7 @@ impl Core {
         let gate = &self.rules.listeners[usize::from(listener)];
         let is_proxy = is_among(&gate.trusted_proxies, address);
         if !is_proxy && gate.proxy_protocol == ProxyProtocol::Required {
-            return self.refuse_stranger(key, address);
+            return self.refuse_stranger(key);
         }
         if !is_proxy && !self.count(key) {
             return;
@@ -143,7 +143,7 @@ impl Core {
         let (now_us, address) = (self.now.monotonic_us, self.clients.address(key.slot));
         let Some(client) = self.clients.get(key) else { return };
         match std::mem::replace(&mut client.counted, Counted::No) {
-            Counted::No => {}
+            Counted::No | Counted::OpenProxy => {}
             counted => self.arrivals.leave(address, counted == Counted::HalfOpen, now_us),
         }
     }
@@ -151,10 +151,16 @@ impl Core {
     /// Counts a client as a WebSocket, once it is one.
     pub(super) fn count_opened(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get(key) else { return };
-        if client.counted == Counted::HalfOpen && client.session.is_open() {
+        if !matches!(client.counted, Counted::No | Counted::HalfOpen) || !client.session.is_open() {
+            return;
+        }
+        if client.counted == Counted::No {
+            client.counted = Counted::OpenProxy;
+        } else {
             client.counted = Counted::Open;
             self.arrivals.opened(self.clients.address(key.slot));
         }
+        self.opened(key);
     }
 
     /// Whether plain bytes can be answered on the listener: with TLS nothing can be said before the handshake.
@@ -165,31 +171,27 @@ impl Core {
     /// Tells the client to come later, where that can be said; else, and where an answer would keep the place that is not to be had,
     /// it is reset.
     fn turn_away(&mut self, key: ClientKey, reason: TurnedAway) {
-        let (now_us, address) = (self.now.monotonic_us, self.clients.address(key.slot));
-        self.warn_turned_away(address, reason.setting());
+        let now_us = self.now.monotonic_us;
         let Some(client) = self.clients.get(key) else { return };
         let is_inside_tls = client.tls.is_some();
         let listener = client.session.listener();
         if reason == TurnedAway::HalfOpen || !is_inside_tls && !self.speaks_plainly(listener) {
-            self.metrics.refusals.add(RefusalReason::TooMany, 1);
+            self.session_mut(key).tell_cause(reason.setting());
+            self.refused(key, RefusalReason::TooMany);
             return self.close(key, CloseClass::Policy, true);
         }
-        self.session_mut(key).turn_away(status(reason), sentence(reason), now_us);
+        let session = self.session_mut(key);
+        session.turn_away(status(reason), sentence(reason), now_us);
+        session.tell_cause(reason.setting());
         self.settle(key);
     }
 
     /// Somebody else than a proxy connects where only they may.
-    fn refuse_stranger(&mut self, key: ClientKey, address: IpAddr) {
-        self.metrics.refusals.add(RefusalReason::Proxy, 1);
-        self.warn_turned_away(address, "listener.proxy_protocol = \"required\", and the address is not in trusted_proxies");
+    fn refuse_stranger(&mut self, key: ClientKey) {
+        let cause = "listener.proxy_protocol = \"required\", and the address is not in trusted_proxies";
+        self.session_mut(key).tell_cause(cause);
+        self.refused(key, RefusalReason::Proxy);
         self.close(key, CloseClass::Policy, true);
-    }
-
-    fn warn_turned_away(&mut self, address: IpAddr, setting: &'static str) {
-        if self.now.monotonic_us >= self.turned_away_warning_us {
-            self.turned_away_warning_us = self.now.monotonic_us + WARNING_US;
-            tracing::warn!(%address, setting, "clients are turned away (one line a second; all are counted in refusals)");
-        }
     }
 
     pub(super) fn accept_failed(&mut self, errno: i32) {

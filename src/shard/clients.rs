@@ -3,11 +3,12 @@
 //! Invariant: an idle client has its row and nothing else here; what it needs at times only stands in boxes.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::timer::{Filed, Place};
 use crate::dialect::stream::RequestId;
 use crate::hub::NewPublication;
+use crate::metrics::ClientRole;
 use crate::reactor::ClientKey;
 use crate::session::{Answer, Effect, Rules, Session};
 use crate::slots::Slots;
@@ -113,7 +114,8 @@ impl Client {
 /// enough, what went over its connection.
 #[derive(Debug)]
 struct Origin {
-    address: IpAddr,
+    /// One of IPv4 is mapped.
+    address: Ipv6Addr,
     /// It was told that it has been here for long enough.
     is_told: bool,
     /// 0: not known.
@@ -123,6 +125,8 @@ struct Origin {
     came_tick: u32,
     /// 0: never.
     leaves_tick: u32,
+    /// What it is, since it was let in.
+    role: Option<ClientRole>,
 }
 
 const _: () = assert!(size_of::<Origin>() <= 40);
@@ -130,7 +134,23 @@ const _: () = assert!(size_of::<Origin>() <= 40);
 impl Origin {
     fn new(address: SocketAddr, came_tick: u32) -> Origin {
         let (received, sent) = (Bytes::default(), Bytes::default());
-        Origin { address: address.ip(), is_told: false, port: address.port(), received, sent, came_tick, leaves_tick: 0 }
+        Origin {
+            address: mapped(address.ip()),
+            is_told: false,
+            port: address.port(),
+            received,
+            sent,
+            came_tick,
+            leaves_tick: 0,
+            role: None,
+        }
+    }
+}
+
+fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
     }
 }
 
@@ -168,6 +188,8 @@ pub(super) enum Counted {
     /// As one that is not yet a WebSocket.
     HalfOpen,
     Open,
+    /// A proxy that is a WebSocket itself, for nobody else.
+    OpenProxy,
 }
 
 /// What is armed.
@@ -269,7 +291,7 @@ impl Clients {
 
     /// Where the client at this slot comes from: its connection's other end, or whom a trusted proxy speaks for.
     pub(super) fn address(&self, slot: u32) -> IpAddr {
-        self.origins[slot].address
+        self.origins[slot].address.to_canonical()
     }
 
     /// Its port, where that is known.
@@ -279,7 +301,7 @@ impl Clients {
 
     /// With port 0 where that is not known.
     pub(super) fn set_address(&mut self, slot: u32, address: SocketAddr) {
-        (self.origins[slot].address, self.origins[slot].port) = (address.ip(), address.port());
+        (self.origins[slot].address, self.origins[slot].port) = (mapped(address.ip()), address.port());
     }
 
     /// Since when it is here.
@@ -302,6 +324,15 @@ impl Clients {
             Leaving::At(tick) => (tick, false),
             Leaving::Told(tick) => (tick, true),
         };
+    }
+
+    pub(super) fn set_role(&mut self, slot: u32, role: ClientRole) {
+        self.origins[slot].role = Some(role);
+    }
+
+    /// What it was, if it was let in; once.
+    pub(super) fn take_role(&mut self, slot: u32) -> Option<ClientRole> {
+        self.origins[slot].role.take()
     }
 
     /// So many bytes came from it.

@@ -11,6 +11,7 @@ use super::inspection::Inspection;
 use super::mail::Outbox;
 use super::stopping::{Leavers, Stop};
 use super::sweep::{Loss, Sweep, Told, Visited};
+use super::telling::Tellings;
 use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
 use super::unanswered::Unanswered;
@@ -19,7 +20,7 @@ use crate::admission::arrivals::Arrivals;
 use crate::config::Config;
 use crate::dialect::stream::Compressions;
 use crate::hub::{Held, LeftOut};
-use crate::metrics::{CloseClass, ShardMetrics};
+use crate::metrics::{CloseClass, ShardMetrics, TopicClass};
 use crate::reactor::{ClientKey, Now, Op, SendOutcome};
 use crate::session::{Expiry, Moment, Rules};
 use crate::tls::Acceptors;
@@ -33,6 +34,8 @@ pub(super) struct Core {
     pub(super) config: Arc<Config>,
     pub(super) rules: Rules,
     pub(super) metrics: Arc<ShardMetrics>,
+    /// The metrics' own, by the numbers that topics have.
+    pub(super) classes: Arc<[Arc<TopicClass>]>,
     pub(super) clients: Clients,
     pub(super) topics: Topics,
     pub(super) outbox: Outbox,
@@ -69,9 +72,11 @@ pub(super) struct Core {
     pub(super) arrivals: Arrivals,
     /// Clients that came, for their names.
     pub(super) came: u32,
-    connections_max: usize,
+    pub(super) connections_max: usize,
     /// As many clients and who is told that there are so many already.
-    places: usize,
+    pub(super) places: usize,
+    /// The next slot whose deadline is filed again, as other limits hold.
+    pub(super) filing_again: Option<u32>,
     pub(super) accepts_armed: u16,
     housekeeping_us: u64,
     /// When clients are next counted by how far they are behind, and whether any was.
@@ -79,18 +84,19 @@ pub(super) struct Core {
     pub(super) lagging: bool,
     /// When the next failed accept is worth a line in the log.
     pub(super) accept_warning_us: u64,
-    /// The same of clients that were turned away.
-    pub(super) turned_away_warning_us: u64,
+    pub(super) tellings: Tellings,
 }
 
 impl Core {
     pub(super) fn new(context: ShardContext, now: Now) -> Core {
         let ShardContext { place, config, post, metrics, readiness, nonce, acceptors, waits } = context;
         let shards = post.shards();
+        let (arrivals, half_open_max) = super::arriving::arrivals(&config, shards);
         let mut core = Core {
             rules: Rules { nonce, ..Rules::new(&config) },
-            metrics,
             clients: Clients::default(),
+            classes: metrics.classes.get(),
+            metrics,
             topics: Topics::new(place, &config, shards),
             outbox: Outbox::new(post),
             exchange: Exchange::new(place, shards, config.limits.publish_credits),
@@ -113,16 +119,17 @@ impl Core {
             unarmed: VecDeque::new(),
             held_bytes: 0,
             backing_off: Vec::new(),
-            arrivals: super::arriving::arrivals(&config, shards, now.monotonic_us),
+            arrivals: Arrivals::new(arrivals, half_open_max, now.monotonic_us),
             came: 0,
             connections_max: super::connections_max(&config, shards) as usize,
+            filing_again: None,
             places: super::places(&config, shards) as usize,
             accepts_armed: 0,
             housekeeping_us: now.monotonic_us,
             lags_us: now.monotonic_us,
             lagging: false,
             accept_warning_us: 0,
-            turned_away_warning_us: 0,
+            tellings: Tellings::default(),
             config,
         };
         core.arm_accepts();
@@ -214,7 +221,7 @@ impl Core {
         self.metrics.completions.add(completions as u64);
         let nobody_due = self.topics.hub.due_count() == 0;
         for Told { unix_us, class } in self.sweep.completed(nobody_due) {
-            let class = &self.metrics.classes[usize::from(class)];
+            let class = &self.classes[usize::from(class)];
             class.publish_to_submit.record(self.now.unix_us.saturating_sub(unix_us));
         }
         self.metrics.pattern_rows.set(self.topics.hub.pattern_rows().into());
@@ -262,6 +269,7 @@ impl Core {
         self.topics.flush_until(self.now.monotonic_us);
         self.topics.close_unheard();
         self.beat();
+        self.file_again();
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(self.now.monotonic_us, &mut self.clients, &mut due);
         let moment = self.moment();
@@ -343,11 +351,12 @@ impl Core {
         session.acknowledge(self.now.monotonic_us);
         self.metrics.messages_in.add(u64::from(session.take_messages_in()));
         self.metrics.messages_out.add(u64::from(session.take_messages_out()));
-        if let Some(reason) = session.take_refusal() {
-            self.metrics.refusals.add(reason, 1);
-        }
-        if let Some(id) = session.take_request_id() {
+        let (refusal, request_id) = (session.take_refusal(), session.take_request_id());
+        if let Some(id) = request_id {
             self.clients.keep_request_id(key.slot, id);
+        }
+        if let Some(reason) = refusal {
+            self.refused(key, reason);
         }
         let Some(client) = self.clients.get(key) else { return };
         let session = &client.session;
@@ -429,7 +438,11 @@ impl Core {
         self.uncount(key);
         let Some(client) = self.clients.get(key) else { return };
         let class = client.session.close_class().unwrap_or(class);
+        if let Some(reason) = client.session.take_refusal() {
+            self.refused(key, reason);
+        }
         self.metrics.closes.add(class, 1);
+        self.tell_of_close(key, class);
         self.wheel.remove(key.slot, &mut self.clients);
         self.forget_subscriptions(key);
         self.topics.hub.leave(key.slot);

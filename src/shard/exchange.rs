@@ -213,7 +213,7 @@ impl Core {
             Mail::Report { token } => self.exchange.reports.push_back((token, 0)),
             Mail::Inquire { token, inquiry } => self.inspections.push_back(Inspection::new(token, inquiry)),
             Mail::TopicsAnswer { client, body } => self.topics_came(client, &body),
-            Mail::Acceptors(acceptors) => self.acceptors = acceptors,
+            Mail::Settings(settings) => self.go_by(settings),
             Mail::Accept => self.accept(),
             Mail::Drain { window_ms } => self.drain(window_ms),
             Mail::Pause => {

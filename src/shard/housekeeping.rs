@@ -15,6 +15,7 @@ impl Core {
             || self.topics.is_lingering()
             || self.topics.staleness.has_passed_over()
             || self.arrivals.remembers()
+            || self.tellings.has_left_out()
             || self.lagging
     }
 
@@ -26,6 +27,7 @@ impl Core {
             }
         }
         self.tell_passed_over();
+        self.tell_left_out();
         self.arrivals.forget_quiet(self.now.monotonic_us);
         let blocked: Vec<u32> = self.topics.hub.due().blocked().collect();
         for &slot in &blocked {

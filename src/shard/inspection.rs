@@ -108,6 +108,7 @@ impl Core {
             _ => CloseClass::Policy,
         };
         let now_us = self.now.monotonic_us;
+        self.tell_of_disconnect(key, code.0, reason);
         self.session_mut(key).close(code, reason, class, now_us);
         self.settle(key);
     }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::inquiry::{Finding, Inquiry};
 use super::mailbox::Mailbox;
 use super::succession::Succession;
-use crate::config;
+use crate::config::{self, Config};
 use crate::hub::{Epochs, KeyError, NewPublication, Pattern, Position, Publication, TopicName};
 use crate::reactor::ClientKey;
 use crate::tls::Acceptors;
@@ -236,10 +236,10 @@ pub enum Mail {
         /// The body.
         body: Bytes,
     },
-    /// From the control thread: new clients of TLS listeners are accepted with these.
-    Acceptors(Acceptors),
     /// One gateway takes the place of another.
     Succession(Succession),
+    /// From the control thread: these hold from now on.
+    Settings(Settings),
     /// From the control thread: take clients from now on.
     Accept,
     /// To the control thread: this shard takes clients.
@@ -255,6 +255,15 @@ pub enum Mail {
     Finish,
     /// To the control thread: this shard has ended.
     Finished,
+}
+
+/// What a shard goes by, and may be given anew while it runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The whole configuration; what is made at start is in it as it was made.
+    pub config: Arc<Config>,
+    /// By listener: what new clients are accepted with.
+    pub acceptors: Acceptors,
 }
 
 /// Who waits for a publication's position.

@@ -26,6 +26,7 @@ mod inspection;
 pub mod mail;
 pub mod mailbox;
 mod opening;
+mod reloading;
 mod replicas;
 mod settings;
 mod shared;
@@ -34,6 +35,7 @@ mod stopping;
 mod subscribing;
 pub mod succession;
 mod sweep;
+mod telling;
 #[cfg(test)]
 mod tests;
 pub mod timer;
@@ -76,7 +78,7 @@ pub struct ShardContext {
     pub readiness: Arc<Readiness>,
     /// Drawn at random; names this shard's requests.
     pub nonce: u64,
-    /// By listener; newer ones come as [`mail::Mail::Acceptors`].
+    /// By listener; newer ones come as [`mail::Mail::Settings`].
     pub acceptors: Acceptors,
     /// It accepts nobody before [`mail::Mail::Accept`].
     pub waits: bool,

@@ -22,7 +22,7 @@ impl Core {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "a client could not be given a TLS connection");
+                self.session_mut(key).tell_cause(&format!("no TLS connection can be made: {error}"));
                 self.close(key, CloseClass::Internal, true);
             }
         }
@@ -78,10 +78,11 @@ impl Core {
             client.session.refuse(400, RefusalReason::Tls, sentence, now_us);
             return;
         }
-        tracing::debug!(%error, "a client's TLS connection ends");
+        client.session.tell_cause(&error.to_string());
         if was_handshaking {
-            self.metrics.refusals.add(RefusalReason::Tls, 1);
+            self.refused(key, RefusalReason::Tls);
         }
+        let Some(client) = self.clients.get(key) else { return };
         // What is held back, or half taken, has nobody to be answered to.
         if let Some(pending) = client.pending.take() {
             self.held_bytes -= pending.held.len();
@@ -98,7 +99,8 @@ impl Core {
         if !is_handshaking || client.session.deadline_us(&self.rules) > now_us {
             return false;
         }
-        self.metrics.refusals.add(RefusalReason::Timeout, 1);
+        self.session_mut(key).tell_cause("the TLS handshake took longer than handshake_timeout_ms");
+        self.refused(key, RefusalReason::Timeout);
         self.close(key, CloseClass::Timeout, true);
         true
     }

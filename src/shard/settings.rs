@@ -1,13 +1,18 @@
 //! What the configuration says of topics, by pattern, in the form that a topic's home and its hub need.
 //!
-//! Without: topics themselves.
+//! Without: topics themselves. Other settings come while the gateway runs ([`Topics::go_by`]); each topic takes its own when it is next
+//! published on, so that a reload costs no walk over all topics.
 
 use std::sync::Arc;
 
-use crate::config;
+use super::topics::Topics;
+use crate::config::{self, Config};
 use crate::dialect::pointer::Pointer;
 use crate::hub::topic::Pattern;
-use crate::hub::{Key, KeyError, NewPublication, PayloadKind, RingLimits, TopicName, TopicSettings};
+use crate::hub::{Key, KeyError, NewPublication, PayloadKind, RingLimits, TopicId, TopicName, TopicSettings};
+
+/// Other settings came since it was last looked up.
+pub(super) const CLASS_UNKNOWN: u16 = u16::MAX;
 
 /// What the configuration says of the topics of a pattern.
 pub(super) struct Setting {
@@ -67,6 +72,52 @@ impl Setting {
             (Some(_), _) if !new.marks.removes => Ok(None),
             _ => Ok(new.marks.key.clone()),
         }
+    }
+}
+
+impl Topics {
+    /// Bounds and settings of a configuration hold from now on. A topic that is there goes by its own from the next publication on; what
+    /// was already measured of publications under way is no longer told, as it is numbered by the earlier settings.
+    pub(crate) fn go_by(&mut self, config: &Config, shards: u16) {
+        let config::Limits { torn_bytes_max, pattern_rows_max, topics_max, patterns_max, .. } = config.limits;
+        self.settings = config.topics.iter().chain([&config::Topic::default()]).map(Setting::new).collect();
+        self.classes.fill(CLASS_UNKNOWN);
+        self.told.clear();
+        self.hub.bound_torn_bytes(torn_bytes_max as usize);
+        self.hub.bound_pattern_rows(pattern_rows_max);
+        // Homes are dealt out by a hash: an eighth more than the even share leaves the whole bound reachable.
+        self.topics_max = (topics_max as usize).div_ceil(usize::from(shards)) * 9 / 8 + 1;
+        self.watching.patterns_max = patterns_max as usize;
+    }
+
+    /// Which of the settings are the topic's own, looked up anew where others came.
+    pub(super) fn class_of(&mut self, topic: TopicId) -> u16 {
+        let known = self.classes[topic.index()];
+        if known != CLASS_UNKNOWN {
+            return known;
+        }
+        let class = self.class(self.hub.name(topic));
+        self.hub.set_settings(topic, &self.settings[class].hub());
+        self.classes[topic.index()] = class as u16;
+        class as u16
+    }
+
+    /// Which of the settings hold for topics of this name: the first whose pattern matches.
+    pub(super) fn class(&self, name: &TopicName) -> usize {
+        let matching = self.settings.iter().position(|setting| setting.matches(name));
+        matching.expect("the last pattern matches every topic")
+    }
+
+    /// What the configuration says of topics of this name.
+    pub(super) fn setting(&self, name: &TopicName) -> &Setting {
+        &self.settings[self.class(name)]
+    }
+
+    /// What the configuration may say of a topic that the pattern matches.
+    pub(super) fn settings_of_pattern(&self, pattern: &Pattern) -> impl Iterator<Item = &Setting> {
+        let covering = self.settings.iter().position(|setting| setting.covers(pattern));
+        let count = covering.map_or(self.settings.len(), |place| place + 1);
+        self.settings[..count].iter().filter(|setting| setting.overlaps(pattern))
     }
 }
 

@@ -375,6 +375,13 @@ impl Sweep {
         }
     }
 
+    /// Other limits hold from now on. What was watched for is not told any more: its classes are numbered by the earlier settings.
+    pub(super) fn go_by(&mut self, limits: &Limits) {
+        self.visit_bytes_max = limits.visit_bytes_max as usize;
+        self.sealing.visit_bytes_max = limits.tls_visit_bytes_max as usize;
+        self.open.clear();
+    }
+
     /// Publications that everyone due has now been given: those for which the hand has gone round once, or all where nobody
     /// is due any more.
     pub(super) fn completed(&mut self, nobody_due: bool) -> impl Iterator<Item = Told> {

@@ -15,7 +15,7 @@ use super::sweep::Told;
 use super::watches::{Watchers, Watching};
 use crate::config;
 use crate::dialect::stream::StreamEncoder;
-use crate::hub::{Epoch, Epochs, Hub, Key, Marks, NewPublication, Pattern, Position, Publication, TopicId, TopicName};
+use crate::hub::{Epoch, Epochs, Hub, Key, Marks, NewPublication, Position, Publication, TopicId, TopicName};
 use crate::reactor::{ClientKey, Now};
 
 /// Rows of patterns' members that the ends of intervals give out in a turn: each is to be sent something, and freed by that.
@@ -29,15 +29,15 @@ pub(crate) struct Topics {
     pub(super) encoder: StreamEncoder,
     pub(super) place: Place,
     /// In the configuration's order, and behind them what holds for topics that match none.
-    settings: Box<[Setting]>,
-    /// By topic: which of the settings are its own.
-    classes: Vec<u16>,
+    pub(super) settings: Box<[Setting]>,
+    /// By topic: which of the settings are its own, or [`CLASS_UNKNOWN`](super::settings::CLASS_UNKNOWN).
+    pub(super) classes: Vec<u16>,
     pub(super) windows: Windows,
     pub(super) staleness: Staleness,
     pub(super) heartbeats: Heartbeats,
     /// Publications that became due, until the sweep has them.
     pub(super) told: Vec<Told>,
-    topics_max: usize,
+    pub(super) topics_max: usize,
     pub(super) homes: HashMap<TopicId, Home>,
     /// As a home: which patterns others watch.
     pub(super) watchers: Watchers,
@@ -109,31 +109,29 @@ pub(super) enum Wanted {
 
 impl Topics {
     pub(crate) fn new(place: Place, config: &config::Config, shards: u16) -> Topics {
-        let settings = config.topics.iter().chain([&config::Topic::default()]).map(Setting::new).collect();
-        let mut hub = Hub::new(config.limits.torn_bytes_max as usize);
-        hub.bound_pattern_rows(config.limits.pattern_rows_max);
-        Topics {
-            hub,
+        let mut topics = Topics {
+            hub: Hub::new(0),
             encoder: StreamEncoder::new(config.limits.deflate_bytes_min),
             place,
-            settings,
+            settings: Box::default(),
             classes: Vec::new(),
             windows: Windows::default(),
             staleness: Staleness::default(),
             heartbeats: Heartbeats::default(),
             told: Vec::new(),
-            // Homes are dealt out by a hash: an eighth more than the even share leaves the whole bound reachable.
-            topics_max: (config.limits.topics_max as usize).div_ceil(usize::from(shards)) * 9 / 8 + 1,
+            topics_max: 0,
             homes: HashMap::new(),
             watchers: Watchers::default(),
-            watching: Watching::new(config.limits.patterns_max as usize),
+            watching: Watching::default(),
             replicas: Vec::new(),
             replicas_free: Vec::new(),
             replica_of: HashMap::new(),
             numbered: (0..=shards).map(|_| HashMap::new()).collect(),
             epoch_last: 0,
             lingering: Vec::new(),
-        }
+        };
+        topics.go_by(config, shards);
+        topics
     }
 
     pub(super) fn open(&mut self, name: TopicName, epochs: Epochs, newest: u64) -> TopicId {
@@ -144,28 +142,6 @@ impl Topics {
         }
         self.classes[topic.index()] = class as u16;
         topic
-    }
-
-    /// Which of the settings hold for topics of this name: the first whose pattern matches.
-    fn class(&self, name: &TopicName) -> usize {
-        let matching = self.settings.iter().position(|setting| setting.matches(name));
-        matching.expect("the last pattern matches every topic")
-    }
-
-    /// What the configuration says of topics of this name.
-    pub(super) fn setting(&self, name: &TopicName) -> &Setting {
-        &self.settings[self.class(name)]
-    }
-
-    /// What the configuration may say of a topic that the pattern matches.
-    pub(super) fn settings_of_pattern(&self, pattern: &Pattern) -> impl Iterator<Item = &Setting> {
-        let covering = self.settings.iter().position(|setting| setting.covers(pattern));
-        let count = covering.map_or(self.settings.len(), |place| place + 1);
-        self.settings[..count].iter().filter(|setting| setting.overlaps(pattern))
-    }
-
-    fn setting_of(&self, topic: TopicId) -> &Setting {
-        &self.settings[usize::from(self.classes[topic.index()])]
     }
 
     pub(super) fn close(&mut self, topic: TopicId) {
@@ -185,7 +161,8 @@ impl Topics {
 
     /// Appends a publication; its subscribers hear of it now, or when the topic's flush window ends.
     pub(super) fn append_to(&mut self, topic: TopicId, publication: &Publication, now: Now) {
-        let (flush_us, is_heard) = (self.setting_of(topic).topic.flush_us, self.hub.members(topic) > 0);
+        let class = self.class_of(topic);
+        let (flush_us, is_heard) = (self.settings[usize::from(class)].topic.flush_us, self.hub.members(topic) > 0);
         // All windows of a length end together, so that what several topics bring one client leaves in one send.
         let end_us = |length_us: u64| (now.monotonic_us / length_us + 1) * length_us;
         self.hub.append(topic, publication, &mut self.encoder);
@@ -194,7 +171,6 @@ impl Topics {
         }
         if flush_us == 0 || !is_heard {
             self.hub.note_members(topic);
-            let class = self.classes[topic.index()];
             self.told.extend(is_heard.then_some(Told { unix_us: publication.unix_us, class }));
             return;
         }
@@ -244,7 +220,7 @@ impl Topics {
         if self.hub.variant_of(topic).is_some() {
             return self.hub.refresh(topic, &mut self.encoder) + ROWS_A_REFRESH;
         }
-        let class = self.classes[topic.index()];
+        let class = self.class_of(topic);
         self.told.extend(window.ingests_unix_us.into_iter().map(|unix_us| Told { unix_us, class }));
         self.hub.note_members(topic);
         0

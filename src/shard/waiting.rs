@@ -14,6 +14,7 @@ impl Core {
             || matches!(self.stop, Stop::Warning { .. } | Stop::Announcing(_) | Stop::Closing { .. })
             || matches!(self.stop, Stop::Leaving { .. }) && self.clients.count() == 0
             || self.exchange.is_reporting()
+            || self.filing_again.is_some()
             || !self.inspections.is_empty()
             || self.topics.staleness.is_walking()
             || self.topics.heartbeats.is_walking()

@@ -50,6 +50,7 @@ impl Watchers {
 }
 
 /// As a shard with clients: what it watches.
+#[derive(Default)]
 pub(super) struct Watching {
     patterns: HashMap<Pattern, Watch>,
     /// The same, to find by name.
@@ -58,7 +59,7 @@ pub(super) struct Watching {
     lingering: Vec<(u64, Pattern)>,
     /// The replica that is looked at next, since a pattern was given up.
     gleaning: Option<usize>,
-    patterns_max: usize,
+    pub(super) patterns_max: usize,
 }
 
 #[derive(Default)]
@@ -79,11 +80,6 @@ pub(super) enum WantedPattern {
 }
 
 impl Watching {
-    pub(super) fn new(patterns_max: usize) -> Watching {
-        let (patterns, wanted, lingering) = (HashMap::new(), Trie::default(), Vec::new());
-        Watching { patterns, wanted, lingering, gleaning: None, patterns_max }
-    }
-
     /// Whether a watched pattern matches.
     pub(super) fn wants(&self, name: &TopicName) -> bool {
         self.wanted.matches(name.as_str())

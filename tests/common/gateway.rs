@@ -27,6 +27,14 @@ pub(crate) fn is_epoll() -> bool {
     std::env::var(REACTOR).is_ok_and(|kind| kind == "epoll")
 }
 
+/// What its configuration file is called.
+const CONFIGURATION: &str = "tidegate.toml";
+
+/// A file of one listener and the admin port, which goes on with `toml`.
+fn with_addresses(listener: &str, toml: &str) -> String {
+    format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{listener}\n[admin]\naddress = \"127.0.0.1:0\"\n\n{toml}")
+}
+
 /// A running gateway; killed when dropped.
 pub(crate) struct Gateway {
     /// Where clients connect.
@@ -39,7 +47,7 @@ pub(crate) struct Gateway {
     /// It was asked to stop; a second time would mean at once.
     terminated: bool,
     stderr: Arc<Mutex<String>>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Gateway {
@@ -119,9 +127,8 @@ impl Gateway {
     /// A file with `toml`.
     fn configuration(listener: &str, toml: &str) -> (TempDir, String) {
         let directory = TempDir::new().expect("a temporary directory can be made");
-        let file = directory.path().join("tidegate.toml");
-        let addresses = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{listener}\n[admin]\naddress = \"127.0.0.1:0\"\n\n");
-        std::fs::write(&file, format!("{addresses}{toml}")).expect("a temporary file can be written");
+        let file = directory.path().join(CONFIGURATION);
+        std::fs::write(&file, with_addresses(listener, toml)).expect("a temporary file can be written");
         (directory, file.to_string_lossy().into_owned())
     }
 
@@ -151,7 +158,7 @@ impl Gateway {
         std::thread::spawn(move || keep_lines(output, |line| drop(sender.send(line))));
         match addresses(&lines) {
             Ok(Addresses { clients, admin, secure }) => {
-                Gateway { clients, admin, secure, child, terminated: false, stderr, _directory: directory }
+                Gateway { clients, admin, secure, child, terminated: false, stderr, directory }
             }
             Err(said) => {
                 drop(child.kill());
@@ -205,7 +212,13 @@ impl Gateway {
         self.secure.expect("its configuration has a listener with TLS")
     }
 
-    /// Has it read its certificates again, and waits until it said how that went.
+    /// Writes its configuration file anew, for the next reload: with more keys for the listener, and `toml`.
+    pub(crate) fn rewrite(&self, listener: &str, toml: &str) {
+        std::fs::write(self.directory.path().join(CONFIGURATION), with_addresses(listener, toml))
+            .expect("its file can be written");
+    }
+
+    /// Has it read its configuration again, and waits until it said how that went.
     pub(crate) fn reload(&self) -> String {
         let before = self.said().len();
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a child has a pid");

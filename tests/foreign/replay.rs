@@ -80,11 +80,13 @@ fn cut(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 
 const STREAMS: &str = "/stream?streams=btcusdt@trade/btcusdt@bookTicker/btcusdt@depth@0ms";
 
-/// A gateway that plays a recording in a loop, as fast as its subscribers take it.
+/// A gateway that plays a recording in a loop, as fast as its subscribers take it. One thread reads for a thousand of them, so a busy machine
+/// has their pongs late.
 fn playing(recording: &Recording) -> Gateway {
     let file = recording.file.display();
     Gateway::configured(&format!(
-        "[[source]]\nkind = \"replay\"\nfile = \"{file}\"\ntopic = \"{{/stream}}\"\npayload = \"/data\"\nspeed = \"max\"\nloop = true\n"
+        "[[source]]\nkind = \"replay\"\nfile = \"{file}\"\ntopic = \"{{/stream}}\"\npayload = \"/data\"\nspeed = \"max\"\nloop = true\n[limits]\n\
+         pong_timeout_ms = 60000\n"
     ))
 }
 

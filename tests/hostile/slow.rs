@@ -23,14 +23,14 @@ fn memory_before_authentication() {
     let mut scene = Scene::new("");
     scene.attack(Cost::clients(CLIENTS, HEAD_BYTES_MAX as u64), |gateway| {
         let head = format!("GET /ws HTTP/1.1\r\nHost: localhost\r\nX-Long: {}", "x".repeat(HEAD_BYTES_MAX));
-        let before = metric(gateway, "bytes_in_total", "");
+        let before = metric(gateway, "received_bytes_total", "");
         let mut clients: Vec<_> = (0..CLIENTS).map(|number| connect(gateway.clients, number, None)).collect();
         // In three pieces, so that what holds them has to grow.
         let mut from = 0;
         for until in [1_000, 5_000, HEAD_BYTES_MAX - 1] {
             clients.iter_mut().for_each(|client| client.write_all(&head.as_bytes()[from..until]).expect("it is read"));
             from = until;
-            comes_to_more(gateway, "bytes_in_total", before + (CLIENTS * until) as i64);
+            comes_to_more(gateway, "received_bytes_total", before + (CLIENTS * until) as i64);
         }
         assert!(metric(gateway, "connections", "") > CLIENTS as i64, "all of them are there, half-open");
         // Two bytes more are one too many.
@@ -328,7 +328,7 @@ fn replies_that_nobody_reads() {
         let request = frame(0x81, b"{\"method\":\"NONSENSE\",\"id\":1}");
         let good = frame(0x81, b"{\"method\":\"PING\",\"id\":1}");
         let burst = [request, good].concat().repeat(500);
-        let clients_in = |gateway| metric(gateway, "messages_in_total", "");
+        let clients_in = |gateway| metric(gateway, "messages_received_total", "");
         loop {
             let before = clients_in(gateway);
             let mut wrote = 0;

@@ -12,8 +12,13 @@ mod parts;
 mod alerts;
 mod connections;
 mod containers;
+mod keys;
+mod logs;
+mod machine;
+mod metrics;
 mod packaging;
 mod programs;
+mod reload;
 mod topics;
 
 use serde_json::{Value, json};

@@ -140,7 +140,7 @@ await check("arrow keys do the same, and every control is reached by Tab", async
   assert(/^\d\d:\d\d:\d\d UTC: a second [\d,.–]+$/.test(moves[0]) && moves[4] >= moves[0] && moves[5].startsWith("Now: ") && moves[2] < moves[3] && moves[3] < moves[1] && moves[1] < moves[0], moves.join(" | "));
   await page.evaluate(() => document.activeElement.blur());
   const reached = new Set();
-  for (let press = 0; press < 30; press++) {
+  for (let press = 0; press < 50; press++) {
     await page.keyboard.press("Tab");
     reached.add(await page.evaluate(() => `${document.activeElement.closest("figure, #windows, #feeds, footer")?.id ?? ""} ${document.activeElement.tagName}`));
   }
@@ -172,7 +172,24 @@ await check("a second page shows what was before it was opened", async () => {
   await picture(other, "operator-crowd-narrow-dark");
   await other.close();
 });
-await picture(page, "operator-crowd-wide-light");
+await check("who is slow is told, and can be disconnected", async () => {
+  await page.waitForFunction(() => document.querySelectorAll("#slow tbody tr").length === 10 && document.querySelectorAll("#slow-topics tbody tr").length === 10);
+  const rows = await page.$$eval("#slow tbody tr", (all) => all.map((tr) => Array.from(tr.cells, (cell) => cell.textContent)));
+  assert(rows.every(([client, , role, publications, bytes]) => /^127\.0\.0\.\d+:\d+$/.test(client) && role === "subscriber" && /^[\d,]+$/.test(publications) && /B$/.test(bytes)), JSON.stringify(rows));
+  await page.evaluate(() => scrollTo(0, 0));
+  await orderly(page);
+  await legible(page);
+  await whole(page);
+  await picture(page, "operator-crowd-wide-light");
+  await page.click("#order button:last-child");
+  assert(await page.getAttribute("#order button:last-child", "aria-pressed") === "true", "the order is not changed");
+  const asked = new Promise((done) => page.once("dialog", async (dialog) => { await dialog.accept(); done(dialog.message()); }));
+  const id = await page.getAttribute("#slow tbody button", "data-id");
+  await page.click("#slow tbody button");
+  assert((await asked).includes(id), `${await asked} does not name ${id}`);
+  await figure_is(page, "Connections", exact(count - 1));
+  return page.textContent("#said");
+});
 
 // ---- The gateway goes and comes back --------------------------------------------------------------------------------------------
 

@@ -114,7 +114,7 @@ fn all_subscribers_of_a_topic_get_the_same_compressed_frame() {
     // Once for each encoding; on two shards the clients may have been accepted by both.
     let compressions = gateway.counter("compressions");
     assert!((6..=12).contains(&compressions), "{compressions} compressions of 3 publications in 2 encodings");
-    assert!(gateway.counter("compression_bytes_out") * 3 < gateway.counter("compression_bytes_in"));
+    assert!(gateway.counter("compression_output_bytes") * 3 < gateway.counter("compression_input_bytes"));
     gateway.stop();
 }
 

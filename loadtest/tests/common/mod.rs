@@ -21,7 +21,7 @@ pub(crate) fn gateway_with(listener: &str, toml: &str) -> SocketAddr {
     let text = format!("[[listener]]\naddress = \"{address}\"\n{listener}{publish}{toml}");
     let mut config = tidegate::config::parse(&text, Path::new("test.toml")).expect("the configuration is right");
     config.shards.count = Some(2);
-    thread::spawn(move || tidegate::gateway::run(config).expect("the gateway starts"));
+    thread::spawn(move || tidegate::gateway::run(config, tidegate::gateway::Reloading::default()).expect("the gateway starts"));
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(address).is_err() {
         assert!(Instant::now() < deadline, "the gateway does not listen");

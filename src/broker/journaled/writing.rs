@@ -226,11 +226,11 @@ impl Journaled {
         }
         match epoch {
             None => tracing::error!(
-                %topic,
+                topic = topic.as_str(),
                 "the journal cannot be written: {error}. Publications to its topics are refused or wait until it can be; make room on the disk"
             ),
             Some(epoch) => tracing::error!(
-                %topic,
+                topic = topic.as_str(),
                 %epoch,
                 "the journal cannot be written: {error}. Its topic is served without it, in a new epoch, until it can be; make room on the disk"
             ),
@@ -239,7 +239,7 @@ impl Journaled {
 
     fn say_healed(&mut self, topic: &TopicName) {
         if is_due(&mut self.healed) {
-            tracing::info!(%topic, "the journal can be written again");
+            tracing::info!(topic = topic.as_str(), "the journal can be written again");
         }
     }
 
@@ -283,13 +283,17 @@ impl Journaled {
         }
         for (topic, log) in self.logs {
             if !log.waiting.is_empty() {
-                tracing::error!(%topic, count = log.waiting.len(), "publications are lost: they waited for room in the journal");
+                tracing::error!(
+                    topic = topic.as_str(),
+                    count = log.waiting.len(),
+                    "publications are lost: they waited for room in the journal"
+                );
             }
             let newest = self.topics.position(&topic).filter(|_| !log.abandon);
             if let (Some(writer), Some(newest)) = (log.writer, newest)
                 && let Err(error) = writer.close(newest).await
             {
-                tracing::error!(%topic, "the journal could not be closed: {error}");
+                tracing::error!(topic = topic.as_str(), "the journal could not be closed: {error}");
             }
         }
     }

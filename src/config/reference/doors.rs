@@ -2,7 +2,7 @@
 
 use super::super::forms;
 use super::super::keys::{Form, Key};
-use super::{ADDRESS, HOST, HOUR_MS, LOOPBACK_ADDRESS, NETWORK, ORIGIN, PATTERN, PEM_FILE, PREFIX, optional, required};
+use super::{ADDRESS, HOST, HOUR_MS, NETWORK, ORIGIN, PATTERN, PEM_FILE, PREFIX, optional, required};
 
 /// In the order in which they are printed.
 #[rustfmt::skip]
@@ -51,10 +51,11 @@ pub(super) const KEYS: &[Key] = &[
         "As in [listener.tls]."),
     required("listener.tls.sni", "key", Form::Text(PEM_FILE, forms::filled),
         "As in [listener.tls]."),
-    optional("admin", "address", Form::Text(LOOPBACK_ADDRESS, forms::loopback_address),
-        "Address and port, beside the clients' 8080."),
+    optional("admin", "address", Form::Text(ADDRESS, forms::address),
+        "Address and port, beside the clients' 8080. An address that other machines reach needs an [[admin.key]], and something that ends \
+         TLS before it: it speaks plain HTTP."),
     optional("admin", "hosts", Form::Texts(HOST, forms::host),
-        "Hosts that a request may name besides localhost and loopback addresses (421 else)."),
+        "Hosts that a request may name besides localhost and loopback addresses when the address is loopback (421 else)."),
     optional("admin", "body_bytes_max", Form::Whole(1024, 1 << 30, "bytes"),
         "Largest body of a request: one batch of publications, which lies in memory whole. 8 MiB hold eight of the \
          largest publications or some fifty thousand ordinary ones."),
@@ -65,6 +66,17 @@ pub(super) const KEYS: &[Key] = &[
          its connection from one batch to the next."),
     optional("admin", "body_timeout_ms", Form::Whole(100, HOUR_MS, "milliseconds"),
         "For the body of a request; then 408. On this machine the largest takes milliseconds."),
+    required("admin.key", "name", Form::Text("a name", forms::filled),
+        "Whose it is, as the log names it; each once."),
+    required("admin.key", "secret_file", Form::Text("the path of a file", forms::filled),
+        "File with the key: a line of 20 to 512 visible ASCII characters, as from `openssl rand -hex 32`, or `sha256:` and the key's SHA-256 in \
+         hexadecimal, which is what then lies on this machine. Keep it readable by the gateway's user alone."),
+    optional("admin.key", "publish", Form::Texts(PATTERN, forms::pattern),
+        "Topics, names or patterns, that may be published on with it. None by default."),
+    optional("admin.key", "read", Form::Flag,
+        "Whether metrics, topics and connections may be read with it."),
+    optional("admin.key", "change", Form::Flag,
+        "Whether anything else may be changed with it, as ending a connection."),
     optional("publish", "allow", Form::OneOf(&["nobody", "loopback"]),
         "Who may. loopback: connections from this machine without Origin, Forwarded, X-Forwarded-* or PROXY header. \
          nobody by default: what is published reaches every subscriber."),

@@ -9,6 +9,10 @@ pub(super) const KEYS: &[Key] = &[
     limit("connections_max", 1, 1 << 20, "clients",
         "Clients of the whole process, divided among the shards; who comes then is told 503 with Retry-After, and /health/ready says 503. 16,384 take about 75 MB of kernel memory for their \
          sockets and fit a descriptor limit of 20,000."),
+    limit("memory_bytes_max", 0, 1 << 44, "bytes",
+        "Resident memory of the process, looked at once a second, above which nobody more is let in: 503 with Retry-After, and \
+         /health/ready says 503; those who are there are served. They are let in again a sixteenth below it. 0: three quarters of what the \
+         machine has, or its control group where that is less; the rest is for the kernel's sockets and for others."),
     limit("half_open_per_address_max", 1, 1 << 20, "clients",
         "Clients of one address (of one /64 of IPv6) that are not yet WebSockets, divided among the shards as \
          connections_max is; further ones are reset at once. 4,096 are a quarter of all places. Trusted proxies are not \

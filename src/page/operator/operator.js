@@ -3,8 +3,9 @@
 import { History } from "./history.js";
 import { HistogramPlot, LatencyPlot, TimePlot, clock, element, put } from "./plot.js";
 import { bytes, classes, count, duration, exact, percent, quantile } from "./scale.js";
+import { ask_slow, draw_feeds, feed_name } from "./tables.js";
 
-const KEPT_MS = 600_000, ANSWER_MS_MAX = 5_000, AFTER_SAMPLE_MS = 80, RETRY_MS = 1_000, LINES_MAX = 8;
+const KEPT_MS = 600_000, ANSWER_MS_MAX = 5_000, AFTER_SAMPLE_MS = 80, RETRY_MS = 1_000, SLOW_MS = 5_000, LINES_MAX = 8;
 const at = (id) => document.getElementById(id);
 const history = new History(KEPT_MS);
 let window_ms = KEPT_MS, state = { live: false };
@@ -25,7 +26,6 @@ function threads({ threads: names }) {
     .concat({ ...line(control), kind: "c8" });
 }
 
-const feed_name = (feed, number, feeds) => feeds.some((other, at) => at !== number && other.name === feed.name) ? `${feed.name} (${number + 1})` : feed.name;
 // One line a feed; of many the first ones, and the others together.
 function feeds({ feeds }) {
   const alone = feeds.length <= LINES_MAX ? feeds.length : LINES_MAX - 1;
@@ -80,29 +80,13 @@ const FIGURES = [
   return { of, value: element(group, "dd", {}, "–") };
 });
 
-function draw_feeds() {
-  const body = at("feeds").querySelector("tbody"), { feeds, newest } = history;
-  while (body.rows.length > feeds.length) body.deleteRow(-1);
-  feeds.forEach((feed, number) => {
-    const tr = body.rows[number] ?? element(body, "tr");
-    if (tr.cells.length === 0) for (const kind of ["", "", "state", "num", "num", "num", "num", "num"]) element(tr, tr.cells.length ? "td" : "th", tr.cells.length ? { class: kind } : { scope: "row" });
-    const age_ms = feed.age_ms === null ? undefined : feed.age_ms + (performance.now() - state.answered_at);
-    const texts = [feed_name(feed, number, feeds), feed.kind, state.live ? feed.state : `${feed.state}, when last asked`, feed.lines ? `${feed.lines_open} of ${feed.lines}` : "–",
-      state.live && newest ? count(newest.messages[number]) : "–", exact(feed.messages), exact(feed.reconnects), age_ms === undefined ? "none yet" : `${(age_ms / 1000).toFixed(1)} s ago`];
-    texts.forEach((text, cell) => put(tr.cells[cell], text));
-    tr.cells[2].dataset.state = feed.state;
-  });
-  at("feeds").querySelector(".scroll").hidden = feeds.length === 0;
-  at("feeds").querySelector(".none").hidden = feeds.length > 0 || history.run === undefined;
-}
-
 function draw() {
   const now = performance.now(), { live } = state, newest = live ? history.newest : undefined;
   history.forget(now);
   const view = { history, entries: history.within(now, window_ms), now, window_ms, live };
   for (const plot of plots) plot.draw(view);
   for (const { of, value } of FIGURES) put(value, newest ? of(newest) : "–");
-  draw_feeds();
+  draw_feeds(history, live, now - state.answered_at);
 }
 
 // ---- Asking ---------------------------------------------------------------------------------------------------------------------
@@ -149,3 +133,6 @@ at("windows").addEventListener("click", choose);
 at("plots").addEventListener("toggle", draw, true);
 new ResizeObserver(() => { for (const plot of plots) plot.measure(); draw(); }).observe(at("plots"));
 go_on();
+// Seldom, as it is looked for, and not at all for nobody.
+ask_slow();
+setInterval(() => { if (state.live && !document.hidden) ask_slow(); }, SLOW_MS);

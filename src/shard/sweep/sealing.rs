@@ -22,7 +22,7 @@ pub(super) struct Sealing {
     used: usize,
     /// Pieces of one visit, copied together.
     gathered: Vec<u8>,
-    visit_bytes_max: usize,
+    pub(super) visit_bytes_max: usize,
 }
 
 impl Sealing {

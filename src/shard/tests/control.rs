@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::super::mail::{Mail, Outbox, Post, Ticket};
+use super::super::mail::{Mail, Outbox, Post, Settings, Ticket};
 use super::truth::Truth;
 use crate::hub::{NewPublication, Position};
 
@@ -75,6 +75,10 @@ impl Control {
             self.reports_missing = usize::from(self.outbox.post().shards());
             self.all(|| Mail::Report { token: 0 });
         }
+    }
+
+    pub(super) fn settings(&mut self, settings: &Settings) {
+        self.all(|| Mail::Settings(settings.clone()));
     }
 
     pub(super) fn pause(&mut self) {

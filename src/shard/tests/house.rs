@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::clients::Client;
-use super::super::mail::Post;
+use super::super::mail::{Post, Settings};
 use super::super::{Shard, ShardContext};
 use super::control::Control;
 use super::secure;
@@ -97,6 +97,14 @@ impl House {
         let sides = (0..setting.shards).map(side).collect();
         let control = Control::new(post.clone(), setting.config.limits.publish_credits);
         House { sides, control, truth: Truth::default(), post, setting: setting.clone() }
+    }
+
+    /// Has rings hold so many publications from now on, on all shards.
+    pub(super) fn bound_rings(&mut self, publications: u32) {
+        let mut config = self.setting.config.clone();
+        config.topics[0].ring_publications = publications;
+        let acceptors = self.sides[0].shard.core.acceptors.clone();
+        self.control.settings(&Settings { config: config.into(), acceptors });
     }
 
     /// One turn of one shard; what is bounded is within its bound.
