@@ -26,6 +26,7 @@ use crate::reactor::probe::{Capabilities, ProbeError, raise_descriptors_max};
 use crate::reactor::uring::{Uring, UringSettings};
 use crate::reactor::{Reactor, ReactorSizes};
 use crate::shard::mail::Post;
+use crate::shard::succession::HandedTopic;
 use crate::shard::{Shard, ShardContext};
 use crate::source::{self, SourceError};
 use crate::takeover::{DoorError, LineError};
@@ -35,7 +36,7 @@ use self::control::Control;
 use self::giving::Place;
 use self::kernel::Kernel;
 use self::listening::{Doors, Inherited};
-use self::taking::Predecessor;
+use self::taking::{Predecessor, State};
 
 pub(crate) mod certificates;
 mod control;
@@ -177,7 +178,6 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
     let post = Post::new(shards, config.shards.mailbox_places as usize, &config.topics);
     let control_metrics = Arc::new(ControlMetrics { feeds: source::feeds(&config.sources), ..ControlMetrics::default() });
     control_metrics.thread.set(kernel_number());
-    let journaled = post.has_journals().then(|| Journaled::open(&config, post.control(), control_metrics.clone())).transpose()?;
     let metrics: Arc<[Arc<ShardMetrics>]> = (0..shards)
         .map(|_| Arc::new(ShardMetrics::with_classes(config.topics.iter().map(|topic| topic.pattern.as_str()))))
         .collect();
@@ -198,7 +198,7 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
         };
         threads.push(start_shard(context, listeners, kernel)?);
     }
-    let predecessor = predecessor.map_or(Ok(None), Predecessor::state)?;
+    let (before, journaled) = go_on(predecessor, &config, &post, &control_metrics)?;
     let control = Control {
         started: config.clone(),
         settings: watch::Sender::new(config.clone()),
@@ -214,7 +214,7 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
         token_keys: watch::Sender::new(token_keys),
         admin,
         place,
-        predecessor,
+        predecessor: before,
     };
     let refused = |error| StartError::Thread { what: "the control thread".into(), error };
     disk::start(kernel.disk(), control.run(journaled)).map_err(refused)??;
@@ -251,6 +251,25 @@ fn shortfalls(config: &Config, kernel: Kernel, shards: u16) -> Vec<String> {
     let machine = machine::readings::machine();
     let needs = machine::Needs::of(config, shards, !kernel.has_tables());
     needs.shortfalls(&machine).into_iter().chain(machine::bound_beyond(&config.limits, &machine)).collect()
+}
+
+/// What the gateway before knows, if there is one, and the journals, whose lock it hands over.
+#[expect(clippy::type_complexity, reason = "two things that each may not be there")]
+fn go_on(
+    predecessor: Option<Predecessor>,
+    config: &Config,
+    post: &Post,
+    metrics: &Arc<ControlMetrics>,
+) -> Result<(Option<(Predecessor, Vec<HandedTopic>)>, Option<Journaled>), StartError> {
+    let (mut lock, mut before) = (None, None);
+    if let Some((predecessor, State { topics, lock: handed })) = predecessor.map_or(Ok(None), Predecessor::state)? {
+        (lock, before) = (handed, Some((predecessor, topics)));
+    }
+    let journaled = match post.has_journals() {
+        true => Some(Journaled::open(config, post.control(), metrics.clone(), lock)?),
+        false => None,
+    };
+    Ok((before, journaled))
 }
 
 /// Whether the machine gives a descriptor for each client. Demo mode makes do with what there is.

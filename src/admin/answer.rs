@@ -45,7 +45,9 @@ impl Refused {
 impl From<PublishError> for Refused {
     fn from(error: PublishError) -> Refused {
         let (status, code) = match error {
-            PublishError::Stopping | PublishError::Journal => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Internal),
+            PublishError::Stopping | PublishError::Journal | PublishError::Gone => {
+                (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Internal)
+            }
             PublishError::Busy => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TooManyRequests),
             PublishError::TopicsMax => (StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Limit),
             PublishError::Key(_) => (StatusCode::BAD_REQUEST, ErrorCode::BadRequest),

@@ -104,7 +104,7 @@ impl Batch {
     /// One line for each publication of the request. `results` are the broker's, one for each of
     /// [`publications`](Batch::publications). Where the gateway took nothing because it is stopping or busy: 503.
     pub(super) fn answer(&self, results: &[Result<Position, PublishError>]) -> Result<Response, Refused> {
-        let passing = [PublishError::Stopping, PublishError::Busy, PublishError::Journal];
+        let passing = [PublishError::Stopping, PublishError::Busy, PublishError::Journal, PublishError::Gone];
         let unavailable = results.iter().find(|result| result.is_err_and(|error| passing.contains(&error)));
         if let Some(Err(error)) = unavailable
             && results.iter().all(Result::is_err)

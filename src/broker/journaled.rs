@@ -12,6 +12,7 @@ mod writing;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -27,11 +28,13 @@ use crate::hub::{Epoch, Position, TopicName};
 use crate::journal::JournalError;
 use crate::journal::directory::{Directory, Wanted};
 use crate::journal::format::BootId;
+use crate::journal::segment;
 use crate::journal::writer::Writer;
 use crate::metrics::ControlMetrics;
 use crate::reactor::Now;
 use crate::shard::inquiry::{Finding, Inquiry, TopicPart};
 use crate::shard::mail::{Mail, NotPublished, Outbox, Place, TopicsMax};
+use crate::shard::succession::Succession;
 use crate::shard::topics::Topics;
 
 /// Where the kernel names this start of the machine.
@@ -62,6 +65,8 @@ pub struct Journaled {
     barriers: VecDeque<(u64, u64)>,
     /// Feeds that are gone or back, each with the count of publications that it stands behind.
     feeds: VecDeque<(Vec<TopicName>, Option<u64>, u64)>,
+    /// Threads that publish no more, by the attempt of another gateway to take this one's place.
+    quiet: HashMap<u64, u16>,
     /// By place: credits to be given back.
     taken: Box<[u32]>,
     /// Publications of sources that were passed on, or refused.
@@ -89,11 +94,16 @@ pub(super) enum Outcome {
 }
 
 impl Journaled {
-    /// Takes the directory, and goes on with the topics that it holds.
+    /// Takes the directory, and goes on with the topics that it holds. The lock may come from the gateway before.
     ///
     /// # Errors
     /// [`JournalError`]: nothing was changed but for a record that was cut off.
-    pub fn open(config: &Config, place: Place, metrics: Arc<ControlMetrics>) -> Result<Journaled, JournalError> {
+    pub fn open(
+        config: &Config,
+        place: Place,
+        metrics: Arc<ControlMetrics>,
+        lock: Option<OwnedFd>,
+    ) -> Result<Journaled, JournalError> {
         let path = Path::new(BOOT_ID);
         let io = |error| JournalError::Io { path: path.to_owned(), error };
         let boot = std::fs::read_to_string(path).map_err(io)?;
@@ -101,7 +111,7 @@ impl Journaled {
         let mut journaled = Journaled {
             topics: Topics::new(place, config, 1),
             place,
-            directory: Directory::open(&config.journal.directory, boot)?,
+            directory: Directory::open_with(&config.journal.directory, boot, lock)?,
             settings: settings(config),
             topics_max: config.journal.topics_max as usize,
             logs: HashMap::new(),
@@ -111,6 +121,7 @@ impl Journaled {
             accepted: 0,
             barriers: VecDeque::new(),
             feeds: VecDeque::new(),
+            quiet: HashMap::new(),
             taken: vec![0; usize::from(place) + 1].into(),
             handed_over: 0,
             metrics,
@@ -176,6 +187,11 @@ impl Journaled {
             Mail::Detach { from, number } => self.topics.detach_asked(from, number, outbox),
             Mail::Watch { from, pattern } => self.topics.watch_asked(from, pattern),
             Mail::Unwatch { from, pattern } => self.topics.unwatch_asked(from, &pattern),
+            Mail::Succession(Succession::Quiet { attempt }) => *self.quiet.entry(attempt).or_insert(0) += 1,
+            Mail::Succession(Succession::Told { topic, epoch, publication }) => {
+                self.topics.follow(&topic, epoch, publication, self.now(), outbox);
+                self.taken[usize::from(self.place)] += 1;
+            }
             Mail::Barrier { token } => {
                 self.barriers.push_back((token, self.accepted));
                 self.pass_barriers(outbox);
@@ -207,6 +223,7 @@ impl Journaled {
             | Mail::Found { .. }
             | Mail::TopicsWanted { .. }
             | Mail::TopicsAnswer { .. }
+            | Mail::Succession(_)
             | Mail::Settings(_)
             | Mail::Keys(_)
             | Mail::KeyWanted
@@ -255,6 +272,36 @@ impl Journaled {
         }
         log.waiting.push_back(unwritten);
         self.note_ready(&topic);
+    }
+
+    /// The gateway that went on with the journal is gone: this one does again, behind whatever that one has written, each topic in a new
+    /// epoch. False where somebody else has the journal.
+    pub(super) fn resume(&mut self) -> bool {
+        if let Err(error) = self.go_on_again() {
+            tracing::error!("the journal cannot be gone on with: {error}");
+            return false;
+        }
+        true
+    }
+
+    fn go_on_again(&mut self) -> Result<(), JournalError> {
+        self.directory.lock_again()?;
+        let mut topics: BTreeSet<TopicName> = self.directory.topics()?.into_iter().collect();
+        topics.extend(self.logs.keys().cloned());
+        for topic in topics {
+            let settings = self.settings.iter().find(|(pattern, _)| pattern.matches(topic.as_str()));
+            let Some(journal) = settings.and_then(|(_, settings)| settings.journal) else { continue };
+            let directory = self.directory.of_topic(&topic);
+            let segments = if directory.is_dir() { segment::list(&directory)? } else { Vec::new() };
+            let next_number = segments.last().map_or(1, |(number, _)| number + 1);
+            let files = segments.into_iter().map(|(_, path)| path).collect();
+            let writer = Writer::new(topic.clone(), directory, self.directory.boot(), journal, files, next_number);
+            let begins = Some(self.topics.new_epoch(self.now()));
+            let log = self.logs.remove(&topic);
+            let is_open = log.is_some_and(|log| log.is_open);
+            self.logs.insert(topic, Log { is_open, begins, ..Log::new(journal, writer) });
+        }
+        Ok(())
     }
 
     fn open_log(&mut self, topic: &TopicName) -> Result<(), TopicsMax> {

@@ -4,38 +4,44 @@
 //! Without: storage. The positions of topics without a journal are lost with the process; the epoch says so. It is the home of
 //! topics with one ([`journaled`](super::journaled)), and mails to itself as to any other home.
 //!
+//! One gateway in the place of another is `feeding` on the side that comes, `handing` on the one that leaves.
+//!
 //! One request at a time is in hand, so the order of each handle is kept; while it waits for credits the next is not taken,
 //! and the queue behind it holds its senders back.
 
+mod feeding;
+mod handing;
 mod settings;
 mod shards;
+mod stopping;
+mod topics;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::feeding::Feeding;
+use self::handing::{Following, Holding};
 use self::shards::Rights;
+use self::stopping::{Barrier, Then};
+use self::topics::{Report, Told, Wanted};
 use super::bell::Bell;
 use super::inquiries::{Awaited, Inquiries};
 use super::journaled::{Done, Journaled};
-use super::{Asked, Handle, PublishError, Request, TopicReport};
+use super::{Asked, Handle, PublishError, Request};
 use crate::config::Limits;
 use crate::hub::{NewPublication, Position, TopicName};
 use crate::metrics::ControlMetrics;
 use crate::shard::inquiry::{Finding, Inquiry};
-use crate::shard::mail::{Mail, NotPublished, Outbox, Place, Post, Ticket, TopicShare};
+use crate::shard::mail::{Mail, NotPublished, Outbox, Place, Post, Ticket};
+use crate::shard::succession::Succession;
 
 /// Least time between two lines of the log about publications of sources that are refused.
 const COMPLAIN: Duration = Duration::from_secs(1);
-/// A gathered list of topics is told again for so long.
-const TOPICS_FRESH: Duration = Duration::from_millis(200);
-/// Topics in the list for clients.
-const TOPICS_TOLD_MAX: usize = 1000;
 /// Where a mailbox was full: how soon to look again.
 const RETRY: Duration = Duration::from_micros(200);
 
@@ -53,7 +59,7 @@ pub struct Memory {
     /// When the batch in hand is given up.
     give_up: Option<Instant>,
     tickets_given: u64,
-    tickets: HashMap<u64, (u64, usize)>,
+    tickets: HashMap<u64, Asker>,
     batches: HashMap<u64, Batch>,
     batches_begun: u64,
     tokens_given: u64,
@@ -68,6 +74,14 @@ pub struct Memory {
     /// Shards that have ended; counted once the stop is under way.
     finished: u16,
     stopped: Option<oneshot::Sender<()>>,
+    /// All was delivered; what is published elsewhere is to be answered before the shards end.
+    finishing: bool,
+    /// Times that this gateway's place was asked for.
+    attempts: u64,
+    holding: Option<Holding>,
+    following: Option<Following>,
+    /// The gateway before, while it has clients.
+    feeding: Option<Feeding>,
     metrics: Arc<ControlMetrics>,
     /// When a source was last complained of.
     complained: Option<Instant>,
@@ -76,8 +90,17 @@ pub struct Memory {
 /// A publication that has no credit yet.
 struct Unsent {
     publication: NewPublication,
-    /// Its batch and place there, if its position is wanted.
-    batch: Option<(u64, usize)>,
+    /// Where its position is wanted.
+    asker: Option<Asker>,
+}
+
+/// Who awaits a position.
+#[derive(Clone, Copy)]
+enum Asker {
+    /// A batch, at this place of it.
+    Batch(u64, usize),
+    /// The gateway before, by its number.
+    Forwarded(u64),
 }
 
 /// A batch whose positions are awaited.
@@ -85,40 +108,6 @@ struct Batch {
     results: Vec<Option<Result<Position, PublishError>>>,
     missing: usize,
     answer: oneshot::Sender<Vec<Result<Position, PublishError>>>,
-}
-
-/// A barrier that some shards have not confirmed.
-struct Barrier {
-    missing: u16,
-    then: Then,
-}
-
-enum Then {
-    Answer(oneshot::Sender<()>),
-    /// Behind it no shard takes publications any more, but some that a shard took before may still be on the way to their
-    /// home: a second barrier goes behind those.
-    Settle,
-    Finish,
-}
-
-/// A list of topics that is being gathered.
-struct Report {
-    token: u64,
-    missing: u16,
-    topics: HashMap<TopicName, TopicReport>,
-}
-
-/// The newest list of topics.
-struct Told {
-    at: Instant,
-    topics: Arc<[TopicReport]>,
-    /// For clients, made when the first of them asks: they may ask as often as they like, and feeds run on this thread.
-    json: Option<Bytes>,
-}
-
-enum Wanted {
-    Handle(oneshot::Sender<Arc<[TopicReport]>>),
-    Client { place: Place, client: crate::reactor::ClientKey },
 }
 
 impl Memory {
@@ -164,6 +153,11 @@ impl Memory {
             rights: Rights::new(&handle),
             finished: 0,
             stopped: None,
+            finishing: false,
+            attempts: 0,
+            holding: None,
+            following: None,
+            feeding: None,
             metrics,
             complained: None,
         };
@@ -182,6 +176,7 @@ impl Memory {
                 break;
             }
             self.pass_on();
+            self.succeed().await;
             if let Some(journaled) = &mut self.journaled {
                 journaled.step(&mut self.outbox);
                 journaled.walk(&mut self.outbox);
@@ -201,8 +196,16 @@ impl Memory {
                 (false, true) => Instant::now(),
                 (false, false) => far,
             };
+            let takes_forwarded = self.in_hand.is_empty() && self.holding.is_none();
             tokio::select! {
                 rung = self.bell.rung() => rung?,
+                taken = handing::judged(&mut self.holding) => self.judge(taken),
+                moved = handing::moved(&mut self.following) => {
+                    if let Err(error) = moved {
+                        self.left_alone(&error);
+                    }
+                }
+                moved = feeding::moved(&mut self.feeding, takes_forwarded) => self.feeding_moved(moved),
                 request = self.requests.recv(), if self.takes_requests() => match request {
                     Some(request) => self.begin(request),
                     None => self.begin_stop(None),
@@ -230,12 +233,25 @@ impl Memory {
     }
 
     fn takes_requests(&self) -> bool {
-        self.in_hand.is_empty() && self.stopped.is_none()
+        self.in_hand.is_empty() && self.stopped.is_none() && self.holding.is_none()
+    }
+
+    /// What one gateway in the place of another makes of this turn.
+    async fn succeed(&mut self) {
+        if self.feeding.is_some() && self.in_hand.is_empty() && self.holding.is_none() {
+            self.take_forwarded();
+            self.pass_on();
+        }
+        self.hand_over().await;
+        self.follow();
+        if self.finishing && !self.is_forwarding() {
+            self.finish();
+        }
     }
 
     fn begin(&mut self, request: Request) {
         match request {
-            Request::Send(publication) => self.in_hand.push_back(Unsent { publication, batch: None }),
+            Request::Send(publication) => self.in_hand.push_back(Unsent { publication, asker: None }),
             Request::Publish { batch, answer } if batch.is_empty() => {
                 // Whoever asked may be gone.
                 answer.send(Vec::new()).ok();
@@ -245,7 +261,8 @@ impl Memory {
                 let number = self.batches_begun;
                 let missing = batch.len();
                 let unsent = batch.into_iter().enumerate();
-                self.in_hand.extend(unsent.map(|(at, publication)| Unsent { publication, batch: Some((number, at)) }));
+                self.in_hand
+                    .extend(unsent.map(|(at, publication)| Unsent { publication, asker: Some(Asker::Batch(number, at)) }));
                 self.batches.insert(number, Batch { results: vec![None; missing], missing, answer });
                 self.give_up = Some(Instant::now() + Duration::from_millis(self.limits.publish_wait_ms.into()));
             }
@@ -255,6 +272,10 @@ impl Memory {
             Request::Inquire { place, inquiry, awaited } => self.inquire(place, inquiry, awaited),
             Request::Settings(settings) => self.go_by(&settings),
             Request::Accept(answer) => self.accept(answer),
+            Request::Adopt { topics, bytes_max, answer } => self.adopt(topics, bytes_max, answer),
+            Request::FeedGateway(line) => self.feed(line),
+            Request::HandOver(asked) => self.hold(asked),
+            Request::Resume(answer) => self.resume(answer),
             Request::Drain { window_ms } => self.tell_shards(|| Mail::Drain { window_ms }),
             Request::Callout(questions) => self.rights.take_questions(questions),
             Request::Keys(keys) => self.tell_shards(|| Mail::Keys(keys.clone())),
@@ -292,20 +313,24 @@ impl Memory {
     fn pass_on(&mut self) {
         self.outbox.flush();
         while let Some(unsent) = self.in_hand.front() {
-            let home = self.outbox.post().home(&unsent.publication.topic);
+            // This thread has what is published elsewhere.
+            let home = match self.following {
+                Some(_) => self.outbox.post().control(),
+                None => self.outbox.post().home(&unsent.publication.topic),
+            };
             let credits = &mut self.credits[usize::from(home)];
             if *credits == 0 || self.outbox.is_congested() {
                 return;
             }
             *credits -= 1;
-            let Unsent { publication, batch } = self.in_hand.pop_front().expect("it was looked at above");
+            let Unsent { publication, asker } = self.in_hand.pop_front().expect("it was looked at above");
             self.tickets_given += 1;
             let ticket = Ticket::Control(self.tickets_given);
-            if let Some(place) = batch {
-                self.tickets.insert(self.tickets_given, place);
+            if let Some(asker) = asker {
+                self.tickets.insert(self.tickets_given, asker);
             }
             let from = self.outbox.post().control();
-            self.outbox.send(home, Mail::Publish { from, ticket, answer: batch.is_some(), publication });
+            self.outbox.send(home, Mail::Publish { from, ticket, answer: asker.is_some(), publication });
         }
         self.give_up = None;
     }
@@ -314,7 +339,7 @@ impl Memory {
     fn give_up(&mut self) {
         self.give_up = None;
         for unsent in std::mem::take(&mut self.in_hand) {
-            if let Some((number, at)) = unsent.batch {
+            if let Some(Asker::Batch(number, at)) = unsent.asker {
                 self.resolve(number, at, Err(PublishError::Busy));
             }
         }
@@ -346,6 +371,16 @@ impl Memory {
                 Mail::Callout { from, client, question } => self.pass_question_on(Asked { place: from, client, question }),
                 Mail::KeyWanted => self.rights.want_key(),
                 Mail::Finished => self.finished += 1,
+                Mail::Publish { from, ticket, answer, publication } if self.following.is_some() => {
+                    self.forward((from, ticket, answer), publication);
+                }
+                Mail::Succession(Succession::Handed { attempt, topics }) => self.handed(attempt, topics),
+                mail @ (Mail::Attached { .. }
+                | Mail::Append { .. }
+                | Mail::Watched { .. }
+                | Mail::Detached { .. }
+                | Mail::Kept { .. }
+                | Mail::ReplicaFeed { .. }) => self.take_fed(mail),
                 other => {
                     let journaled = self.journaled.as_mut().expect("a home's mail comes only where there are journals");
                     journaled.take(other, &mut self.outbox);
@@ -356,7 +391,8 @@ impl Memory {
 
     fn position_came(&mut self, ticket: u64, result: Result<Position, NotPublished>) {
         match (self.tickets.remove(&ticket), result) {
-            (Some((number, at)), result) => self.resolve(number, at, result.map_err(PublishError::from)),
+            (Some(Asker::Batch(number, at)), result) => self.resolve(number, at, result.map_err(PublishError::from)),
+            (Some(Asker::Forwarded(id)), result) => self.answer_forwarded(id, result),
             (None, Err(refusal)) => self.source_refused(refusal),
             (None, Ok(_)) => unreachable!("a position is told only to who asked for it"),
         }
@@ -370,103 +406,6 @@ impl Memory {
             tracing::warn!("a source's publication was refused (all are counted in source_refused): {refusal}");
         }
     }
-
-    // --- barriers and the stop ---
-
-    fn send_barrier(&mut self, then: Then) {
-        self.tokens_given += 1;
-        let token = self.tokens_given;
-        let shards = self.outbox.post().shards();
-        self.barriers.insert(token, Barrier { missing: shards, then });
-        (0..self.outbox.post().homes()).for_each(|home| self.outbox.send(home, Mail::Barrier { token }));
-    }
-
-    fn drained(&mut self, token: u64) {
-        // A stop that was held up too long goes on without its barrier.
-        let Some(barrier) = self.barriers.get_mut(&token) else { return };
-        barrier.missing -= 1;
-        if barrier.missing == 0 {
-            match self.barriers.remove(&token).expect("it was looked at above").then {
-                // Whoever asked may be gone.
-                Then::Answer(answer) => drop(answer.send(())),
-                Then::Settle => self.send_barrier(Then::Finish),
-                Then::Finish => self.finish(),
-            }
-        }
-    }
-
-    fn barrier_holds_stop(&self) -> bool {
-        self.barriers.values().any(|barrier| matches!(barrier.then, Then::Settle | Then::Finish))
-    }
-
-    fn begin_stop(&mut self, answer: Option<oneshot::Sender<()>>) {
-        if self.stopped.is_some() {
-            return;
-        }
-        self.stopped = Some(answer.unwrap_or_else(|| oneshot::channel().0));
-        // Closed, so that every other request finds the gateway stopping; those in the queue are dropped, which says the same.
-        self.requests.close();
-        self.permits.close();
-        while self.requests.try_recv().is_ok() {}
-        (0..self.outbox.post().shards()).for_each(|shard| self.outbox.send(shard, Mail::Pause));
-        self.send_barrier(Then::Settle);
-    }
-
-    fn finish(&mut self) {
-        self.barriers.retain(|_, barrier| !matches!(barrier.then, Then::Settle | Then::Finish));
-        (0..self.outbox.post().shards()).for_each(|shard| self.outbox.send(shard, Mail::Finish));
-    }
-
-    // --- topics ---
-
-    fn want_topics(&mut self, wanted: Wanted) {
-        if self.topics_told.as_ref().is_some_and(|told| told.at.elapsed() < TOPICS_FRESH) {
-            return self.tell_topics(wanted);
-        }
-        self.topics_wanted.push(wanted);
-        if self.report.is_none() {
-            self.tokens_given += 1;
-            let (token, missing) = (self.tokens_given, self.outbox.post().homes());
-            self.report = Some(Report { token, missing, topics: HashMap::new() });
-            (0..missing).for_each(|shard| self.outbox.send(shard, Mail::Report { token }));
-        }
-    }
-
-    fn reported(&mut self, token: u64, shares: Vec<TopicShare>, last: bool) {
-        let report = self.report.as_mut().filter(|report| report.token == token).expect("one report is gathered at a time");
-        for TopicShare { name, position, rate, subscribers } in shares {
-            let known = report.topics.entry(name.clone()).or_insert(TopicReport { name, position, rate: 0.0, subscribers: 0 });
-            known.subscribers += u64::from(subscribers);
-            // Replicas are behind their home by what is in the mail.
-            if let Some(rate) = rate {
-                known.position = position;
-                known.rate = f64::from(rate);
-            }
-        }
-        report.missing -= u16::from(last);
-        if report.missing > 0 {
-            return;
-        }
-        let report = self.report.take().expect("it was looked at above");
-        let mut topics: Vec<TopicReport> = report.topics.into_values().collect();
-        topics.sort_by(|one, other| one.name.cmp(&other.name));
-        self.topics_told = Some(Told { at: Instant::now(), topics: topics.into(), json: None });
-        for wanted in std::mem::take(&mut self.topics_wanted) {
-            self.tell_topics(wanted);
-        }
-    }
-
-    fn tell_topics(&mut self, wanted: Wanted) {
-        let told = self.topics_told.as_mut().expect("a list is there when it is told");
-        match wanted {
-            // Whoever asked may be gone.
-            Wanted::Handle(answer) => drop(answer.send(told.topics.clone())),
-            Wanted::Client { place, client } => {
-                let body = told.json.get_or_insert_with(|| topics_json(&told.topics)).clone();
-                self.outbox.send(place, Mail::TopicsAnswer { client, body });
-            }
-        }
-    }
 }
 
 /// What the home of journaled topics has done; never where there is none.
@@ -475,19 +414,6 @@ async fn done(journaled: &mut Option<Journaled>) -> Option<Done> {
         Some(journaled) => journaled.done().await,
         None => std::future::pending().await,
     }
-}
-
-/// The list for clients: names and positions of the first thousand.
-fn topics_json(topics: &[TopicReport]) -> Bytes {
-    let entry = |topic: &TopicReport| {
-        serde_json::json!({
-            "topic": topic.name.as_str(),
-            "epoch": topic.position.epoch.as_str(),
-            "offset": topic.position.offset,
-        })
-    };
-    let entries: Vec<_> = topics.iter().take(TOPICS_TOLD_MAX).map(entry).collect();
-    serde_json::json!({ "topics": entries }).to_string().into()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod inquiries;
 pub mod journaled;
 pub mod memory;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
@@ -18,6 +19,8 @@ use crate::hub::{KeyError, NewPublication, Position, TopicName};
 use crate::reactor::ClientKey;
 use crate::shard::inquiry::Inquiry;
 use crate::shard::mail::{NotPublished, Place, Post, Settings};
+use crate::shard::succession::HandedTopic;
+use crate::takeover::Line;
 
 /// Clonable, sendable handle to the broker; all calls are for the control runtime.
 #[derive(Clone, Debug)]
@@ -46,6 +49,9 @@ pub enum PublishError {
     /// Its topic's journal cannot be written.
     #[error("{}", NotPublished::Journal)]
     Journal,
+    /// Who gives the offsets is gone.
+    #[error("{}", NotPublished::Gone)]
+    Gone,
     /// The topic's `key` finds something that cannot be one.
     #[error("{}", NotPublished::Key(*.0))]
     Key(KeyError),
@@ -76,6 +82,7 @@ impl From<NotPublished> for PublishError {
         match why {
             NotPublished::TopicsMax => PublishError::TopicsMax,
             NotPublished::Journal => PublishError::Journal,
+            NotPublished::Gone => PublishError::Gone,
             NotPublished::Key(error) => PublishError::Key(error),
         }
     }
@@ -98,18 +105,72 @@ pub struct TopicReport {
 #[derive(Debug)]
 enum Request {
     Send(NewPublication),
-    Publish { batch: Vec<NewPublication>, answer: oneshot::Sender<Vec<Result<Position, PublishError>>> },
-    Feed { topics: Vec<TopicName>, since_ms: Option<u64> },
+    Publish {
+        batch: Vec<NewPublication>,
+        answer: oneshot::Sender<Vec<Result<Position, PublishError>>>,
+    },
+    Feed {
+        topics: Vec<TopicName>,
+        since_ms: Option<u64>,
+    },
     Drained(oneshot::Sender<()>),
     Topics(oneshot::Sender<Arc<[TopicReport]>>),
-    Inquire { place: Place, inquiry: Inquiry, awaited: Awaited },
+    Inquire {
+        place: Place,
+        inquiry: Inquiry,
+        awaited: Awaited,
+    },
     Settings(Settings),
     Accept(oneshot::Sender<()>),
-    Drain { window_ms: u32 },
+    /// This gateway comes: it goes on with these topics, and watches all for the gateway before.
+    Adopt {
+        topics: Vec<HandedTopic>,
+        bytes_max: u64,
+        answer: oneshot::Sender<()>,
+    },
+    /// The gateway before is told over this of all that is published.
+    FeedGateway(Line),
+    /// This gateway leaves, if the one that asks comes.
+    HandOver(HandOver),
+    /// The one that came is gone.
+    Resume(oneshot::Sender<bool>),
+    Drain {
+        window_ms: u32,
+    },
     Keys(Keys),
     Callout(mpsc::Sender<Asked>),
-    Revoke { revocation: Revocation, revocations_max: usize, unix_s: u64, answer: oneshot::Sender<Result<(), RevocationsMax>> },
+    Revoke {
+        revocation: Revocation,
+        revocations_max: usize,
+        unix_s: u64,
+        answer: oneshot::Sender<Result<(), RevocationsMax>>,
+    },
     Stop(oneshot::Sender<()>),
+}
+
+/// What another gateway needs to go on.
+#[derive(Debug)]
+pub struct Handed {
+    /// Topics without a journal.
+    pub topics: Vec<HandedTopic>,
+    /// Of the journal, whose files are closed.
+    pub lock: Option<OwnedFd>,
+}
+
+/// The other gateway gives the offsets now.
+#[derive(Debug)]
+pub struct Taken {
+    /// The connection to it; none where it is gone since.
+    pub line: Option<Line>,
+    /// Told when it is lost. Until it is said what is to become of it ([`Handle::resume`], [`Handle::drain`]) publications are refused.
+    pub lost: oneshot::Sender<()>,
+}
+
+#[derive(Debug)]
+struct HandOver {
+    bytes_max: u64,
+    handed: oneshot::Sender<Handed>,
+    judged: oneshot::Receiver<Taken>,
 }
 
 impl Handle {
@@ -183,6 +244,39 @@ impl Handle {
     /// [`PublishError::Stopping`].
     pub async fn go_by(&self, settings: Settings) -> Result<(), PublishError> {
         self.requests.send(Request::Settings(settings)).await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// Goes on with the topics of the gateway before; from then on all publications are kept for it, so many bytes at most.
+    ///
+    /// # Errors
+    /// [`PublishError::Stopping`].
+    pub async fn adopt(&self, topics: Vec<HandedTopic>, bytes_max: u64) -> Result<(), PublishError> {
+        self.ask(|answer| Request::Adopt { topics, bytes_max, answer }).await
+    }
+
+    /// The gateway before is told over this of all that is published since [`Handle::adopt`], and what still comes there is published here.
+    ///
+    /// # Errors
+    /// [`PublishError::Stopping`].
+    pub async fn feed_gateway(&self, line: Line) -> Result<(), PublishError> {
+        self.requests.send(Request::FeedGateway(line)).await.map_err(|_| PublishError::Stopping)
+    }
+
+    /// Holds publishers back and gives all that another gateway needs to go on. If the verdict's sender is dropped, everything goes on as
+    /// before; also where it is dropped, or this is, before there is an answer.
+    ///
+    /// # Errors
+    /// [`PublishError::Stopping`].
+    pub async fn hand_over(&self, bytes_max: u64) -> Result<(Handed, oneshot::Sender<Taken>), PublishError> {
+        let (verdict, judged) = oneshot::channel();
+        let handed = self.ask(|handed| Request::HandOver(HandOver { bytes_max, handed, judged })).await?;
+        Ok((handed, verdict))
+    }
+
+    /// The gateway that gave the offsets is gone: this one does again, each topic in a new epoch, and takes clients. False where that
+    /// cannot be: somebody else has the journal, or this gateway stops.
+    pub async fn resume(&self) -> bool {
+        self.ask(Request::Resume).await.unwrap_or(false)
     }
 
     /// Has the shards take clients; returns when all of them do, or the gateway stops.

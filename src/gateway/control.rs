@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use crate::credentials;
 use crate::lines;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::shard::mail::Post;
+use crate::shard::succession::HandedTopic;
 use crate::source::{self, SourceContext};
 use crate::tls::Acceptors;
 
@@ -54,7 +56,7 @@ pub(super) struct Control {
     /// What is given to the next gateway.
     pub(super) place: Option<Place>,
     /// The gateway before, whose topics came along.
-    pub(super) predecessor: Option<Predecessor>,
+    pub(super) predecessor: Option<(Predecessor, Vec<HandedTopic>)>,
 }
 
 /// Why serving ends.
@@ -62,8 +64,8 @@ enum Ending {
     /// The clients are given time.
     Drain,
     Stop,
-    /// Another gateway has the place.
-    Given,
+    /// Another gateway has the place; who is told when that one is lost.
+    Given(oneshot::Receiver<()>),
 }
 
 struct Signals {
@@ -94,63 +96,48 @@ impl Control {
             .map_err(refused("the broker"))?;
         let serving = spawn_local(memory.run());
         let (stop, stopping) = watch::channel(false);
-        let (end_feeds, feeds_end) = watch::channel(false);
         let (take, taken) = watch::channel(false);
         let mut signals = Signals::new().map_err(refused("the signal handler"))?;
 
         // Before anybody comes: whoever is let in is held against what is there.
         credentials::start(&self.config, self.token_keys.subscribe(), &broker, &self.post, &self.metrics).await;
         // From here on this gateway has the place.
+        let mut goes_on = self.predecessor.is_some();
         match self.predecessor.take() {
             None => broker.accept().await,
-            Some(predecessor) => {
-                if let Err(error) = predecessor.take(&broker).await {
+            Some((predecessor, topics)) => {
+                if let Err(error) = predecessor.take(&broker, topics, self.config.takeover.feed_bytes_max).await {
                     tracing::warn!("the gateway whose place was taken: {error}; this one goes on alone");
                 }
             }
         }
-        let admin_address = self.open_admin(&broker, stopping, taken).map_err(refused("the admin port"))?;
-        self.start_feeds(&broker, feeds_end);
         let machine = machine::readings::machine();
         spawn_local(memory::look(self.settings.subscribe(), machine, self.readiness.clone(), self.metrics.clone()));
-        self.readiness.serve(true);
-        let (gave, given) = oneshot::channel();
-        let place = self.place.take();
-        let is_asked = place.is_some();
-        if let Some(place) = place {
-            let door = place.door()?;
-            spawn_local(async move {
-                place.give(door).await;
-                gave.send(()).ok();
-            });
-        }
-        // Whoever reads the addresses finds a gateway that is ready.
-        greeting::print(&self.config, &self.addresses, admin_address);
-        supervisor::ready();
-
-        let ending = self.serve(&broker, &mut signals, is_asked.then_some(given)).await;
-        let (drain, grace_ms) = match ending {
-            Ending::Given => {
-                take.send_replace(true);
-                end_feeds.send_replace(true);
-                tracing::info!("another gateway has this one's place; the clients that are here leave");
-                (Some(config::Drain { delay_ms: 0, ..self.config.drain }), self.config.limits.handshake_timeout_ms)
+        let place = self.place.take().map(Rc::new);
+        let mut admin = self.admin.take();
+        let mut is_greeted = false;
+        loop {
+            let (end_feeds, feeds_end) = watch::channel(false);
+            let address = self.open_admin(admin.take(), &broker, &stopping, &taken).map_err(refused("the admin port"))?;
+            self.start_feeds(&broker, feeds_end, goes_on);
+            self.readiness.serve(true);
+            let given = place.as_ref().map(|place| offer(place, &broker)).transpose()?;
+            // Whoever reads the addresses finds a gateway that is ready.
+            if !std::mem::replace(&mut is_greeted, true) {
+                greeting::print(&self.config, &self.addresses, address);
             }
-            Ending::Drain | Ending::Stop => {
-                // Balancers look elsewhere first.
-                self.readiness.serve(false);
-                supervisor::stopping();
-                (matches!(ending, Ending::Drain).then(|| self.config.drain.clone()), 0)
-            }
-        };
-        if let Some(drain) = drain {
-            tokio::select! {
-                () = self.drain(&broker, &drain, grace_ms) => {}
-                () = signals.end() => tracing::info!("the drain is cut short"),
-            }
+            supervisor::ready();
+            let ending = self.serve(&broker, &mut signals, given).await;
+            end_feeds.send_replace(matches!(ending, Ending::Given(_)));
+            take.send_replace(matches!(ending, Ending::Given(_)));
+            let leaves = self.leave(ending, &broker, &mut signals, place.as_deref()).await;
+            end_feeds.send_replace(leaves);
+            let Some(place) = place.as_ref().filter(|_| !leaves) else { break };
+            take.send_replace(false);
+            admin = place.admin().map_err(refused("the admin port"))?;
+            goes_on = true;
         }
         stop.send_replace(true);
-        end_feeds.send_replace(true);
         tracing::info!("stopping: clients are told and closed; once more to stop at once");
         tokio::select! {
             () = broker.stop() => {}
@@ -159,14 +146,60 @@ impl Control {
         serving.await.expect("a panic ends the process before it gets here").map_err(refused("the broker"))
     }
 
+    /// Has the clients leave as the ending demands. False where the gateway that took the place is gone, and this one has it again.
+    async fn leave(&self, ending: Ending, broker: &Handle, signals: &mut Signals, place: Option<&Place>) -> bool {
+        let (drain, grace_ms, lost) = match ending {
+            Ending::Given(lost) => {
+                tracing::info!("another gateway has this one's place; the clients that are here leave");
+                let drain = config::Drain { delay_ms: 0, ..self.config.drain };
+                (Some(drain), self.config.limits.handshake_timeout_ms, Some(lost))
+            }
+            Ending::Drain | Ending::Stop => {
+                // Balancers look elsewhere first.
+                self.readiness.serve(false);
+                supervisor::stopping();
+                (matches!(ending, Ending::Drain).then(|| self.config.drain.clone()), 0, None)
+            }
+        };
+        let Some(drain) = drain else { return true };
+        let is_lost = async {
+            match lost {
+                Some(lost) => lost.await.is_ok(),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.drain(broker, &drain, grace_ms) => {}
+            () = signals.end() => tracing::info!("the drain is cut short"),
+            true = is_lost => return !self.come_back(broker, place).await,
+        }
+        true
+    }
+
+    /// The gateway that took the place is lost: this one serves again where it is gone. Else the clients are closed, and come to that one.
+    async fn come_back(&self, broker: &Handle, place: Option<&Place>) -> bool {
+        let is_gone = match place {
+            Some(place) => !place.is_taken().await,
+            None => false,
+        };
+        if is_gone && broker.resume().await {
+            tracing::warn!("the gateway that took this one's place is gone: this one serves again, all topics begin new epochs");
+            return true;
+        }
+        tracing::warn!("the clients that are still here are closed, to come back to whoever has the place");
+        self.drain(broker, &config::Drain { delay_ms: 0, window_ms: 0 }, self.config.limits.close_timeout_ms).await;
+        false
+    }
+
     /// The admin port, where there is one.
     fn open_admin(
-        &mut self,
+        &self,
+        listener: Option<TcpListener>,
         broker: &Handle,
-        stopping: watch::Receiver<bool>,
-        taken: watch::Receiver<bool>,
+        stopping: &watch::Receiver<bool>,
+        taken: &watch::Receiver<bool>,
     ) -> io::Result<Option<SocketAddr>> {
-        let Some(listener) = self.admin.take() else { return Ok(None) };
+        let Some(listener) = listener else { return Ok(None) };
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         let context = AdminContext {
@@ -179,31 +212,37 @@ impl Control {
             denial_told: Arc::default(),
             readiness: self.readiness.clone(),
             listeners: self.addresses.iter().map(SocketAddr::to_string).collect(),
-            stopping,
-            taken,
+            stopping: stopping.clone(),
+            taken: taken.clone(),
         };
         spawn_local(admin::serve(listener, context));
         Ok(Some(address))
     }
 
-    fn start_feeds(&self, broker: &Handle, stopping: watch::Receiver<bool>) {
+    fn start_feeds(&self, broker: &Handle, stopping: watch::Receiver<bool>, goes_on: bool) {
         let context = SourceContext {
             broker: broker.clone(),
             stopping,
             publication_bytes_max: self.config.limits.publication_bytes_max,
             topics: self.config.topics.iter().cloned().chain([config::Topic::default()]).collect(),
             metrics: self.metrics.clone(),
+            goes_on,
             feed: Arc::default(),
         };
         source::spawn(self.config.sources.clone(), &context);
     }
 
     /// Until a signal, or until another gateway has the place.
-    async fn serve(&mut self, broker: &Handle, signals: &mut Signals, mut given: Option<oneshot::Receiver<()>>) -> Ending {
+    async fn serve(
+        &mut self,
+        broker: &Handle,
+        signals: &mut Signals,
+        mut given: Option<oneshot::Receiver<oneshot::Receiver<()>>>,
+    ) -> Ending {
         loop {
             let is_given = async {
                 match &mut given {
-                    Some(given) => given.await.is_ok(),
+                    Some(given) => given.await.ok(),
                     None => std::future::pending().await,
                 }
             };
@@ -215,7 +254,7 @@ impl Control {
                     self.reload(broker).await;
                     supervisor::ready();
                 }
-                true = is_given => return Ending::Given,
+                Some(lost) = is_given => return Ending::Given(lost),
             }
         }
     }
@@ -242,6 +281,18 @@ impl Control {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
     }
+}
+
+/// Listens for who wants the place; gives who is told when it is taken, and by that when the other one is lost.
+fn offer(place: &Rc<Place>, broker: &Handle) -> Result<oneshot::Receiver<oneshot::Receiver<()>>, StartError> {
+    let (gave, given) = oneshot::channel();
+    let (place, broker, door) = (place.clone(), broker.clone(), place.door()?);
+    spawn_local(async move {
+        let lost = place.give(door, broker).await;
+        // Whoever wanted to know may be stopping.
+        gave.send(lost).ok();
+    });
+    Ok(given)
 }
 
 fn refused(what: &str) -> impl FnOnce(io::Error) -> StartError {

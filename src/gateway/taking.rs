@@ -4,6 +4,7 @@
 //! Invariants: until `Taken` is said nothing here has an effect on anybody, so the other one goes on if this one ends; should the other one
 //! end, this one goes on with what it has.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,13 +12,21 @@ use super::StartError;
 use super::listening::Inherited;
 use crate::broker::Handle;
 use crate::config::Takeover;
-use crate::takeover::{Fault, Line, LineError, Parts, VERSION, Word, connect};
+use crate::shard::succession::HandedTopic;
+use crate::takeover::{Fault, Line, LineError, Parts, VERSION, Word, connect, read_topics};
 
 /// The gateway whose place is taken.
 pub(super) struct Predecessor {
     line: Parts,
     socket: PathBuf,
     timeout: Duration,
+}
+
+/// What came along.
+pub(super) struct State {
+    pub(super) topics: Vec<HandedTopic>,
+    /// Of the journal.
+    pub(super) lock: Option<OwnedFd>,
 }
 
 /// Asks whoever listens on the takeover socket for the listening sockets; none where nobody does, or no such socket is configured.
@@ -64,16 +73,18 @@ impl Predecessor {
     ///
     /// # Errors
     /// [`StartError::Takeover`]: it goes on.
-    pub(super) fn state(self) -> Result<Option<Predecessor>, StartError> {
+    pub(super) fn state(self) -> Result<Option<(Predecessor, State)>, StartError> {
         let Predecessor { line, socket, timeout } = self;
         let asked = async {
             let mut line = line.into_line()?;
             line.say(Word::Ready, &[]).await?;
-            let Word::State { .. } = within(timeout, line.word()).await? else { return Err(Fault::Form.into()) };
-            Ok(line.into_parts()?)
+            let Word::State { bytes, lock } = within(timeout, line.word()).await? else { return Err(Fault::Form.into()) };
+            let file = line.descriptors(1)?.remove(0);
+            let lock = if lock { line.descriptors(1)?.pop() } else { None };
+            Ok((line.into_parts()?, State { topics: read_topics(file, bytes)?, lock }))
         };
         match meanwhile(asked)? {
-            Ok(line) => Ok(Some(Predecessor { line, socket, timeout })),
+            Ok((line, state)) => Ok(Some((Predecessor { line, socket, timeout }, state))),
             Err(LineError::Gone) => {
                 tracing::warn!("the gateway whose place is taken ended before it had told of its topics: they begin new epochs");
                 Ok(None)
@@ -82,16 +93,20 @@ impl Predecessor {
         }
     }
 
-    /// The moment: this one gives offsets from now on, and accepts.
+    /// The moment: this one gives offsets from now on, and accepts; the other one is told of all that is published.
     ///
     /// # Errors
     /// Where the other one is gone; this one goes on alone.
-    pub(super) async fn take(self, broker: &Handle) -> Result<(), LineError> {
+    pub(super) async fn take(self, broker: &Handle, topics: Vec<HandedTopic>, bytes_max: u64) -> Result<(), LineError> {
         let line = self.line.into_line()?;
+        // An error means that the gateway stops already.
+        broker.adopt(topics, bytes_max).await.ok();
         let said = line.say(Word::Taken, &[]).await;
         broker.accept().await;
         said?;
-        line.say(Word::Accepting, &[]).await
+        line.say(Word::Accepting, &[]).await?;
+        broker.feed_gateway(line).await.ok();
+        Ok(())
     }
 }
 

@@ -55,6 +55,26 @@ impl Epochs {
         Epochs { present: epoch, past: None }
     }
 
+    /// All that are remembered, oldest first, each with the number before its first publication; and whether older ones are forgotten.
+    #[must_use]
+    pub fn begun(&self) -> (Vec<(Epoch, u64)>, bool) {
+        let is_cut = self.past.as_ref().is_some_and(|past| past.is_cut);
+        (self.all().map(|begun| (begun.epoch, begun.before)).collect(), is_cut)
+    }
+
+    /// What [`Epochs::begun`] gave; `None` where that is not in order, or too much.
+    #[must_use]
+    pub fn of(begun: &[(Epoch, u64)], is_cut: bool) -> Option<Epochs> {
+        let ((present, before), past) = begun.split_last()?;
+        let is_in_order = begun.is_sorted_by(|one, next| one.1 <= next.1) && past.len() <= PAST_MAX;
+        if !is_in_order || past.is_empty() && *before > 0 {
+            return None;
+        }
+        let begun = past.iter().map(|(epoch, before)| Begun { epoch: *epoch, before: *before }).collect();
+        let past = Past { begun, before: *before, is_cut };
+        Some(Epochs { present: *present, past: (!past.begun.is_empty()).then(|| Box::new(past)) })
+    }
+
     /// The newest.
     #[must_use]
     pub fn present(&self) -> Epoch {
@@ -165,6 +185,21 @@ mod tests {
         epochs.begin(epoch(2), 0);
         assert_eq!(epochs.at(0), Position { epoch: epoch(1), offset: 0 });
         assert_eq!(epochs.at(1), Position { epoch: epoch(2), offset: 1 });
+    }
+
+    #[test]
+    fn they_go_to_another_process_as_they_are() {
+        let mut epochs = Epochs::new(epoch(0));
+        for number in 1..=PAST_MAX as u64 + 2 {
+            let (begun, is_cut) = epochs.begun();
+            let again = Epochs::of(&begun, is_cut).expect("they are in order");
+            assert_eq!((again.begun(), again.oldest()), (epochs.begun(), epochs.oldest()));
+            for at in 0..number * 10 {
+                assert_eq!(again.at(at), epochs.at(at));
+            }
+            epochs.begin(epoch(number), number * 10);
+        }
+        assert!(Epochs::of(&[], false).is_none() && Epochs::of(&[(epoch(1), 3), (epoch(2), 2)], false).is_none());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::newest::Newest;
 use super::publication::Publication;
 use super::ring::Ring;
 use super::store::{Topic, TopicSettings};
-use super::{Encoder, Encoding};
+use super::{Encoder, Encoding, Hub, TopicId};
 
 impl Topic {
     /// The first that is the newest of its key and not below the cursor; removals too, where a reader had the keys.
@@ -138,5 +138,26 @@ impl Topic {
             let publication = self.publication(offset);
             self.newest.as_mut().expect("it is there").keep(publication);
         }
+    }
+}
+
+impl Hub {
+    /// Bytes of what the topic's log holds.
+    #[must_use]
+    pub fn log_bytes(&self, topic: TopicId) -> u64 {
+        let log = self.topics.get(topic).log();
+        log.len_bytes(log.head(), log.next()) as u64
+    }
+
+    /// The newest that the log holds, in order, as many as take so many bytes.
+    #[must_use]
+    pub fn log_newest(&self, topic: TopicId, bytes_max: u64) -> Vec<Publication> {
+        let topic = self.topics.get(topic);
+        let log = topic.log();
+        let mut first = log.next();
+        while first > log.head() && log.len_bytes(first - 1, log.next()) as u64 <= bytes_max {
+            first -= 1;
+        }
+        (first..log.next()).map(|offset| topic.publication(offset)).collect()
     }
 }

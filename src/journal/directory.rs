@@ -4,7 +4,9 @@
 //! old count is not gone on with.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::JournalError;
@@ -15,6 +17,8 @@ use crate::hub::{Position, Publication, TopicName};
 
 /// A topic's file with the newest position that may have been told.
 pub(super) const NEWEST: &str = "newest";
+/// The file that is locked.
+const LOCK: &str = "lock";
 /// Where topics' directories lie.
 const TOPICS: &str = "topics";
 
@@ -23,8 +27,8 @@ const TOPICS: &str = "topics";
 pub struct Directory {
     path: PathBuf,
     boot: BootId,
-    /// Locked as long as it is open.
-    _lock: File,
+    /// Locked as long as it is open, here or in another process that it was handed to.
+    lock: Option<File>,
 }
 
 /// What the start of a topic goes on from.
@@ -66,14 +70,50 @@ impl Directory {
     /// # Errors
     /// [`JournalError`], above all where another gateway has it.
     pub fn open(path: &Path, boot: BootId) -> Result<Directory, JournalError> {
+        Directory::open_with(path, boot, None)
+    }
+
+    /// The same, with the lock that [`Directory::lock`] of another process gave, if it is this directory's.
+    ///
+    /// # Errors
+    /// [`JournalError`], above all where another gateway has it.
+    pub fn open_with(path: &Path, boot: BootId, handed: Option<OwnedFd>) -> Result<Directory, JournalError> {
         fs::create_dir_all(path.join(TOPICS)).map_err(JournalError::io(path))?;
-        let name = path.join("lock");
+        let name = path.join(LOCK);
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&name).map_err(JournalError::io(&name))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Directory { path: path.to_owned(), boot, _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(JournalError::InUse { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) => Err(JournalError::Io { path: name, error }),
+        let is_own = |handed: &File| Ok(inode(handed)? == inode(&lock)?);
+        if let Some(handed) = handed.map(File::from)
+            && is_own(&handed).map_err(JournalError::io(&name))?
+        {
+            return Ok(Directory { path: path.to_owned(), boot, lock: Some(handed) });
         }
+        take_lock(&lock, path)?;
+        Ok(Directory { path: path.to_owned(), boot, lock: Some(lock) })
+    }
+
+    /// The process that it was handed to is gone.
+    ///
+    /// # Errors
+    /// [`JournalError`], above all where another gateway has it.
+    pub fn lock_again(&mut self) -> Result<(), JournalError> {
+        let name = self.path.join(LOCK);
+        let lock = OpenOptions::new().write(true).open(&name).map_err(JournalError::io(&name))?;
+        take_lock(&lock, &self.path)?;
+        self.lock = Some(lock);
+        Ok(())
+    }
+
+    /// The lock, for another process that goes on here.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn lock(&self) -> io::Result<OwnedFd> {
+        Ok(self.lock.as_ref().expect("it is given up only once").try_clone()?.into())
+    }
+
+    /// Another process has it.
+    pub fn unlock(&mut self) {
+        self.lock = None;
     }
 
     /// In which start of the machine it was taken.
@@ -211,6 +251,18 @@ impl Found {
         }
         Ok(())
     }
+}
+
+fn take_lock(lock: &File, path: &Path) -> Result<(), JournalError> {
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => JournalError::InUse { path: path.to_owned() },
+        TryLockError::Error(error) => JournalError::Io { path: path.join(LOCK), error },
+    })
+}
+
+fn inode(file: &File) -> io::Result<(u64, u64)> {
+    let about = file.metadata()?;
+    Ok((about.dev(), about.ino()))
 }
 
 fn described(told: Position) -> String {

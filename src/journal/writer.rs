@@ -250,8 +250,16 @@ impl Writer {
     ///
     /// # Errors
     /// [`io::Error`]: the next start may not trust its end.
-    pub async fn close(self, newest: Position) -> io::Result<()> {
-        let Some(open) = self.segment else { return Ok(()) };
+    pub async fn close(mut self, newest: Position) -> io::Result<()> {
+        self.end_segment(newest).await
+    }
+
+    /// Ends the segment in order, all of it on disk; what is appended from now on goes into another one.
+    ///
+    /// # Errors
+    /// [`io::Error`]: the next start may not trust its end.
+    pub async fn end_segment(&mut self, newest: Position) -> io::Result<()> {
+        let Some(open) = &self.segment else { return Ok(()) };
         open.file.sync_data().await?;
         let mut end = Vec::new();
         format::put_closed(newest, &mut end);
@@ -260,7 +268,9 @@ impl Writer {
             cut_off(&open.path, open.bytes)?;
             return Err(error);
         }
-        open.file.sync_data().await
+        open.file.sync_data().await?;
+        self.abandon();
+        Ok(())
     }
 
     /// Removes what is beyond the topic's bounds, oldest first.

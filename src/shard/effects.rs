@@ -5,6 +5,7 @@
 
 use super::clients::{Client, Pending, Receive, Wait};
 use super::core::Core;
+use super::exchange::Numbering;
 use super::mail::{Mail, NotPublished, Ticket};
 use crate::dialect::stream::RequestId;
 use crate::dialect::{ClientError, ErrorCode};
@@ -89,9 +90,17 @@ impl Core {
             }
             return session.close(CloseCode::GOING_AWAY, "the gateway stops", CloseClass::GoingAway, now_us);
         }
-        let home = self.outbox.post().home(&publication.topic);
+        let numbering = self.exchange.numbering;
+        let home = match numbering {
+            Numbering::Elsewhere => self.outbox.post().control(),
+            Numbering::Homes | Numbering::Nobody => self.outbox.post().home(&publication.topic),
+        };
         let here = home == self.exchange.place();
-        let may = if here { !self.outbox.is_congested() } else { self.exchange.take_credit(home) };
+        let may = match here {
+            _ if numbering == Numbering::Nobody => false,
+            true => !self.outbox.is_congested(),
+            false => self.exchange.take_credit(home),
+        };
         if !may {
             self.metrics.publisher_pauses.add(1);
             self.exchange.wait_for_credit(key);
@@ -129,7 +138,7 @@ impl Core {
             (Answer::Reply(id), Err(refusal)) => {
                 let code = match refusal {
                     NotPublished::TopicsMax => ErrorCode::Limit,
-                    NotPublished::Journal => ErrorCode::Internal,
+                    NotPublished::Journal | NotPublished::Gone => ErrorCode::Internal,
                     NotPublished::Key(_) => ErrorCode::BadRequest,
                 };
                 client.session.failed(&id, &ClientError::new(code, refusal.to_string()), &self.rules, now_us);
@@ -143,7 +152,7 @@ impl Core {
                 }
                 let code = match refusal {
                     NotPublished::Key(_) => CloseCode::POLICY,
-                    NotPublished::TopicsMax | NotPublished::Journal => CloseCode::TRY_AGAIN_LATER,
+                    NotPublished::TopicsMax | NotPublished::Journal | NotPublished::Gone => CloseCode::TRY_AGAIN_LATER,
                 };
                 client.session.close(code, &refusal.to_string(), CloseClass::Policy, now_us);
             }

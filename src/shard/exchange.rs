@@ -8,6 +8,7 @@ use super::inspection::Inspection;
 use super::mail::{Mail, NotPublished, Outbox, Place, Ticket};
 use super::mailbox::Mailbox;
 use super::subscribing::topics_max;
+use super::succession::Succession;
 use super::topics::Waiter;
 use crate::hub::{NewPublication, Position, TopicName};
 use crate::metrics::RefusalReason;
@@ -29,13 +30,29 @@ pub(super) struct Exchange {
     /// Publishers that wait for a credit or for room.
     waiting: VecDeque<ClientKey>,
     /// Something was given back since the waiting ones were last tried.
-    moved: bool,
+    pub(super) moved: bool,
+    pub(super) numbering: Numbering,
+    /// As a home that hands its topics over: which attempt, how many threads have nothing more for it, bytes of rings.
+    pub(super) handing: (u64, u16, u64),
+    /// How many said so before that began, by attempt.
+    pub(super) early: HashMap<u64, u16>,
     /// By barrier: homes that have passed it.
     barriers: HashMap<u64, u16>,
     /// Barriers that all homes have passed, to be confirmed when the sweep has caught up.
     draining: Vec<u64>,
     /// Reports under way: token and the next topic.
     reports: VecDeque<(u64, usize)>,
+}
+
+/// Who gives publications their offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Numbering {
+    /// Each topic's home.
+    Homes,
+    /// Publishers wait.
+    Nobody,
+    /// Another gateway, by way of the control thread.
+    Elsewhere,
 }
 
 impl Exchange {
@@ -47,6 +64,9 @@ impl Exchange {
             held: VecDeque::new(),
             waiting: VecDeque::new(),
             moved: false,
+            numbering: Numbering::Homes,
+            handing: (0, 0, 0),
+            early: HashMap::new(),
             barriers: HashMap::new(),
             draining: Vec::new(),
             reports: VecDeque::new(),
@@ -66,6 +86,11 @@ impl Exchange {
         let taken = *credits > 0;
         *credits -= u32::from(taken);
         taken
+    }
+
+    /// What this place published was passed on.
+    pub(super) fn give_back(&mut self, place: Place) {
+        self.taken[usize::from(place)] += 1;
     }
 
     pub(super) fn wait_for_credit(&mut self, client: ClientKey) {
@@ -120,12 +145,16 @@ impl Core {
 
     fn handle(&mut self, mail: Mail) {
         match mail {
-            Mail::Publish { .. } | Mail::Barrier { .. } | Mail::Feed { .. }
+            Mail::Publish { .. }
+            | Mail::Barrier { .. }
+            | Mail::Feed { .. }
+            | Mail::Succession(Succession::Quiet { .. } | Succession::Told { .. } | Succession::Resume)
                 if self.outbox.is_congested() || !self.exchange.held.is_empty() =>
             {
                 self.exchange.held.push_back(mail);
             }
             Mail::Publish { .. } | Mail::Barrier { .. } | Mail::Feed { .. } => self.pass_on(mail),
+            Mail::Succession(succession) => self.succeed(succession),
             Mail::Published { ticket, result } => self.position_came(ticket, result),
             Mail::Taken { home, count } => {
                 self.exchange.credits[usize::from(home)] += count;
@@ -231,6 +260,7 @@ impl Core {
                 }
             }
             Mail::Feed { topics, since_ms } => self.topics.feed_changed(&topics, since_ms, &mut self.outbox),
+            Mail::Succession(succession) => self.succeed(succession),
             other => unreachable!("only publications, barriers and words of feeds are passed on, not {other:?}"),
         }
     }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::inquiry::{Finding, Inquiry};
 use super::mailbox::Mailbox;
+use super::succession::Succession;
 use crate::admission::{Keys, Question, Revocation, Verdict};
 use crate::config::{self, Config};
 use crate::hub::{Epochs, KeyError, NewPublication, Pattern, Position, Publication, TopicName};
@@ -236,6 +237,8 @@ pub enum Mail {
         /// The body.
         body: Bytes,
     },
+    /// One gateway takes the place of another.
+    Succession(Succession),
     /// From the control thread: these hold from now on.
     Settings(Settings),
     /// From the control thread: tokens may be signed with these from now on.
@@ -310,6 +313,9 @@ pub enum NotPublished {
     /// Its topic's journal cannot be written.
     #[error("the topic's journal cannot be written (is its disk full?); try again later")]
     Journal,
+    /// The gateway that took this one's place, and gives the offsets, is gone.
+    #[error("the gateway that took this one's place is gone, perhaps with this; publish again to the next one")]
+    Gone,
     /// The topic's `key` finds something in the payload that cannot be a key.
     #[error("what the topic's `key` finds in the payload is none: {0}")]
     Key(KeyError),

@@ -34,6 +34,7 @@ mod shared;
 mod staleness;
 mod stopping;
 mod subscribing;
+pub mod succession;
 mod sweep;
 mod telling;
 #[cfg(test)]

@@ -87,10 +87,28 @@ impl Core {
         self.outbox.send(self.outbox.post().control(), Mail::Accepts);
     }
 
+    /// A drain is over before all have left: who is still here stays, and more may come.
+    pub(super) fn serve_again(&mut self) {
+        if self.is_serving() {
+            self.leavers = Leavers::default();
+            self.stop = Stop::Running;
+            self.arm_accepts();
+        }
+    }
+
     /// A drain begins.
     pub(super) fn drain(&mut self, window_ms: u32) {
-        if self.stop == Stop::Running {
-            self.stop = Stop::Warning { next: 0, end_us: self.now.monotonic_us + u64::from(window_ms) * 1000 };
+        let new_us = self.now.monotonic_us + u64::from(window_ms) * 1000;
+        match &mut self.stop {
+            Stop::Running => self.stop = Stop::Warning { next: 0, end_us: new_us },
+            // It may be shortened.
+            Stop::Warning { end_us, .. } => *end_us = new_us.min(*end_us),
+            Stop::Draining if new_us < self.leavers.end_us => {
+                let left_us = new_us - self.now.monotonic_us;
+                self.leavers.gap_us = left_us / (self.leavers.clients.len() as u64 + 1);
+                (self.leavers.end_us, self.leavers.next_us) = (new_us, self.now.monotonic_us + self.leavers.gap_us);
+            }
+            _ => {}
         }
     }
 

@@ -59,6 +59,8 @@ pub(super) struct Home {
     /// Who is told of each publication.
     pub(super) replicas: Vec<Place>,
     rate: Rate,
+    /// The next publication begins an epoch.
+    pub(super) begins: bool,
     /// It has a journal, and stays.
     kept: bool,
 }
@@ -229,7 +231,12 @@ impl Topics {
         let key = self.key(&new)?;
         let topic = self.home_topic(&new.topic, now)?;
         let offset = self.hub.newest(topic) + 1;
-        let publication = Publication { offset, unix_us: now.unix_us, payload: new.payload, marks: Marks { key, ..new.marks } };
+        let mut publication =
+            Publication { offset, unix_us: now.unix_us, payload: new.payload, marks: Marks { key, ..new.marks } };
+        let home = self.homes.get_mut(&topic).expect("a home topic has its home's part");
+        if std::mem::take(&mut home.begins) && offset > 1 {
+            publication.marks.begins = Some(Box::new(self.new_epoch(now)));
+        }
         self.deliver(topic, &publication, now, outbox);
         Ok(self.hub.position(topic))
     }
@@ -240,7 +247,7 @@ impl Topics {
     }
 
     /// Appends the next publication of a topic whose home this is, and tells the replicas.
-    fn deliver(&mut self, topic: TopicId, publication: &Publication, now: Now, outbox: &mut Outbox) {
+    pub(super) fn deliver(&mut self, topic: TopicId, publication: &Publication, now: Now, outbox: &mut Outbox) {
         if self.hub.newest(topic) == 0 {
             self.attach_watchers(topic, outbox);
         }
@@ -263,9 +270,14 @@ impl Topics {
         }
         let epochs = Epochs::new(self.new_epoch(now));
         let topic = self.open(name.clone(), epochs, 0);
-        let rate = Rate { window_us: now.monotonic_us, ..Rate::default() };
-        self.homes.insert(topic, Home { rate, ..Home::default() });
+        self.begin_home(topic, 0, now);
         Ok(topic)
+    }
+
+    /// This is the home of a topic that was just opened.
+    pub(super) fn begin_home(&mut self, topic: TopicId, newest: u64, now: Now) {
+        let rate = Rate { window_us: now.monotonic_us, window_offset: newest, ..Rate::default() };
+        self.homes.insert(topic, Home { rate, ..Home::default() });
     }
 
     /// One that no topic had.
@@ -375,7 +387,9 @@ impl Topics {
             return;
         }
         home.replicas.push(place);
-        let (epochs, newest, state) = (self.hub.epochs(topic).clone(), self.hub.newest(topic), self.hub.state(topic));
+        let (epochs, newest) = (self.hub.epochs(topic).clone(), self.hub.newest(topic));
+        // The control thread is no shard: it feeds another gateway, which has it.
+        let state = if place == outbox.post().control() { Vec::new() } else { self.hub.state(topic) };
         let (home, number, name) = (self.place, topic.index() as u32, self.hub.name(topic).clone());
         let stale_since_ms = self.staleness.since_ms(topic);
         outbox.send(place, Mail::Attached { home, number, topic: name, epochs, newest, state, stale_since_ms });

@@ -38,6 +38,8 @@ pub struct SourceContext {
     pub topics: Arc<[config::Topic]>,
     /// What sources count.
     pub metrics: Arc<ControlMetrics>,
+    /// Topics go on from another process: what a feed brought between the two is lost, untold.
+    pub goes_on: bool,
     /// What is known of this one; [`spawn`] puts it there.
     pub feed: Arc<FeedMetrics>,
 }

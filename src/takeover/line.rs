@@ -89,12 +89,48 @@ impl Line {
         Ok(())
     }
 
-    /// Sends as many of these bytes as it takes now, at least one; may be dropped before without loss.
-    ///
-    /// # Errors
-    /// [`LineError`].
-    pub async fn send_some(&self, bytes: &[u8]) -> Result<usize, LineError> {
-        self.stream.async_io(Interest::WRITABLE, || send(self.stream.as_fd(), bytes, &[])).await.map_err(gone)
+    /// Sends of these bytes what the other one takes, and takes in what has come where that is wanted, once something of either can be
+    /// done; returns how many went. May be dropped before without loss.
+    async fn exchange(&mut self, out: &[u8], reads: bool) -> Result<usize, LineError> {
+        let interest = match (out.is_empty(), reads) {
+            (true, false) => return std::future::pending().await,
+            (true, true) => Interest::READABLE,
+            (false, false) => Interest::WRITABLE,
+            (false, true) => Interest::READABLE | Interest::WRITABLE,
+        };
+        loop {
+            let ready = self.stream.ready(interest).await?;
+            let mut moved = None;
+            if ready.is_writable() && !out.is_empty() {
+                moved = tried(self.stream.try_io(Interest::WRITABLE, || send(self.stream.as_fd(), out, &[])))?;
+            }
+            if ready.is_readable() && reads && self.take_in()? {
+                moved = moved.or(Some(0));
+            }
+            if let Some(sent) = moved {
+                return Ok(sent);
+            }
+        }
+    }
+
+    /// Takes in what has come; false where that is nothing.
+    fn take_in(&mut self) -> Result<bool, LineError> {
+        let mut piece = vec![0; PIECE_BYTES];
+        let (stream, descriptors) = (&self.stream, &mut self.descriptors);
+        match tried(stream.try_io(Interest::READABLE, || receive(stream.as_fd(), &mut piece, descriptors)))? {
+            None => Ok(false),
+            Some(0) => Err(LineError::Gone),
+            Some(came) => {
+                self.keep(&piece[..came]);
+                Ok(true)
+            }
+        }
+    }
+
+    fn keep(&mut self, piece: &[u8]) {
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        self.bytes.extend_from_slice(piece);
     }
 
     /// The next message; may be dropped before without loss.
@@ -145,9 +181,7 @@ impl Line {
         if came == 0 {
             return Err(LineError::Gone);
         }
-        self.bytes.drain(..self.start);
-        self.start = 0;
-        self.bytes.extend_from_slice(&piece[..came]);
+        self.keep(&piece[..came]);
         Ok(())
     }
 
@@ -160,6 +194,55 @@ impl Line {
             return Err(Fault::Form.into());
         }
         Ok(self.descriptors.drain(..count).collect())
+    }
+}
+
+/// A [`Line`], and what is still to be sent over it.
+#[derive(Debug)]
+pub struct Pipe {
+    line: Line,
+    out: Vec<u8>,
+    sent: usize,
+}
+
+impl Pipe {
+    /// Over this.
+    #[must_use]
+    pub fn new(line: Line) -> Pipe {
+        Pipe { line, out: Vec::new(), sent: 0 }
+    }
+
+    /// To be sent by the next [`Pipe::moved`].
+    pub fn put(&mut self, message: &Message) {
+        message.put(&mut self.out);
+    }
+
+    /// Bytes that wait to be sent.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> u64 {
+        (self.out.len() - self.sent) as u64
+    }
+
+    /// Returns once something went or came; may be dropped before without loss.
+    ///
+    /// # Errors
+    /// [`LineError`].
+    pub async fn moved(&mut self, reads: bool) -> Result<(), LineError> {
+        self.sent += self.line.exchange(&self.out[self.sent..], reads).await?;
+        // Half of it is moved at most once for each of its bytes.
+        if self.sent * 2 >= self.out.len() {
+            self.out.drain(..self.sent);
+            self.sent = 0;
+        }
+        Ok(())
+    }
+
+    /// The next message that has come.
+    ///
+    /// # Errors
+    /// [`LineError::Fault`].
+    pub fn heard(&mut self) -> Result<Option<Message>, LineError> {
+        self.line.heard()
     }
 }
 
@@ -180,6 +263,15 @@ impl Parts {
     pub fn into_line(self) -> io::Result<Line> {
         let Parts { stream, bytes, start, descriptors } = self;
         Ok(Line { stream: UnixStream::from_std(stream)?, bytes, start, descriptors })
+    }
+}
+
+/// None where it would have to wait.
+fn tried(result: io::Result<usize>) -> Result<Option<usize>, LineError> {
+    match result {
+        Ok(count) => Ok(Some(count)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(gone(error)),
     }
 }
 

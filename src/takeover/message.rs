@@ -113,6 +113,8 @@ pub enum Refusal {
     TopicsMax,
     /// See there.
     Journal,
+    /// See there.
+    Gone,
     /// With the key's bytes.
     Key(u64),
 }
@@ -245,6 +247,7 @@ impl From<NotPublished> for Refusal {
         match why {
             NotPublished::TopicsMax => Refusal::TopicsMax,
             NotPublished::Journal => Refusal::Journal,
+            NotPublished::Gone => Refusal::Gone,
             NotPublished::Key(KeyError { bytes }) => Refusal::Key(bytes as u64),
         }
     }
@@ -255,6 +258,7 @@ impl From<Refusal> for NotPublished {
         match why {
             Refusal::TopicsMax => NotPublished::TopicsMax,
             Refusal::Journal => NotPublished::Journal,
+            Refusal::Gone => NotPublished::Gone,
             Refusal::Key(bytes) => NotPublished::Key(KeyError { bytes: bytes as usize }),
         }
     }

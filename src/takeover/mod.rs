@@ -5,10 +5,14 @@
 //! both look at before anything is said; no message is longer than [`MESSAGE_BYTES_MAX`]; the socket leads to whoever has the place, as it
 //! is renamed over the one before.
 
+mod handed;
 mod line;
 mod message;
 mod socket;
+#[cfg(test)]
+mod tests;
 
-pub use line::{Line, LineError, Parts};
+pub use handed::{put_topics, read_topics};
+pub use line::{Line, LineError, Parts, Pipe};
 pub use message::{Fault, MESSAGE_BYTES_MAX, Message, Refusal, Side, TopicHead, VERSION, Word};
 pub use socket::{Door, DoorError, connect};

@@ -5,6 +5,8 @@ mod common;
 #[path = "../balancer/parts.rs"]
 #[allow(dead_code, reason = "the drain needs one of the balancers")]
 mod parts;
+mod succession;
+mod supervised;
 mod takeover;
 
 use std::io::{Read, Write};

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::config::TopicJournal;
 use crate::disk::File;
-use crate::hub::{NewPublication, Publication};
+use crate::hub::{Epoch, NewPublication, Publication};
 use crate::journal::writer::Writer;
 use crate::shard::inquiry::JournalState;
 use crate::shard::mail::{Place, Ticket};
@@ -32,6 +32,8 @@ pub(super) struct Log {
     pub(super) retry_at: Option<Instant>,
     /// What is published is delivered all the same.
     pub(super) is_left: bool,
+    /// The next batch begins this epoch.
+    pub(super) begins: Option<Epoch>,
 }
 
 /// A publication that is not written yet.
@@ -64,6 +66,7 @@ impl Log {
             abandon: false,
             retry_at: None,
             is_left: false,
+            begins: None,
         }
     }
 

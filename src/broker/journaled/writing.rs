@@ -5,14 +5,15 @@
 //! nobody takes what is missing in the files for what follows on them.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::log::Unwritten;
+use super::log::{Log, Unwritten};
 use super::{BATCH_BYTES, COMPLAIN, Done, Journaled, Outcome, RETRY};
 use crate::config::{JournalFlush, JournalFull};
-use crate::hub::{Epoch, NewPublication, Publication, TopicName};
+use crate::hub::{Epoch, NewPublication, Position, Publication, TopicName};
 use crate::journal::format;
 use crate::journal::writer::{Batch, Writer};
 use crate::shard::mail::{Mail, NotPublished, Outbox, Place};
@@ -69,9 +70,10 @@ impl Journaled {
     }
 
     fn write(&mut self, topic: TopicName) {
-        let before = self.topics.position(&topic).expect("a kept topic stays");
+        let position = self.topics.position(&topic).expect("a kept topic stays");
         let now = self.now();
         let log = self.logs.get_mut(&topic).expect("only open topics have something to write");
+        let before = log.begins.map_or(position, |epoch| Position { epoch, offset: 0 });
         let mut writer = log.writer.take().expect("a topic is ready while its writer is here");
         if std::mem::take(&mut log.abandon) {
             writer.abandon();
@@ -152,6 +154,9 @@ impl Journaled {
         let retry_at = Instant::now() + RETRY;
         match outcome {
             Outcome::Written => {
+                if let (Some(epoch), Some((_, first))) = (log.begins.take(), batch.first_mut()) {
+                    first.marks.begins = Some(Box::new(epoch));
+                }
                 let healed = log.retry_at.take().is_some();
                 let was_left = std::mem::take(&mut log.is_left);
                 if let JournalFlush::EveryMs(every_ms) = log.journal.flush
@@ -174,6 +179,7 @@ impl Journaled {
                 if !std::mem::replace(&mut log.is_left, true) {
                     self.metrics.journals_left.add(1);
                     self.metrics.journal_epochs.add(1);
+                    log.begins = None;
                     let (_, first) = batch.first_mut().expect("a batch holds something");
                     first.marks.begins = Some(Box::new(epoch));
                 }
@@ -235,6 +241,31 @@ impl Journaled {
         if is_due(&mut self.healed) {
             tracing::info!(topic = topic.as_str(), "the journal can be written again");
         }
+    }
+
+    /// Whether so many threads publish no more, and all that came is written and delivered.
+    pub(in crate::broker) fn is_quiet(&self, attempt: u64, threads: u16) -> bool {
+        let is_idle = |log: &Log| log.waiting.is_empty() && log.under_way.is_empty();
+        self.quiet.get(&attempt) == Some(&threads) && self.logs.values().all(is_idle)
+    }
+
+    /// Ends all segments in order, so that another process can go on with them; this one can, too, in new ones. Gives the journal's lock
+    /// along.
+    pub(in crate::broker) async fn end_segments(&mut self) -> Option<OwnedFd> {
+        for (topic, log) in &mut self.logs {
+            let newest = self.topics.position(topic).filter(|_| !log.abandon);
+            if let (Some(writer), Some(newest)) = (&mut log.writer, newest)
+                && let Err(error) = writer.end_segment(newest).await
+            {
+                tracing::error!(%topic, "the journal could not be closed: {error}");
+            }
+        }
+        self.directory.lock().inspect_err(|error| tracing::error!("the journal's lock cannot be handed over: {error}")).ok()
+    }
+
+    /// Another process has the journal: nothing more is written here.
+    pub(in crate::broker) fn give_up(&mut self) {
+        self.directory.unlock();
     }
 
     /// Writes what is left, as far as that can be done, and ends all segments in order.

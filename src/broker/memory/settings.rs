@@ -10,7 +10,6 @@ impl Memory {
         if let Some(journaled) = &mut self.journaled {
             journaled.go_by(&settings.config);
         }
-        let shards = 0..self.outbox.post().shards();
-        shards.for_each(|shard| self.outbox.send(shard, Mail::Settings(settings.clone())));
+        self.tell_shards(|| Mail::Settings(settings.clone()));
     }
 }

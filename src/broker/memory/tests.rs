@@ -1,5 +1,7 @@
 //! The stop, as the order of mail shows it.
 
+use bytes::Bytes;
+
 use super::*;
 use crate::hub::{Payload, PayloadKind};
 

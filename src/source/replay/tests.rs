@@ -78,6 +78,7 @@ fn play(settings: &config::Replay, double: Double) -> Played {
         publication_bytes_max: 256 * 1024,
         topics: Arc::new([ring]),
         metrics: metrics.clone(),
+        goes_on: false,
         feed: Arc::default(),
     };
     let result = start(Disk::Ring, run(settings, &double, &context)).unwrap();

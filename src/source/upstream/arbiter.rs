@@ -75,6 +75,8 @@ pub(super) struct Arbiter {
     lines: Box<[Line]>,
     /// The line from which messages without a number are taken.
     lead: Option<usize>,
+    /// What was lost before the first message of a topic is unknown.
+    goes_on: bool,
     tracks: Vec<Track>,
     places: HashMap<TopicName, usize>,
     topics_max: usize,
@@ -133,10 +135,12 @@ struct Held {
 }
 
 impl Arbiter {
-    pub(super) fn new(settings: &config::Upstream) -> Arbiter {
+    /// `goes_on`: its topics go on from another process, and nobody knows what the feed brought between the two.
+    pub(super) fn new(settings: &config::Upstream, goes_on: bool) -> Arbiter {
         Arbiter {
             lines: vec![Line::default(); settings.urls.len()].into(),
             lead: None,
+            goes_on,
             tracks: Vec::new(),
             places: HashMap::new(),
             topics_max: settings.topics_max as usize,
@@ -226,7 +230,11 @@ impl Arbiter {
             return None;
         }
         self.places.insert(topic.clone(), self.tracks.len());
-        self.tracks.push(Track::new(topic.clone(), self.lines.len()));
+        let mut track = Track::new(topic.clone(), self.lines.len());
+        if self.goes_on {
+            track.owe(None);
+        }
+        self.tracks.push(track);
         Some(self.tracks.len() - 1)
     }
 

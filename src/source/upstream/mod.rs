@@ -68,7 +68,7 @@ pub(super) async fn run<O: Outlet>(settings: &config::Upstream, outlet: &O, cont
         tokio::task::spawn_local(async move { unless_stopped(&stopping, line.run()).await });
     }
     let feed = Feed {
-        arbiter: Arbiter::new(settings),
+        arbiter: Arbiter::new(settings, context.goes_on),
         begun: Instant::now(),
         outlet,
         metrics: &context.metrics,

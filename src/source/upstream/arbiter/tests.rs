@@ -37,7 +37,7 @@ struct Bench {
 
 impl Bench {
     fn new(lines: usize) -> Bench {
-        let mut bench = Bench { arbiter: Arbiter::new(&settings(lines)), now: Duration::ZERO, out: Vec::new() };
+        let mut bench = Bench { arbiter: Arbiter::new(&settings(lines), false), now: Duration::ZERO, out: Vec::new() };
         (0..lines).for_each(|line| bench.arbiter.connected(line));
         bench
     }
@@ -98,6 +98,16 @@ fn a_chain_tells_a_hole_and_not_its_size() {
     let mut bench = Bench::new(1);
     bench.chain(0, [(1, 5), (5, 9), (12, 15), (15, 16)]);
     bench.check(&[(5, None), (9, None), (15, Some(None)), (16, None)]);
+}
+
+#[test]
+fn where_topics_go_on_from_another_process_the_first_message_bears_a_gap_that_nobody_knows() {
+    let mut bench = Bench::new(2);
+    bench.arbiter = Arbiter::new(&settings(2), true);
+    (0..2).for_each(|line| bench.arbiter.connected(line));
+    bench.plus_one(0, [5, 6]);
+    bench.plus_one(1, [5, 6, 7]);
+    assert_eq!(bench.published(), [(5, Some(None)), (6, None), (7, None)]);
 }
 
 #[test]
