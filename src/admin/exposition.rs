@@ -294,7 +294,7 @@ mod tests {
         assert!(text.contains("\ntidegate_thread_running_seconds_total{thread=\"control\"} "), "{text}");
         let classic = classic(&text);
         for line in [
-            "# HELP tidegate_accepts_total Connections accepted.",
+            "# HELP tidegate_accepts_total Connections accepted",
             "# TYPE tidegate_accepts_total counter",
             "# TYPE tidegate_connections gauge",
             "# TYPE tidegate_publish_to_submit_seconds histogram",
