@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::entrance::Refusal;
+use super::refusal::Refusal;
 use super::{Awaited, Effect, Expiry, Moment, Phase, Rules, Session, jitter};
 use crate::admission::proxy::{Progress, Reader};
 use crate::admission::{client_address, is_among};

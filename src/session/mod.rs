@@ -21,6 +21,7 @@ mod jitter;
 mod messages;
 mod permission;
 mod pongs;
+mod refusal;
 mod rights;
 mod rules;
 mod sse;

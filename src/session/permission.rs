@@ -4,7 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::entrance::{Door, Refusal};
+use super::entrance::Door;
+use super::refusal::Refusal;
 use super::{Moment, Role, bearer};
 use crate::admission::{Question, Verdict};
 use crate::config::{Callout, PublishAllow, WhenDown};

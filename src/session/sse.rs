@@ -6,7 +6,7 @@
 //!
 //! Without: subscriptions, and how publications are written ([`crate::dialect::stream::sse`]).
 
-use super::entrance::Refusal;
+use super::refusal::Refusal;
 use super::{Phase, Role, Session};
 use crate::admission::request_id;
 use crate::dialect::stream::{Stream, sse};

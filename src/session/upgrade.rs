@@ -3,7 +3,7 @@
 //! Without: whether it is granted; the door decides that.
 
 use super::bearer;
-use super::entrance::Refusal;
+use super::refusal::Refusal;
 use crate::admission::request_id;
 use crate::metrics::RefusalReason;
 use crate::ws::deflate::Agreement;
