@@ -31,7 +31,8 @@ struct Asked {
 
 pub(super) async fn revoke(State(context): State<AdminContext>, request: Request) -> Result<Response, Refused> {
     let bad = |msg: &str| Refused::bad_request(ErrorCode::BadRequest, msg);
-    if !context.config().asks_for_rights() {
+    let config = context.settings.borrow().clone();
+    if !config.asks_for_rights() {
         return Err(bad("there is nothing to revoke: neither [[tokens.key]] nor tokens.jwks nor [callout] is configured"));
     }
     let body = read_body(&context, request).await?;
@@ -46,13 +47,13 @@ pub(super) async fn revoke(State(context): State<AdminContext>, request: Request
         return Err(bad("sub and jti have at most 255 bytes"));
     }
     let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let until_unix_s = until.unwrap_or_else(|| unix_s.saturating_add(context.config().tokens.revocation_s.into()));
+    let until_unix_s = until.unwrap_or_else(|| unix_s.saturating_add(config.tokens.revocation_s.into()));
     if until_unix_s <= unix_s {
         return Err(bad("until is over already; it is in seconds since 1970"));
     }
     tracing::info!(?sub, ?jti, until_unix_s, "tokens are revoked");
     let revocation = Revocation { subject: sub, id: jti, until_unix_s };
-    let max = context.config().tokens.revocations_max;
+    let max = config.tokens.revocations_max;
     match context.broker.revoke(revocation, max as usize, unix_s).await {
         Ok(()) => Ok(axum::Json(json!({"until": until_unix_s})).into_response()),
         Err(RevokeError::Full) => {

@@ -65,8 +65,8 @@ fn in_force(started: &Config, present: &Config, read: Config) -> Config {
         shards: _,
         publish,
         tokens,
-        callout: _,
         anonymous,
+        callout: _,
         echo,
         page,
         log,
@@ -106,6 +106,7 @@ fn in_force(started: &Config, present: &Config, read: Config) -> Config {
         },
         shards: present.shards.clone(),
         publish,
+        // Whoever reads the set of keys, and asks the endpoint, was begun at start.
         tokens: Tokens {
             jwks: present.tokens.jwks.clone(),
             jwks_ca: present.tokens.jwks_ca.clone(),
@@ -116,8 +117,8 @@ fn in_force(started: &Config, present: &Config, read: Config) -> Config {
             jwks_keys_max: present.tokens.jwks_keys_max,
             ..tokens
         },
-        callout: present.callout.clone(),
         anonymous,
+        callout: present.callout.clone(),
         echo,
         page,
         log: super::Log { format: present.log.format, waiting_lines_max: present.log.waiting_lines_max, ..log },
@@ -197,7 +198,7 @@ fn compare(key: &str, one: Option<&Value>, other: Option<&Value>, found: &mut Ve
 fn named(elements: &[Value]) -> Vec<(String, Value)> {
     let mut counts: HashMap<String, usize> = HashMap::new();
     let mut name = |element: &Value| {
-        let name = ["name", "address", "pattern", "certificate", "kind"].iter().find_map(|name| element.get(name));
+        let name = ["name", "address", "pattern", "certificate", "file", "kind"].iter().find_map(|name| element.get(name));
         let name = name.map_or_else(String::new, ToString::to_string);
         let count = counts.entry(name.clone()).or_insert(0);
         *count += 1;
@@ -206,10 +207,10 @@ fn named(elements: &[Value]) -> Vec<(String, Value)> {
     elements.iter().map(|element| (name(element), element.clone())).collect()
 }
 
-/// As the file has it, in so many characters at most. What feeds are asked for may hold passwords.
+/// As the file has it, in so many characters at most. What feeds are asked for, and URLs, may hold passwords.
 fn shown(key: &str, value: &Value) -> String {
     const CHARACTERS_MAX: usize = 80;
-    if key.starts_with("source") || value.is_table() {
+    if ["source", "callout", "tokens.jwks"].iter().any(|private| key.starts_with(private)) || value.is_table() {
         return "(not shown)".into();
     }
     let text = value.to_string();

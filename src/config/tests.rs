@@ -1,6 +1,6 @@
 mod admission;
 mod printed;
-mod risky;
+mod told;
 mod upstream;
 
 use std::collections::BTreeSet;
@@ -435,28 +435,4 @@ fn demo_mode_is_reachable_from_this_machine_only() {
     assert_eq!(demo.admin.address.to_string(), "127.0.0.1:8081");
     assert_eq!(demo.publish.topics, ["demo.>"]);
     assert!(matches!(&demo.sources[..], [Source::Synthetic(synthetic)] if synthetic.prefix == "demo"));
-}
-
-/// Each warning has a configuration that brings it; all that is in `text` beside a listener and what must be said.
-
-#[test]
-fn what_is_in_force_is_told() {
-    let proxied = "[[listener]]\naddress = \"[::1]:9\"\npath_prefix = \"/md\"\nproxy_protocol = \"required\"\ntrusted_proxies = [\"10.0.0.5\"]\n";
-    let paced = "[arrivals]\nburst = 7\n[drain]\ndelay_ms = 5\nwindow_ms = 6\n";
-    let text = format!(
-        "{LISTENER}{proxied}{paced}[admin]\n[[admin.key]]\nname = \"k\"\nsecret_file = \"f\"\npublish = [\"md.>\"]\nread = true\n[limits]\ntopics_max = 5\n[[topic]]\npattern = \"a\"\nring_bytes = 1536\n"
-    );
-    let told = in_force(&parse_text(&text).expect("valid"));
-    for part in [
-        "clients       127.0.0.1:8080",
-        "admin         127.0.0.1:8081, by keys only: k (publish on md.>, read)",
-        "feed          none",
-        "topics_max = 5, others",
-        "all below /md, a PROXY header each from 10.0.0.5/32",
-        "arrivals      burst = 7, others",
-        "drain         5 ms not ready while clients are taken, then closing them over 6 ms",
-        "1.5 KiB",
-    ] {
-        assert!(told.contains(part), "{part:?}: {told}");
-    }
 }

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::request::{AskError, Asking, ask};
-use crate::admission::{KeySet, KeySetError, Keys};
+use crate::admission::{Key, KeySet, KeySetError, Keys};
 use crate::broker::Handle;
 use crate::config::{self, KeySetPlace};
 use crate::metrics::ControlMetrics;
@@ -34,8 +35,10 @@ pub(super) struct Refresher {
     pub(super) settings: config::Tokens,
     pub(super) place: KeySetPlace,
     pub(super) trust: Arc<ClientConfig>,
-    /// Keys of the configuration, which stand before those of the set.
+    /// Keys of the configuration, which stand before those of the set; a reload replaces them.
     pub(super) fixed: watch::Receiver<Keys>,
+    /// Those of the set, as they were last read.
+    pub(super) set: Vec<Key>,
     pub(super) broker: Handle,
     pub(super) metrics: Arc<ControlMetrics>,
 }
@@ -46,31 +49,34 @@ impl Refresher {
         let least = Duration::from_secs(self.settings.jwks_least_s.into());
         let usual = Duration::from_secs(self.settings.jwks_refresh_s.into());
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(least) => {}
-                Ok(()) = self.fixed.changed() => {
-                    failed = self.refresh().await.is_err();
-                    continue;
+            let until = Instant::now() + least;
+            while let Ok(changed) = tokio::time::timeout_at(until, self.fixed.changed()).await {
+                if changed.is_err() {
+                    return;
                 }
+                self.put_in_force().await;
             }
             tokio::select! {
                 () = tokio::time::sleep(usual.saturating_sub(least)), if !failed => {}
                 () = wanted.notified(), if !failed => {}
                 () = std::future::ready(()), if failed => {}
+                _ = self.fixed.changed(), if !failed => {
+                    self.put_in_force().await;
+                    continue;
+                }
             }
             failed = self.refresh().await.is_err();
         }
     }
 
     /// Reads the set once and puts its keys in force; tells where that cannot be done.
-    pub(super) async fn refresh(&self) -> Result<(), ()> {
+    pub(super) async fn refresh(&mut self) -> Result<(), ()> {
         match self.read().await {
             Ok(set) => {
                 self.metrics.jwks_refreshes.add(1);
                 tracing::debug!(keys = set.keys.len(), passed_over = set.passed_over, "the keys of tokens were read");
-                let keys: Keys = self.fixed.borrow().iter().cloned().chain(set.keys).collect();
-                // It fails only where the gateway stops.
-                self.broker.replace_keys(keys).await.ok();
+                self.set = set.keys;
+                self.put_in_force().await;
                 Ok(())
             }
             Err(error) => {
@@ -79,6 +85,12 @@ impl Refresher {
                 Err(())
             }
         }
+    }
+
+    async fn put_in_force(&mut self) {
+        let keys: Keys = self.fixed.borrow_and_update().iter().chain(&self.set).cloned().collect();
+        // It fails only where the gateway stops.
+        self.broker.replace_keys(keys).await.ok();
     }
 
     async fn read(&self) -> Result<KeySet, RefreshError> {

@@ -39,7 +39,7 @@ pub fn check(config: &Config) -> Result<(), String> {
     }
 }
 
-/// Begins: has the keys of a JWKS read once before it returns, and again and again after. `fixed` are those of the configuration.
+/// Begins: has the keys of a JWKS read once before it returns, and again and again after.
 pub async fn start(
     config: &Config,
     fixed: watch::Receiver<Keys>,
@@ -50,11 +50,14 @@ pub async fn start(
     if let Some(settings) = &config.callout {
         start_callout(settings, broker, post, metrics).await;
     }
-    let Some(place) = config.tokens.key_set_place() else { return };
+    let Some(place) = config.tokens.key_set_place() else {
+        spawn_local(follow(fixed, broker.clone()));
+        return;
+    };
     let trust = tls::client_config(config.tokens.jwks_ca.as_deref()).expect("it was checked at start");
     let (broker, metrics, settings) = (broker.clone(), metrics.clone(), config.tokens.clone());
     let wanted = broker.key_wanted();
-    let refresher = Refresher { settings, place, trust, fixed, broker, metrics };
+    let mut refresher = Refresher { settings, place, trust, fixed, set: Vec::new(), broker, metrics };
     let failed = refresher.refresh().await.is_err();
     spawn_local(refresher.run(failed, wanted));
 }
@@ -74,4 +77,13 @@ async fn start_callout(settings: &config::Callout, broker: &Handle, post: &Arc<P
     spawn_local(Rc::new(callout).run(questions));
     // It fails only where the gateway stops.
     broker.take_questions(sender).await.ok();
+}
+
+/// Without a set: keys of files that were read again are in force at once.
+async fn follow(mut fixed: watch::Receiver<Keys>, broker: Handle) {
+    while fixed.changed().await.is_ok() {
+        let keys = fixed.borrow_and_update().clone();
+        // It fails only where the gateway stops.
+        broker.replace_keys(keys).await.ok();
+    }
 }

@@ -1,4 +1,4 @@
-//! SIGHUP: the configuration file, the files of TLS listeners, the keys of the admin port and those of tokens are read again, and what can be in force without a restart is, all of it or
+//! SIGHUP: the configuration file, the files of TLS listeners and the keys of the admin port are read again, and what can be in force without a restart is, all of it or
 //! nothing.
 //!
 //! Without: which settings wait for a restart ([`Reload`]), and how threads go by new ones.
@@ -55,16 +55,13 @@ impl Control {
         self.readiness.bound(self.config.limits.connections_max);
         self.settings.send_replace(self.config.clone());
         self.keys.send_replace(keys);
-        self.token_keys.send_replace(token_keys.clone());
         let settings = Settings { config: self.config.clone(), acceptors: loaded.acceptors };
         // It fails only where the gateway stops, and then nobody goes by anything any more.
         if broker.go_by(settings).await.is_err() {
             return;
         }
-        // With a set beside them, who reads that puts both in force.
-        if self.config.tokens.jwks.is_none() {
-            broker.replace_keys(token_keys).await.ok();
-        }
+        // Behind the settings, which may be the first that take tokens.
+        self.token_keys.send_replace(token_keys);
         // How it went is told by the level that tells more.
         (self.reloading.set_log_level)(levels.0.max(levels.1));
         loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -80,8 +77,8 @@ impl Control {
         let reload = Reload::new(&self.started, &self.config, read);
         let mut loaded = certificates::load(&reload.config, Some(&self.acceptors)).map_err(|error| error.to_string())?;
         let (keys, risky) = secrets::load(&reload.config).map_err(|error| error.to_string())?;
-        loaded.warnings.extend(risky);
         let token_keys = token_keys::load(&reload.config).map_err(|error| error.to_string())?;
+        loaded.warnings.extend(risky);
         Ok(Prepared { reload, loaded, keys, token_keys })
     }
 }

@@ -193,7 +193,8 @@ impl Session {
         let denied = rights.denied.take();
         if rights.holder.is_none() {
             owed.rights = None;
-            if owed.bytes.is_empty() && owed.pong.is_none() && owed.acks.is_none() && owed.request_id.is_none() {
+            let is_used = owed.pong.is_some() || owed.acks.is_some() || owed.request_id.is_some() || owed.cause.is_some();
+            if owed.bytes.is_empty() && !is_used {
                 self.owed = None;
             }
         }

@@ -71,12 +71,13 @@ impl Rules {
             forwarded_header: listener.forwarded_header,
             path_prefix: listener.path_prefix.clone(),
         });
-        // Where nobody may any more, those who could do not go on.
-        let publish_topics = if config.publish.allow == PublishAllow::Nobody { &[][..] } else { &config.publish.topics };
         let (is_taken, is_asked) = (config.tokens.are_taken(), config.asks_for_rights());
+        let publish = if is_asked { PublishAllow::Nobody } else { config.publish.allow };
+        // Where nobody may any more, those who could do not go on.
+        let publish_topics = if publish == PublishAllow::Nobody { &[][..] } else { &config.publish.topics };
         Rules {
             limits: config.limits.clone(),
-            publish: if is_asked { PublishAllow::Nobody } else { config.publish.allow },
+            publish,
             publish_topics: publish_topics.iter().map(pattern).collect(),
             tokens: is_taken.then(|| Tokens::new(&config.tokens, Keys::from([]))),
             callout: config.callout.clone(),

@@ -18,11 +18,11 @@ impl Core {
     pub(super) fn go_by(&mut self, settings: Settings) {
         let Settings { config, acceptors } = settings;
         let shards = self.outbox.post().shards();
-        // Those of tokens come by mail of their own.
-        let keys = self.rules.tokens.take().map(|tokens| tokens.keys);
+        let tokens = self.rules.tokens.take();
         self.rules = Rules { nonce: self.rules.nonce, ..Rules::new(&config) };
-        if let (Some(tokens), Some(keys)) = (&mut self.rules.tokens, keys) {
-            tokens.keys = keys;
+        // Other keys come by themselves; what was revoked stays so.
+        if let (Some(present), Some(before)) = (&mut self.rules.tokens, tokens) {
+            (present.keys, present.revoked) = (before.keys, before.revoked);
         }
         self.acceptors = acceptors;
         self.connections_max = super::connections_max(&config, shards) as usize;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::common::{Gateway, PATIENCE, Raw};
+use crate::common::{Client, Gateway, PATIENCE, Raw};
 use crate::endpoint::Endpoint;
 use crate::keys::{Keys, logged};
 
@@ -90,6 +90,27 @@ fn a_flood_of_unknown_keys_is_one_question_at_a_time() {
         assert_eq!(status(&gateway, &stranger), 401);
     }
     assert_eq!(server.asked(), ["GET / HTTP/1.1\n"], "the one at the start");
+    gateway.stop();
+}
+
+#[test]
+fn a_key_that_was_replaced_is_in_force_after_sighup_and_what_was_revoked_stays_so() {
+    let (keys, newer) = (Keys::new(), Keys::new());
+    let gateway = Gateway::configured(&keys.shared());
+    let (old, new) = (keys.token(json!({"subscribe": ">"})), newer.token(json!({"subscribe": ">"})));
+    assert_eq!([status(&gateway, &old), status(&gateway, &new)], [101, 401]);
+    let mut live = Client::connect(&gateway, &format!("/ws/md.a?token={old}"));
+    assert_eq!(gateway.post("/api/revoke", "application/json", "{\"sub\":\"bob\"}").status, 200);
+    std::fs::write(keys.path("secret"), "short").expect("it can be written");
+    assert!(gateway.reload().contains("32 are the least"), "{}", gateway.said());
+    assert_eq!([status(&gateway, &old), status(&gateway, &new)], [101, 401], "what cannot be used changes nothing");
+    std::fs::copy(newer.path("secret"), keys.path("secret")).expect("it can be copied");
+    gateway.reload();
+    comes_to(&gateway, &new, 101);
+    comes_to(&gateway, &old, 401);
+    assert_eq!(status(&gateway, &newer.token(json!({"sub": "bob", "subscribe": ">"}))), 401);
+    gateway.publish("md.a", "1");
+    assert_eq!(live.text(), "1", "who is there keeps what was granted");
     gateway.stop();
 }
 

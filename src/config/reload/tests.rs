@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 
 use super::*;
 use crate::config::{
-    AdminKey, Anonymous, Callout, Echo, ForwardedHeader, Journal, JournalFlush, Log, LogFormat, LogLevel, Page, ProxyProtocol,
-    Publish, PublishAllow, Shards, Slow, Source, Synthetic, TopicJournal, TopicKind, parse,
+    AdminKey, Journal, JournalFlush, LogFormat, LogLevel, Publish, PublishAllow, Slow, Source, Synthetic, TopicJournal,
+    TopicKind, parse,
 };
 
 /// The same settings, each of them another one.
@@ -28,6 +28,17 @@ fn keys(changes: &[Change]) -> Vec<&str> {
     changes.iter().map(|change| change.key.as_str()).collect()
 }
 
+/// The documentation names what waits.
+fn check_documented(expected: &[String]) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let document = std::fs::read_to_string(path).expect("docs/configuration.md is part of the repository");
+    let (_, section) = document.split_once("## Reloading").expect("docs/configuration.md tells of reloading");
+    for key in expected.iter().filter(|key| key.starts_with("limits.") || key.starts_with("admin.") || key.starts_with("log.")) {
+        let name = key.split_once('.').expect("a table and a key").1;
+        assert!(section.contains(&format!("`{name}`")), "docs/configuration.md, \"Reloading\", lacks {name}");
+    }
+}
+
 #[test]
 fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
     let start = Config { limits: Limits { connections_max: 1000, ..Limits::default() }, ..Config::default() };
@@ -38,8 +49,8 @@ fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
             origins: vec!["https://a".into()],
             permessage_deflate: true,
             trusted_proxies: vec!["10.0.0.0/8".parse().expect("a network")],
-            proxy_protocol: ProxyProtocol::Optional,
-            forwarded_header: ForwardedHeader::Forwarded,
+            proxy_protocol: crate::config::ProxyProtocol::Optional,
+            forwarded_header: crate::config::ForwardedHeader::Forwarded,
             path_prefix: "/md".into(),
             tls: None,
             ..Listener::default()
@@ -61,14 +72,19 @@ fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
         drain: each_changed(&start.drain),
         takeover: each_changed(&start.takeover),
         limits: each_changed(&start.limits),
-        shards: Shards { count: Some(9), ..each_changed(&start.shards) },
+        shards: crate::config::Shards { count: Some(9), ..each_changed(&start.shards) },
         publish: Publish { allow: PublishAllow::Loopback, topics: vec![">".into()] },
-        tokens: Tokens { skew_s: 9, jwks: Some("a".into()), ..start.tokens.clone() },
-        callout: Some(Callout::default()),
-        anonymous: Some(Anonymous::default()),
-        echo: Echo { enabled: true },
-        page: Page { enabled: true },
-        log: Log { format: LogFormat::Json, level: LogLevel::Trace, waiting_lines_max: 7, client_lines_per_second: 7 },
+        tokens: Tokens { skew_s: 9, jwks: Some("a".into()), ..Tokens::default() },
+        anonymous: Some(crate::config::Anonymous::default()),
+        callout: Some(crate::config::Callout::default()),
+        echo: crate::config::Echo { enabled: true },
+        page: crate::config::Page { enabled: true },
+        log: crate::config::Log {
+            format: LogFormat::Json,
+            level: LogLevel::Trace,
+            waiting_lines_max: 7,
+            client_lines_per_second: 7,
+        },
     };
     let reload = Reload::new(&start, &start, &read);
     let shards = ["accepts_armed", "completions_max", "count", "mail_max", "mailbox_places", "pin", "reactor"];
@@ -77,9 +93,11 @@ fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
     let limits = ["accept_backlog", "broker_requests_max", "conflate_unsent_bytes", "connections_max", "deflate_bytes_min"];
     let limits =
         limits.iter().chain(&["publish_credits", "send_timeout_ms", "send_unsent_bytes_max"]).map(|key| format!("limits.{key}"));
-    let doors = ["admin.address", "admin.enabled", "admin.open_connections_max", "journal.directory", "journal.topics_max"];
+    let doors =
+        ["admin.address", "admin.enabled", "admin.open_connections_max", "callout", "journal.directory", "journal.topics_max"];
     let doors = doors.map(String::from).into_iter();
-    let rest = ["source \"synthetic\"", "takeover.feed_bytes_max", "takeover.handover_bytes_max", "takeover.timeout_ms"];
+    let rest =
+        ["source \"synthetic\"", "takeover.feed_bytes_max", "takeover.handover_bytes_max", "takeover.timeout_ms", "tokens.jwks"];
     let rest = rest.map(String::from);
     let expected: Vec<String> =
         doors.chain(limits).chain(["log.format".into(), "log.waiting_lines_max".into()]).chain(shards).chain(rest).collect();
@@ -90,14 +108,7 @@ fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
     assert_eq!(reload.applied, differences(&start, &reload.config));
     let said: Vec<String> = reload.waiting.iter().map(ToString::to_string).collect();
     assert!(said.contains(&"limits.connections_max 1000 -> 1001".into()) && said.contains(&"shards.pin true -> false".into()));
-    // The documentation names them.
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
-    let document = std::fs::read_to_string(path).expect("docs/configuration.md is part of the repository");
-    let (_, section) = document.split_once("## Reloading").expect("docs/configuration.md tells of reloading");
-    for key in expected.iter().filter(|key| key.starts_with("limits.") || key.starts_with("admin.") || key.starts_with("log.")) {
-        let name = key.split_once('.').expect("a table and a key").1;
-        assert!(section.contains(&format!("`{name}`")), "docs/configuration.md, \"Reloading\", lacks {name}");
-    }
+    check_documented(&expected);
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn keys_and_urls_are_checked_where_they_stand() {
     check_error(&format!("{key}algorithm = \"none\""), 3, 13, &["tokens.key.algorithm is \"none\""]);
     check_error("[tokens]\nskew_s = 61", 2, 10, &["tokens.skew_s is 61", "from 0 to 60 (seconds)"]);
     check_error("[tokens]\njwks = \"ftp://a\"", 2, 8, &["tokens.jwks is", "begins with http://"]);
-    check_error("[anonymous]\nsubscribe = [\"a..b\"]", 2, 14, &["anonymous.subscribe is \"a..b\"", "level 2 is empty"]);
+    check_error("[anonymous]\nsubscribe = [\"a..b\"]", 2, 14, &["anonymous.subscribe is \"a..b\"", "Level 2 is empty"]);
     check_error("[callout]\ntimeout_ms = 10", 1, 2, &["callout.url is missing"]);
     check_error(
         "[callout]\nurl = \"http://a\"\nheaders = [\"a b\"]",

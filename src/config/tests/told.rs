@@ -1,7 +1,8 @@
-//! What `tidegate check` warns of.
+//! What is told of a configuration: what in it is risky, and what it puts in force.
 
 use super::*;
 
+/// Each warning has a configuration that brings it; all that is in `text` beside a listener and what must be said.
 #[test]
 fn what_is_risky_is_warned_of() {
     let replay = "[admin]\n[[source]]\nkind = \"replay\"\nfile = \"a.gz\"\n";
@@ -55,4 +56,26 @@ fn what_is_risky_is_warned_of() {
     }
     let quiet = parse_text(&format!("{LISTENER}{replay}speed = 2.0")).expect("a replay and an admin port");
     assert_eq!(warnings(&quiet), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_in_force_is_told() {
+    let proxied = "[[listener]]\naddress = \"[::1]:9\"\npath_prefix = \"/md\"\nproxy_protocol = \"required\"\ntrusted_proxies = [\"10.0.0.5\"]\n";
+    let paced = "[arrivals]\nburst = 7\n[drain]\ndelay_ms = 5\nwindow_ms = 6\n";
+    let text = format!(
+        "{LISTENER}{proxied}{paced}[admin]\n[[admin.key]]\nname = \"k\"\nsecret_file = \"f\"\npublish = [\"md.>\"]\nread = true\n[limits]\ntopics_max = 5\n[[topic]]\npattern = \"a\"\nring_bytes = 1536\n"
+    );
+    let told = in_force(&parse_text(&text).expect("valid"));
+    for part in [
+        "clients       127.0.0.1:8080",
+        "admin         127.0.0.1:8081, by keys only: k (publish on md.>, read)",
+        "feed          none",
+        "topics_max = 5, others",
+        "all below /md, a PROXY header each from 10.0.0.5/32",
+        "arrivals      burst = 7, others",
+        "drain         5 ms not ready while clients are taken, then closing them over 6 ms",
+        "1.5 KiB",
+    ] {
+        assert!(told.contains(part), "{part:?}: {told}");
+    }
 }
