@@ -86,13 +86,15 @@ fn rate_bomb() {
                 }
             }
         }
-        assert_eq!(metric(gateway, "topics", ""), before, "nothing is made of what is not listed");
+        let after = metric(gateway, "topics", "");
+        assert!(after <= before, "{after} topics: nothing is made of what is not listed");
         let mut client = Client::connect(gateway, "/ws");
         for rate in [";rate=100ms", ";rate=1s"].repeat(20) {
             client.ask("SUBSCRIBE", &streams(rate));
             assert_eq!(client.ask("UNSUBSCRIBE", &streams("")), "{\"result\":null}");
         }
         drop(client);
-        comes_to(gateway, "topics", "", before);
+        // The bystanders' topic is left, on both shards.
+        comes_to(gateway, "topics", "", 2);
     });
 }

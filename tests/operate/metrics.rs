@@ -15,7 +15,11 @@ use crate::programs::{checkout, program};
 /// Metrics that stay at nothing here, each with the test that feeds it or why none does.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("accept_failures", "the process must be out of descriptors, which its start rules out"),
+    ("admin_denied", "tests/operate/keys.rs"),
     ("buffer_shortages", "tests/crowd/idle.rs"),
+    ("callout_answers", "tests/admission/callout.rs"),
+    ("callout_cached", "tests/admission/callout.rs"),
+    ("callout_failures", "tests/admission/callout.rs"),
     ("clients_behind", "they are counted once a second, while sockets are full: src/metrics/lags.rs and the page's tests"),
     ("compressions", "tests/protocol/deflate.rs"),
     ("compression_input_bytes", "tests/protocol/deflate.rs"),
@@ -28,6 +32,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("journal_unwritten", "tests/journal/continuing.rs"),
     ("journals_failing", "tests/journal/full.rs"),
     ("journals_left", "tests/journal/continuing.rs"),
+    ("jwks_failures", "tests/admission/key_sets.rs"),
+    ("jwks_refreshes", "tests/admission/key_sets.rs"),
     ("log_lines_lost", "tests/operate/logs.rs"),
     ("mailbox_full", "tests/crowd/mail.rs"),
     ("overflows", "tests/hostile/slow.rs"),
