@@ -77,7 +77,6 @@ fn the_kernel_tells_what_is_not_acknowledged() {
     every(SIZES, |mut host| {
         let (client, mut peer) = host.connect();
         assert_eq!(unacknowledged(&mut host, client), Some(0));
-        socket2::SockRef::from(&peer).set_recv_buffer_size(4096).unwrap();
         let taken = taken_unread(&mut host, client);
         let stuck = unacknowledged(&mut host, client).expect("Linux 6.7 or newer tells");
         assert!(stuck > 0 && (stuck as usize) < taken, "{stuck} of {taken}");
