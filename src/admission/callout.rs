@@ -39,7 +39,7 @@ impl Question {
     }
 }
 
-/// What is said of a client. What is none stays as its token, or [anonymous], has it.
+/// What is said of a client. What is none stays as its token, or `[anonymous]`, has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Granted {
     /// Who it is.

@@ -14,7 +14,7 @@ pub enum PeerEnd {
     Finished,
     /// The gateway sent RST: by a close with reset, or, as Linux does, by a close while bytes of the peer were unread.
     Reset,
-    /// The net broke it ([`SimSettings::reset`], [`SimSettings::aborted`]), not the gateway.
+    /// The net broke it ([`super::SimSettings::reset`], [`super::SimSettings::aborted`]), not the gateway.
     Lost,
 }
 
