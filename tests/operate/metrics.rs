@@ -24,6 +24,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("compressions", "tests/protocol/deflate.rs"),
     ("compression_input_bytes", "tests/protocol/deflate.rs"),
     ("compression_output_bytes", "tests/protocol/deflate.rs"),
+    ("denials", "tests/admission/doors.rs"),
     ("feed_reconnects", "tests/feed/upstream/cuts.rs"),
     ("feed_notices", "tests/feed/upstream/stale.rs"),
     ("journal_epochs", "tests/journal/continuing.rs"),
