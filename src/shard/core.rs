@@ -195,9 +195,7 @@ impl Core {
         self.metrics.deliveries.add(progress.deliveries);
         self.metrics.messages_out.add(progress.deliveries);
         let now_us = self.now.monotonic_us;
-        if self.client(key).session.is_asked_of_ping() {
-            self.unanswered.sent(key.slot, progress.bytes);
-        }
+        self.unanswered.sent(key.slot, progress.bytes);
         match visited {
             Visited::Failed => self.close(key, CloseClass::Reset, true),
             Visited::Whole => {
