@@ -87,8 +87,9 @@ pub enum ProbeError {
     },
     /// The kernel was built without io_uring, or something in between (gVisor, a seccomp profile) plays that.
     #[error(
-        "this kernel ({release}) has no io_uring: use one with CONFIG_IO_URING; in a container, one that runs on the host's \
-         kernel (not gVisor) with a seccomp profile that allows io_uring_setup, io_uring_enter and io_uring_register"
+        "there is no io_uring to be seen here (Linux {release}): in a container a seccomp profile hides it, as Podman's does by default: \
+         allow io_uring_setup, io_uring_enter and io_uring_register; or the kernel is not the host's (gVisor), or built without \
+         CONFIG_IO_URING"
     )]
     NoUring {
         /// `uname -r`.
@@ -264,7 +265,7 @@ mod tests {
         check(libc::EPERM, 0, &["seccomp", "io_uring_setup"]);
         check(libc::EPERM, 1, &["kernel.io_uring_disabled = 1", "sysctl", "io_uring_group"]);
         check(libc::EPERM, 2, &["kernel.io_uring_disabled = 2", "sysctl"]);
-        check(libc::ENOSYS, 0, &["CONFIG_IO_URING", "gVisor"]);
+        check(libc::ENOSYS, 0, &["CONFIG_IO_URING", "gVisor", "Podman", "io_uring_setup"]);
         check(libc::EINVAL, 0, &["6.1.0", "came with Linux 6.1", "upgrade"]);
         check(libc::ENOMEM, 0, &["RLIMIT_MEMLOCK", "LimitMEMLOCK="]);
         check(libc::EMFILE, 0, &["RLIMIT_NOFILE", "ulimit -n"]);
