@@ -353,8 +353,6 @@ impl Core {
             self.forget_subscriptions(key);
         }
         self.count_opened(key);
-        self.want_key(key);
-        self.tell_of_denial(key);
         if self.stop == Stop::Draining {
             self.leave_late(key);
         }
@@ -364,8 +362,15 @@ impl Core {
         self.metrics.messages_in.add(u64::from(session.take_messages_in()));
         self.metrics.messages_out.add(u64::from(session.take_messages_out()));
         let (refusal, request_id) = (session.take_refusal(), session.take_request_id());
+        let (key_wanted, denied) = (session.take_key_wanted(), session.take_denied());
         if let Some(id) = request_id {
             self.clients.keep_request_id(key.slot, id);
+        }
+        if key_wanted {
+            self.want_key();
+        }
+        if let Some(denied) = denied {
+            self.tell_of_denial(key, &denied);
         }
         if let Some(reason) = refusal {
             self.refused(key, reason);

@@ -102,11 +102,9 @@ impl Core {
         }
     }
 
-    /// Tells the control thread where a token names a key that nobody knows, once a second: that one may be new.
-    pub(super) fn want_key(&mut self, key: ClientKey) {
-        let Some(client) = self.clients.get(key) else { return };
-        let is_due = self.now.monotonic_us >= self.key_due_us;
-        if client.session.take_key_wanted() && is_due && self.config.tokens.jwks.is_some() {
+    /// A token names a key that nobody knows: tells the control thread, once a second. That key may be new.
+    pub(super) fn want_key(&mut self) {
+        if self.now.monotonic_us >= self.key_due_us && self.config.tokens.jwks.is_some() {
             self.key_due_us = self.now.monotonic_us + KEY_WANTED_US;
             self.outbox.send(self.outbox.post().control(), Mail::KeyWanted);
         }

@@ -12,7 +12,7 @@ use super::core::Core;
 use super::inquiry::ConnectionId;
 use crate::metrics::{ClientRole, CloseClass, Label, RefusalReason};
 use crate::reactor::ClientKey;
-use crate::session::Standing;
+use crate::session::{Denied, Standing};
 
 const SECOND_US: u64 = 1_000_000;
 const REFUSALS: usize = <RefusalReason as Label>::ALL.len();
@@ -116,9 +116,7 @@ impl Core {
     }
 
     /// A client that stays was denied what it asked for: its answer does not say all of why.
-    pub(super) fn tell_of_denial(&mut self, key: ClientKey) {
-        let Some(client) = self.clients.get(key) else { return };
-        let Some(denied) = client.session.take_denied() else { return };
+    pub(super) fn tell_of_denial(&mut self, key: ClientKey, denied: &Denied) {
         self.metrics.denials.add(denied.count.into());
         if self.may_tell(DENIAL) {
             tell!(self.naming(key.slot), &denied.cause, "a client was denied");

@@ -61,6 +61,8 @@ await check("without clients the plots show 0", async () => {
   assert(stretches.flat().every(([, value]) => value === 0), JSON.stringify(stretches));
   for (const id of ["connections", "lag"]) for (const [name, value] of await legend(page, id)) assert(value === "0", `${id}, ${name}: ${value}`);
   for (const [name, value] of await legend(page, "latency")) assert(value === "–", `latency, ${name}: ${value}`);
+  const said = Object.fromEntries(await page.$$eval("figure", (figures) => figures.map((figure) => [figure.id, figure.querySelector(".nothing").textContent])));
+  assert(said.latency === said.histogram && /^Nothing was delivered/.test(said.latency) && /^Nobody was behind/.test(said.lag) && said.messages === "" && said.deliveries === "", JSON.stringify(said));
   const empty = await page.$$eval("figure", (figures) => figures.filter((figure) => figure.querySelectorAll(".levels text[data-value]").length < 2 || figure.querySelectorAll(".times text").length < 2 || !figure.querySelector(".unit").textContent || !figure.querySelector(".legend li")).map(({ id }) => id));
   assert(empty.length === 0, `no ticks, unit or legend: ${empty}`);
   await whole(page);
@@ -107,6 +109,7 @@ await check("latencies are lines, shades and bars", async () => {
   const told = await history(page), total = told.latencies.flatMap((pairs) => pairs ?? []).reduce((sum, [, here]) => sum + here, 0);
   const [[, shown]] = await legend(page, "histogram");
   assert(Number(shown.replaceAll(",", "")) > 0 && Number(shown.replaceAll(",", "")) <= total, `${shown} of ${total}`);
+  assert((await page.$$eval(".nothing", (texts) => texts.map((text) => text.textContent).join(""))) === "", "something is said to be nothing");
   assert((await page.$$eval("#latency .heat", (paths) => paths.map((path) => path.getAttribute("d")).join(""))).length > 20, "no shades");
   await whole(page);
 });

@@ -59,6 +59,7 @@ await check("a key that may read shows all, and cannot disconnect", async () => 
   await page.waitForFunction(() => document.querySelectorAll("#slow tbody button").length > 0);
   assert(await page.$$eval("#slow tbody button", (all) => all.every(({ disabled }) => disabled)), "a button can be pressed");
   assert(await page.isVisible("#bound"), "nothing says why");
+  assert(await page.getAttribute("#metrics", "href") === null, "a link leads where it cannot bear the key");
   await page.click("#windows button:first-child");
   await page.waitForFunction(() => document.querySelector("#deliveries .line").getAttribute("d").split("L").length >= 3);
   await page.evaluate(() => document.activeElement.blur());

@@ -14,7 +14,7 @@ function stored(change) {
 }
 const found = stored((storage) => storage.getItem(NAME));
 let secret = is_key(found) ? found : undefined, lets_go_on;
-let rights = { name: null, read: true, change: true };
+let rights = { name: null, read: true, change: true }, is_known = false;
 
 const ask = (path, options, bearer) => fetch(path, {
   cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS_MAX), ...options, ...bearer && { headers: { Authorization: `Bearer ${bearer}` } },
@@ -26,14 +26,17 @@ export const may_change = () => rights.change;
 export const is_locked = () => lets_go_on !== undefined;
 
 function knows(told) {
-  rights = told;
+  [rights, is_known] = [told, true];
   put(at("borne-name"), told.name ?? "");
+  // A link bears no key.
+  if (secret === undefined) at("metrics").setAttribute("href", "metrics"); else at("metrics").removeAttribute("href");
   // One that a proxy adds is not this tab's to forget.
   at("borne").hidden = secret === undefined;
 }
 
-// What the key is good for; a reload of the gateway may have changed that.
+// What the key is good for; a reload of the gateway may have changed that. Without one it is asked once.
 export async function ask_rights() {
+  if (is_known && secret === undefined) return;
   const answer = await asked("api/key");
   if (answer.ok) knows(await answer.json());
 }

@@ -35,6 +35,7 @@ function feeds({ feeds }) {
   return lines;
 }
 
+const UNDELIVERED = "Nothing was delivered in this time";
 const below = (history, share) => ({ latencies }) => latencies ? quantile(latencies, history.latency_bounds, share) : NaN;
 const lag_kinds = ({ lag_bounds }) => classes(lag_bounds).map((name, place) => ({ kind: `l${place + 1}`, name, value: ({ lags }) => lags[place] ?? 0 })).reverse();
 const SPECS = [
@@ -44,12 +45,12 @@ const SPECS = [
     series: () => [{ kind: "c1", name: "out", value: ({ bytes_out }) => bytes_out, filled: true }, { kind: "c2", name: "in", value: ({ bytes_in }) => bytes_in }] }],
   [TimePlot, { id: "connections", title: "Connections", unit: "clients", about: "Clients that are connected, from accept to close.", format: count, scale: { least: 4, whole: true },
     series: () => [{ kind: "c1", name: "clients", value: ({ connections }) => connections, filled: true }] }],
-  [LatencyPlot, { id: "latency", title: "Delivery latency", unit: "from ingest to the last subscriber's send", about: "Of each publication: from its coming to the send that gave it to the last of the subscribers whose sockets take bytes, on each shard. Shades: the share of a second's publications in each bucket.", format: duration, exact: duration,
+  [LatencyPlot, { id: "latency", title: "Delivery latency", unit: "from ingest to the last subscriber's send", about: "Of each publication: from its coming to the send that gave it to the last of the subscribers whose sockets take bytes, on each shard. Shades: the share of a second's publications in each bucket.", nothing: UNDELIVERED, format: duration, exact: duration,
     series: (history) => [{ kind: "c2", name: "half below", value: below(history, 0.5) }, { kind: "c3", name: "99 % below", value: below(history, 0.99) }, { kind: "c5", name: "slowest", value: below(history, 1) }] }],
-  [HistogramPlot, { id: "histogram", title: "Latency histogram", unit: "publications, by delivery latency", about: "The same over the whole time that is shown. A bar is a bucket, as wide as the axis says." }],
-  [TimePlot, { id: "lag", title: "Clients behind", unit: "clients, by publications that they lack", about: "Clients whose sockets are full, by how many publications they lack. Who takes bytes lacks nothing for longer than the delivery latency.", format: count, stacked: true, scale: { least: 4, whole: true }, series: lag_kinds }],
+  [HistogramPlot, { id: "histogram", title: "Latency histogram", unit: "publications, by delivery latency", about: "The same over the whole time that is shown. A bar is a bucket, as wide as the axis says.", nothing: UNDELIVERED }],
+  [TimePlot, { id: "lag", title: "Clients behind", unit: "clients, by publications that they lack", about: "Clients whose sockets are full, by how many publications they lack. Who takes bytes lacks nothing for longer than the delivery latency.", nothing: "Nobody was behind in this time", format: count, stacked: true, scale: { least: 4, whole: true }, series: lag_kinds }],
   [TimePlot, { id: "load", title: "Load of threads", unit: "share of a processor", about: "Of each thread's time, what it ran. The band above a line: it was ready to run, and others had the processors.", format: percent, exact: percent, axis: { top: 1, ticks: [0, 0.25, 0.5, 0.75, 1] }, series: threads }],
-  [TimePlot, { id: "messages", title: "Feeds", unit: "messages a second", about: "Messages that each feed brought.", format: count, scale: { least: 10 }, series: feeds }],
+  [TimePlot, { id: "messages", title: "Feeds", unit: "messages a second", about: "Messages that each feed brought.", nothing: "No feed is configured", format: count, scale: { least: 10 }, series: feeds }],
 ];
 
 // ---- The cursor, which all plots share ------------------------------------------------------------------------------------------

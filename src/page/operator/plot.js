@@ -32,6 +32,7 @@ class Figure {
     this.times = element(this.svg, "g", { class: "times" });
     this.marks = element(this.svg, "g", { class: "marks" });
     this.cursor = element(this.svg, "path", { class: "cursor" });
+    this.nothing = element(this.svg, "text", { class: "nothing" });
     this.legend = element(this.figure, "ul", { class: "legend" });
     this.details = element(this.figure, "details");
     element(this.details, "summary", {}, "Table");
@@ -55,6 +56,11 @@ class Figure {
       element(this.levels, "path", { d: `M${LEFT_PX} ${at}H${this.right}` });
       element(this.levels, "text", { x: LEFT_PX - 7, y: at, "data-value": tick }, format(tick));
     }
+  }
+  // Where there is nothing to draw: what that means, so that nobody takes it for a plot that does not work.
+  draw_nothing(is_nothing) {
+    put(this.nothing, is_nothing ? this.spec.nothing ?? "" : "");
+    for (const [name, at] of [["x", (LEFT_PX + this.right) / 2], ["y", (TOP_PX + this.bottom) / 2]]) this.nothing.setAttribute(name, px(at));
   }
   levels_max() { return Math.max(2, Math.floor((this.bottom - TOP_PX) / LEVEL_PX)); }
   // What the legend says: [class, name, value].
@@ -129,7 +135,9 @@ export class TimePlot extends Figure {
       const here = (value(entry) || 0) + (above?.(entry) || 0);
       return stacked ? high + here : Math.max(high, here);
     }, 0);
-    const axis = this.spec.axis ?? linear_axis(entries.reduce((high, entry) => Math.max(high, highest(entry)), 0), { count: this.levels_max(), ...this.spec.scale });
+    const most = entries.reduce((high, entry) => Math.max(high, highest(entry)), 0);
+    this.draw_nothing(this.series.length === 0 || stacked && most === 0);
+    const axis = this.spec.axis ?? linear_axis(most, { count: this.levels_max(), ...this.spec.scale });
     this.top = axis.top;
     this.draw_levels(axis.ticks, (tick) => this.y(tick), this.spec.format);
   }
@@ -212,6 +220,7 @@ export class LatencyPlot extends TimePlot {
     const first = sum.findIndex((here) => here > 0), last = sum.findLastIndex((here) => here > 0);
     const ticks = first < 0 ? decades(10, 1e6) : decades(Math.max(bounds[Math.max(first - 1, 0)] * (first ? 1 : 0.5), 1), Math.max(bounds[Math.min(last, bounds.length - 1)], 1000));
     [this.low, this.top] = [ticks[0], ticks.at(-1)];
+    this.draw_nothing(first < 0);
     this.draw_levels(ticks, (tick) => this.y(tick), duration);
   }
   draw_marks() {
@@ -252,6 +261,7 @@ export class HistogramPlot extends Figure {
     const y = (value) => px(this.bottom - value / axis.top * (this.bottom - TOP_PX)), edge = (at) => px(LEFT_PX + (at - first) * wide);
     this.draw_levels(axis.ticks, y, count);
     this.draw_bounds(bounds, first, last, wide, edge);
+    this.draw_nothing(total === 0);
     this.marks.replaceChildren();
     element(this.marks, "path", { class: "bars c1", d: counts.map((here, at) => here ? `M${px(edge(at) + 1)} ${this.bottom}V${Math.min(y(here), this.bottom - 1)}H${px(edge(at + 1) - 1)}V${this.bottom}Z` : "").join("") });
     const rows = [["c1", "publications", exact(total)]];
@@ -264,7 +274,7 @@ export class HistogramPlot extends Figure {
     }
     this.draw_legend(rows);
     put(this.when, `last ${window_ms / 60_000} min`);
-    const label = total ? `${exact(total)} publications, half below ${rows[1][2]}, 99 % below ${rows[2][2]}` : "No publication was delivered in this time";
+    const label = total ? `${exact(total)} publications, half below ${rows[1][2]}, 99 % below ${rows[2][2]}` : this.spec.nothing;
     this.svg.setAttribute("aria-label", label);
     if (this.details.open) this.draw_table(["Latency up to", "Publications", "Share"], counts.map((here, at) => [bounds[at] ? duration(bounds[at]) : "more", exact(here), total ? `${(here / total * 100).toFixed(2)} %` : "–"]));
   }
