@@ -130,7 +130,7 @@ fn same_sockets(present: &[Listener], read: &[Listener]) -> Vec<Listener> {
     let nth = |number: usize| present[..number].iter().filter(|earlier| earlier.address == present[number].address).count();
     let read_for = |(number, listener): (usize, &Listener)| {
         let same = read.iter().filter(|other| other.address == listener.address).nth(nth(number));
-        same.map_or_else(|| listener.clone(), |same| Listener { kind: listener.kind, ..same.clone() })
+        same.map_or_else(|| listener.clone(), |same| Listener { mode: listener.mode, ..same.clone() })
     };
     present.iter().enumerate().map(read_for).collect()
 }

@@ -227,6 +227,10 @@ const EVERYTHING: &str = r#"
     [[listener.tls.sni]]
     certificate = "d.pem"
     key = "l.pem"
+    [[listener]]
+    address = "unix:/run/a.sock"
+    mode = "0600"
+    trusted_proxies = ["unix"]
     [admin]
     address = "[::1]:9"
     [[topic]]
@@ -312,17 +316,34 @@ fn tls_stands_below_its_listener_and_is_checked_there() {
     check_error(&format!("{tls}[listener.tls.sni]\nkey = \"k\""), 6, 1, &["listener.tls.sni is", "[[listener.tls.sni]]"]);
 }
 
+#[test]
+fn a_unix_socket_is_told_from_an_address() {
+    let unix = |keys: &str| format!("[[listener]]\naddress = \"unix:/run/a\"\n{keys}");
+    check_error(&unix("").replace("/run", "run"), 2, 11, &["absolute path of a socket"]);
+    check_error("trusted_proxies = [\"unix\"]", 1, 19, &["\"unix\" on an IP address"]);
+    check_error("kind = \"unix\"", 1, 8, &["what the address says"]);
+    check_error(&unix("kind = \"tcp\""), 3, 8, &["what the address says"]);
+    check_error(&unix("mode = \"0888\""), 3, 8, &["listener.mode", "octal"]);
+    check_error(&unix("trusted_proxies = [\"10.0.0.1\"]"), 3, 19, &["Whoever connects there has no address"]);
+    check_error(&format!("{}{}", unix(""), unix("")), 4, 11, &["an earlier listener"]);
+    check_error(&unix("[takeover]\nsocket = \"/run/a\""), 2, 11, &["like takeover.socket"]);
+    let idle = parse_text(&format!("{LISTENER}mode = \"0600\"")).expect("it does no harm");
+    assert!(warnings(&idle).iter().any(|warning| warning.contains("mode of 127.0.0.1:8080 is not looked at")));
+    let both = format!("{LISTENER}{}", unix("kind = \"unix\"\nmode = \"606\"\n"));
+    let config = parse_text(&both).expect("two listeners");
+    assert_eq!(config.listeners[1].mode, SocketMode(0o606));
+    assert!(warnings(&config).iter().any(|warning| warning.contains("unix:/run/a has the mode 0606")));
+}
+
 fn replay(file: &str, topic: &str, payload: Option<&str>) -> Replay {
     Replay { file: file.into(), topic: topic.into(), payload: payload.map(Into::into), speed: Speed::Max, repeat: true }
 }
 
-#[test]
-fn everything_can_be_set() {
-    let expected = Config {
-        demo: false,
-        listeners: vec![Listener {
+fn listeners() -> Vec<Listener> {
+    vec![
+        Listener {
             address: "0.0.0.0:80".parse().expect("an address"),
-            kind: ListenerKind::Tcp,
+            mode: SocketMode::default(),
             hosts: vec!["a.example".into()],
             origins: vec!["https://a.example".into()],
             permessage_deflate: true,
@@ -336,7 +357,21 @@ fn everything_can_be_set() {
                 client_ca: Some("ca.pem".into()),
                 client_certificates: ClientCertificates::Optional,
             }),
-        }],
+        },
+        Listener {
+            address: Address::Unix("/run/a.sock".into()),
+            mode: SocketMode(0o600),
+            trusted_proxies: vec![Network::Unix],
+            ..Listener::default()
+        },
+    ]
+}
+
+#[test]
+fn everything_can_be_set() {
+    let expected = Config {
+        demo: false,
+        listeners: listeners(),
         admin: Admin { enabled: true, address: "[::1]:9".parse().expect("an address"), ..Admin::default() },
         topics: vec![Topic {
             pattern: "md.>".into(),

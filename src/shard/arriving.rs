@@ -10,7 +10,7 @@ use super::core::Core;
 use super::share;
 use super::stopping::Stop;
 use crate::admission::arrivals::TurnedAway;
-use crate::admission::is_among;
+use crate::admission::{ClientAddress, is_among};
 use crate::config::{self, Config, ProxyProtocol};
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::reactor::{ClientKey, Op};
@@ -35,9 +35,10 @@ pub(super) fn arrivals(config: &Config, shards: u16) -> (config::Arrivals, u32) 
 }
 
 impl Core {
-    pub(super) fn accepted(&mut self, key: ClientKey, peer: SocketAddr, listener: u16) {
-        let (now_us, address) = (self.now.monotonic_us, peer.ip().to_canonical());
-        let from = SocketAddr::new(address, peer.port());
+    pub(super) fn accepted(&mut self, key: ClientKey, peer: Option<SocketAddr>, listener: u16) {
+        let now_us = self.now.monotonic_us;
+        let address = peer.map_or(ClientAddress::Unix, |peer| peer.ip().to_canonical().into());
+        let from = (address, peer.map_or(0, |peer| peer.port()));
         self.came = self.came.wrapping_add(1);
         let arrival = Arrival { listener, address, number: self.came };
         let turned_away = if self.arrivals.take_place(now_us) { None } else { Some(TurnedAway::Storm) };
@@ -86,7 +87,7 @@ impl Core {
             return self.settle(key);
         };
         if let Some(named) = named {
-            self.clients.set_address(key.slot, named);
+            self.clients.set_address(key.slot, named.ip().into(), named.port());
             if !self.count(key) {
                 return;
             }
@@ -110,7 +111,7 @@ impl Core {
         let (listener, address) = (client.session.listener(), client.session.address_asked(&self.rules));
         if address != self.clients.address(key.slot) {
             self.uncount(key);
-            self.clients.set_address(key.slot, SocketAddr::new(address, 0));
+            self.clients.set_address(key.slot, address, 0);
             let gate = &self.rules.listeners[usize::from(listener)];
             let is_proxy = is_among(&gate.trusted_proxies, address);
             if !is_proxy && !self.count(key) {

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 
 use super::core::Core;
+use crate::admission::ClientAddress;
 use crate::metrics::{ClientRole, CloseClass, Label, RefusalReason};
 use crate::reactor::ClientKey;
 use crate::session::Standing;
@@ -150,8 +151,10 @@ impl Core {
 
     /// Where a client comes from, with its port where that is known.
     fn client_address(&self, slot: u32) -> String {
-        let address = self.clients.address(slot);
-        self.clients.port(slot).map_or_else(|| address.to_string(), |port| SocketAddr::new(address, port).to_string())
+        match (self.clients.address(slot), self.clients.port(slot)) {
+            (ClientAddress::Ip(address), Some(port)) => SocketAddr::new(address, port).to_string(),
+            (address, _) => address.to_string(),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::common::{Authority, Gateway, PATIENCE, PUBLISHING, Raw, Secure};
 use crate::parts::{Balancer, connect_from, haproxy, nginx};
 
 /// One client of an address at a time, wherever it comes from.
-const ONE_EACH: &str = "[arrivals]\nper_address_max = 1\nexempt = []\n";
+pub(crate) const ONE_EACH: &str = "[arrivals]\nper_address_max = 1\nexempt = []\n";
 
 fn gateway(listener: &str) -> Gateway {
     Gateway::of_one_shard(listener, &format!("{PUBLISHING}{ONE_EACH}"))
@@ -23,7 +23,7 @@ const UPGRADE: &str =
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 /// Two clients of one address are one too many, those of two are not; and each is a WebSocket that hears what is published.
-fn holds_each_address_to_its_own(gateway: &Gateway, balancer: &Balancer, path: &str) {
+pub(crate) fn holds_each_address_to_its_own(gateway: &Gateway, balancer: &Balancer, path: &str) {
     let mut one = connect_from(2, balancer.address);
     assert_eq!(one.handshake(path, &[]).status, 101);
     // Only now: a proxy introduces its client as soon as that connects.

@@ -143,7 +143,11 @@ fn a_port_that_others_reach_keeps_its_keys_until_it_is_elsewhere() {
 }
 
 fn listener(port: u16, origin: &str) -> Listener {
-    Listener { address: ([127, 0, 0, 1], port).into(), origins: vec![origin.into()], ..Listener::default() }
+    Listener {
+        address: std::net::SocketAddr::from(([127, 0, 0, 1], port)).into(),
+        origins: vec![origin.into()],
+        ..Listener::default()
+    }
 }
 
 #[test]
