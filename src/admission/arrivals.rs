@@ -9,7 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-use super::{Bucket, ClientAddress};
+use super::{Bucket, ClientAddress, is_among};
 use crate::config::Arrivals as Settings;
 
 /// Addresses without a client that are remembered for what they used up; beyond, the next one is not remembered.
@@ -99,6 +99,12 @@ impl Arrivals {
         let full_us = now_us + filling_us(&settings);
         self.remembered.iter_mut().for_each(|(_, due_us)| *due_us = full_us);
         (self.settings, self.half_open_max) = (settings, half_open_max);
+    }
+
+    /// Whether the bounds per address are not for this one.
+    #[must_use]
+    pub fn is_exempt(&self, address: ClientAddress) -> bool {
+        is_among(&self.settings.exempt, address)
     }
 
     /// Whether one more may come at all, from wherever.

@@ -44,6 +44,32 @@ pub struct Arrivals {
     pub exempt: Vec<Network>,
 }
 
+/// What a listener's own table says of them.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct OwnArrivals {
+    per_second: Option<u32>,
+    burst: Option<u32>,
+    per_address_per_second: Option<u32>,
+    per_address_burst: Option<u32>,
+    per_address_max: Option<u32>,
+    exempt: Option<Vec<Network>>,
+}
+
+impl OwnArrivals {
+    /// With what `[arrivals]` says where it says nothing.
+    pub(super) fn over(self, common: &Arrivals) -> Arrivals {
+        Arrivals {
+            per_second: self.per_second.unwrap_or(common.per_second),
+            burst: self.burst.unwrap_or(common.burst),
+            per_address_per_second: self.per_address_per_second.unwrap_or(common.per_address_per_second),
+            per_address_burst: self.per_address_burst.unwrap_or(common.per_address_burst),
+            per_address_max: self.per_address_max.unwrap_or(common.per_address_max),
+            exempt: self.exempt.unwrap_or_else(|| common.exempt.clone()),
+        }
+    }
+}
+
 /// How SIGTERM drains the gateway before it stops.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

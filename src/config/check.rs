@@ -49,6 +49,10 @@ pub fn in_force(config: &Config) -> String {
     }
     lines.push(("shards", shards(&config.shards)));
     lines.push(("arrivals", differing(&config.arrivals, &Arrivals::default())));
+    for Listener { address, arrivals, .. } in &config.listeners {
+        let own = arrivals.as_ref().map(|own| format!("by themselves at {address}: {}", differing(own, &Arrivals::default())));
+        lines.extend(own.map(|own| ("arrivals", own)));
+    }
     lines.push(("drain", drain(&config.drain)));
     if let Some(socket) = &config.takeover.socket {
         lines.push(("takeover", socket.display().to_string()));

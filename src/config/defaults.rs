@@ -69,6 +69,8 @@ impl Default for Listener {
             proxy_protocol: ProxyProtocol::Off,
             forwarded_header: ForwardedHeader::XForwardedFor,
             path_prefix: String::new(),
+            connection_age_max_s: None,
+            arrivals: None,
             tls: None,
         }
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::arrival::OwnArrivals;
 use super::document::{Document, Place};
 use super::error::ConfigError;
 use super::source_shape::SourceShape;
@@ -27,7 +28,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
     let shape: FileShape = toml::from_str(text).map_err(|error| document.unreadable(&error))?;
     let sources = shape.source.into_iter().enumerate().map(|(index, source)| source.into_source(&document, index));
     let listeners = shape.listener.into_iter().enumerate();
-    let listeners = listeners.map(|(index, listener)| listener.into_listener(&document, index));
+    let listeners = listeners.map(|(index, listener)| listener.into_listener(&shape.arrivals, &document, index));
     let config = Config {
         demo: false,
         listeners: listeners.collect::<Result<_, _>>()?,
@@ -103,11 +104,13 @@ struct ListenerShape {
     forwarded_header: Option<ForwardedHeader>,
     #[serde(default)]
     path_prefix: String,
+    connection_age_max_s: Option<u32>,
+    arrivals: Option<OwnArrivals>,
     tls: Option<TlsShape>,
 }
 
 impl ListenerShape {
-    fn into_listener(self, document: &Document<'_>, index: usize) -> Result<Listener, ConfigError> {
+    fn into_listener(self, common: &Arrivals, document: &Document<'_>, index: usize) -> Result<Listener, ConfigError> {
         let default = Listener::default();
         let ListenerShape { address, kind, mode, hosts, origins, permessage_deflate, tls, .. } = self;
         let listener = Listener {
@@ -120,6 +123,8 @@ impl ListenerShape {
             proxy_protocol: self.proxy_protocol.unwrap_or(default.proxy_protocol),
             forwarded_header: self.forwarded_header.unwrap_or(default.forwarded_header),
             path_prefix: self.path_prefix,
+            connection_age_max_s: self.connection_age_max_s,
+            arrivals: self.arrivals.map(|own| own.over(common)),
             tls: tls.map(TlsShape::into_tls),
         };
         if kind.is_some_and(|kind| kind != listener.kind()) {

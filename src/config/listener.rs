@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, ForwardedHeader, Network, ProxyProtocol, SocketMode};
+use super::{Address, Arrivals, ForwardedHeader, Network, ProxyProtocol, SocketMode};
 
 /// One address that clients connect to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -27,6 +27,10 @@ pub struct Listener {
     pub forwarded_header: ForwardedHeader,
     /// What stands before every path, as `/md`; empty: nothing.
     pub path_prefix: String,
+    /// How long a connection may last, where that is other than `limits.connection_age_max_s`; 0: for ever.
+    pub connection_age_max_s: Option<u32>,
+    /// How many of its clients may come how fast, where they are counted by themselves; none: with all others.
+    pub arrivals: Option<Arrivals>,
     /// TLS over it; none: plain.
     pub tls: Option<ListenerTls>,
 }

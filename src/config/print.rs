@@ -41,7 +41,9 @@ pub fn default_text() -> String {
             writeln!(text, "{off}{}", table.heading()).expect(INFALLIBLE);
             for key in keys::of(table.name) {
                 // What is there for some only, or has no default that could be written.
-                let off = if ["count", "kind"].contains(&key.name) { "#" } else { off };
+                let is_other = [("shards", "count"), ("listener", "kind"), ("listener", "connection_age_max_s")]
+                    .contains(&(table.name, key.name));
+                let off = if is_other { "#" } else { off };
                 entry(&mut text, key, off, &example(key));
             }
         }
@@ -63,7 +65,8 @@ fn source(text: &mut String, table: &Table, kind: SourceKind) {
 fn is_off(table: &Table) -> bool {
     matches!(
         table.name,
-        "listener.tls"
+        "listener.arrivals"
+            | "listener.tls"
             | "listener.tls.sni"
             | "admin"
             | "admin.key"
@@ -106,6 +109,7 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
         ("limits", name) => of_struct(&Limits::default(), name),
         ("drain", name) => of_struct(&Drain::default(), name),
         ("takeover", name) => of_struct(&Takeover::default(), name),
+        ("listener.arrivals", _) => None,
         ("arrivals", name) => of_struct(&Arrivals::default(), name),
         ("shards", name) => of_struct(&Shards::default(), name),
         ("listener", "mode") => Some(format!("\"{}\"", SocketMode::default())),
@@ -178,6 +182,8 @@ fn example(key: &Key) -> String {
     let example = match (key.table, key.name) {
         ("listener", "address") => return format!("\"{}\"", Listener::default().address),
         ("listener", "kind") => "\"tcp\"",
+        ("listener", "connection_age_max_s") => "7200",
+        ("listener.arrivals", name) => return of_struct(&Arrivals::default(), name).expect("it has the keys of [arrivals]"),
         ("listener.tls", "certificate") => "\"certificate.pem\"",
         ("listener.tls", "key") => "\"key.pem\"",
         ("listener.tls", "client_ca") => "\"clients-ca.pem\"",

@@ -43,6 +43,9 @@ const HOUR_MS: u64 = 3_600_000;
 pub(super) const TABLES: &[Table] = &[
     Table { name: "listener", many: true, meaning:
         "Where clients connect. At least one." },
+    Table { name: "listener.arrivals", many: false, meaning:
+        "How many clients of the [[listener]] above it may come how fast, where that is other than with the rest: they are counted by themselves \
+         then, so that no storm at another listener keeps them out. What is not here is as in [arrivals]." },
     Table { name: "listener.tls", many: false, meaning:
         "TLS on the [[listener]] above it: https:// and wss:// in place of http:// and ws://, TLS 1.2 and 1.3. SIGHUP has \
          the files of all listeners read again; where one cannot be used, all that was in force stays." },

@@ -51,7 +51,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 fn a_key_before_the_first_table_is_told_its_table() {
     let error = parse_text("connections_max = 1\n").expect_err("a key without its table");
     let said = "gateway.toml, line 1, column 1: connections_max is not known; expected one of the tables listener, \
-                listener.tls, listener.tls.sni, admin, admin.key, topic, journal, source, source.sequence, publish, tokens, tokens.key, anonymous, callout, echo, page, log, shards, arrivals, drain, takeover, limits. It belongs below [limits].";
+                listener.arrivals, listener.tls, listener.tls.sni, admin, admin.key, topic, journal, source, source.sequence, publish, tokens, tokens.key, anonymous, callout, echo, page, log, shards, arrivals, drain, takeover, limits. It belongs below [limits].";
     assert_eq!(error.to_string(), said);
 }
 
@@ -231,6 +231,9 @@ const EVERYTHING: &str = r#"
     address = "unix:/run/a.sock"
     mode = "0600"
     trusted_proxies = ["unix"]
+    connection_age_max_s = 0
+    [listener.arrivals]
+    burst = 7
     [admin]
     address = "[::1]:9"
     [[topic]]
@@ -351,6 +354,8 @@ fn listeners() -> Vec<Listener> {
             proxy_protocol: ProxyProtocol::Optional,
             forwarded_header: ForwardedHeader::Forwarded,
             path_prefix: "/md".into(),
+            connection_age_max_s: None,
+            arrivals: None,
             tls: Some(ListenerTls {
                 certificate: CertificateFiles { certificate: "c.pem".into(), key: "k.pem".into() },
                 sni: vec![CertificateFiles { certificate: "d.pem".into(), key: "l.pem".into() }],
@@ -362,6 +367,13 @@ fn listeners() -> Vec<Listener> {
             address: Address::Unix("/run/a.sock".into()),
             mode: SocketMode(0o600),
             trusted_proxies: vec![Network::Unix],
+            connection_age_max_s: Some(0),
+            arrivals: Some(Arrivals {
+                per_second: 5,
+                burst: 7,
+                exempt: vec!["192.0.2.0/24".parse().expect("a network")],
+                ..Arrivals::default()
+            }),
             ..Listener::default()
         },
     ]
@@ -429,6 +441,7 @@ fn the_least_and_the_greatest_number_can_be_read() {
         let table = keys::table(key.table).expect("keys name tables that exist").heading();
         let required = match key.table {
             "topic" => "pattern = \"a\"\n",
+            "listener" => "address = \"unix:/run/a\"\n",
             "callout" => "url = \"http://a\"\n",
             "source" => "kind = \"synthetic\"\n",
             "source.sequence" => "number = \"/u\"\nrule = \"rising\"\n",

@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -13,7 +14,7 @@ use tungstenite::client::IntoClientRequest;
 
 use crate::addresses::{ONE_EACH, holds_each_address_to_its_own};
 use crate::common::figures::comes_to;
-use crate::common::{Authority, Client, Gateway, PUBLISHING, Raw};
+use crate::common::{Authority, Client, Gateway, PATIENCE, PUBLISHING, Raw};
 use crate::parts::{haproxy, nginx};
 
 /// Where the sockets of a test lie.
@@ -40,7 +41,7 @@ impl Place {
             request.headers_mut().insert(*name, value.parse().expect("a value"));
         }
         let stream = UnixStream::connect(self.socket()).expect("it listens");
-        stream.set_read_timeout(Some(crate::common::PATIENCE)).expect("a socket takes a time-out");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time-out");
         match tungstenite::client(request, stream) {
             Ok((socket, _)) => Ok(socket),
             Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => Err(response.status().as_u16()),
@@ -159,7 +160,11 @@ fn who_takes_nothing_is_reset_after_its_time_while_others_are_served() {
     comes_to(&gateway, "closes_total", "timeout", 1);
     gateway.publish("md.a", "1");
     assert_eq!(reader.text(), "1");
-    assert!(gateway.said().contains("send_timeout_ms"), "the log says why");
+    let deadline = Instant::now() + PATIENCE;
+    while !gateway.said().contains("send_timeout_ms") {
+        assert!(Instant::now() < deadline, "the log does not say why");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     // What lay in its socket is still there, and then the end.
     let error = std::iter::from_fn(|| Some(stuck.socket.read())).find_map(Result::err).expect("it ends");
     assert!(!matches!(error, tungstenite::Error::Io(error) if error.kind() == ErrorKind::WouldBlock));
@@ -234,15 +239,34 @@ fn what_a_gateway_left_is_replaced_and_what_is_somebodys_is_not() {
     assert!(said.contains("No such file") && said.contains("RuntimeDirectory"), "{said}");
 }
 
+/// The code with which it ends, whatever is said before.
+fn closed_with(mut client: Client<UnixStream>) -> u16 {
+    loop {
+        if let tungstenite::Message::Close(close) = client.socket.read().expect("it is told") {
+            return close.expect("there is a code").code.into();
+        }
+    }
+}
+
 /// What a listener is for decides who may what there: each has settings of its own.
 #[test]
 fn each_listener_has_its_own_settings() {
     let place = Place::new();
-    let inside = place.listener("path_prefix = \"/in\"\norigins = [\"https://desk.example\"]\n");
-    let gateway = Gateway::configured(&format!("{PUBLISHING}{inside}"));
+    let inside = place.listener(
+        "path_prefix = \"/in\"\norigins = [\"https://desk.example\"]\nconnection_age_max_s = 1\n[listener.arrivals]\nburst = 100\n",
+    );
+    let gateway = Gateway::of_one_shard("", &format!("{PUBLISHING}[arrivals]\nper_second = 1\nburst = 3\n{inside}"));
     let desk = [("Origin", "https://desk.example")];
     assert!(place.upgrade("/in/ws/md.a", &desk).is_ok());
     assert_eq!(Raw::open(gateway.clients).handshake("/ws/md.a", &desk).status, 403);
     assert_eq!(place.upgrade("/ws/md.a", &[]).err(), Some(404));
-    assert_eq!(Raw::open(gateway.clients).handshake("/ws/md.a", &[]).status, 101);
+    // A storm at one listener keeps nobody out at the other.
+    let mut outside = Client::connect(&gateway, "/stream");
+    let mut storm: Vec<Raw> = (0..10).map(|_| Raw::open(gateway.clients)).collect();
+    assert!(storm.iter_mut().any(|client| client.handshake("/stream", &[]).status == 503));
+    let mut inside: Vec<_> = (0..10).map(|_| place.client("/in/stream")).collect();
+    // Who has been here for long enough is told and closed, at the one listener.
+    let last = inside.pop().expect("there are ten");
+    assert_eq!(closed_with(last), 1012);
+    assert!(outside.say(r#"{"method":"PING"}"#).contains("\"time\""));
 }

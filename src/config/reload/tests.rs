@@ -150,6 +150,23 @@ fn listener(port: u16, origin: &str) -> Listener {
     }
 }
 
+/// Where clients are counted is decided at start; the bounds are not.
+#[test]
+fn a_listeners_own_bounds_are_reloaded_and_where_it_counts_is_not() {
+    let with = |burst: Option<u32>| {
+        let arrivals = burst.map(|burst| crate::config::Arrivals { burst, ..Default::default() });
+        Config { listeners: vec![Listener { arrivals, ..listener(1, "https://a") }], ..Config::default() }
+    };
+    let own = |started: Option<u32>, read: Option<u32>| {
+        let (started, read) = (with(started), with(read));
+        let reload = Reload::new(&started, &started, &read);
+        (reload.config.listeners[0].arrivals.as_ref().map(|own| own.burst), reload.waiting.len())
+    };
+    assert_eq!(own(Some(5), Some(6)), (Some(6), 0));
+    assert_eq!(own(Some(5), None), (Some(5), 1));
+    assert_eq!(own(None, Some(6)), (None, 1));
+}
+
 #[test]
 fn listeners_are_known_by_their_addresses() {
     let with = |listeners: &[Listener]| Config { listeners: listeners.to_vec(), ..Config::default() };

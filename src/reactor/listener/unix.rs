@@ -7,8 +7,15 @@ use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
+
+/// How often, and how long after the other, it is looked whether somebody listens: the kernel takes a moment to close the rings of a process
+/// that was killed, and with them its sockets.
+const LOOKS: u32 = 20;
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Why there is no socket at a path.
 #[derive(Debug, thiserror::Error)]
@@ -45,13 +52,20 @@ fn clear(path: &Path, address: &SockAddr) -> Result<(), UnixError> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(UnixError::NoSocket);
     }
+    for _ in 0..LOOKS {
+        if !is_live(address)? {
+            return Ok(fs::remove_file(path)?);
+        }
+        thread::sleep(LOOK);
+    }
+    Err(UnixError::Live)
+}
+
+fn is_live(address: &SockAddr) -> io::Result<bool> {
     let question = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // Where its queue is full somebody is there as well, and is not waited for.
     question.set_nonblocking(true)?;
-    match question.connect(address).map_err(|error| error.kind()) {
-        Err(ErrorKind::ConnectionRefused) => Ok(fs::remove_file(path)?),
-        _ => Err(UnixError::Live),
-    }
+    Ok(!matches!(question.connect(address), Err(error) if error.kind() == ErrorKind::ConnectionRefused))
 }
 
 /// Gives the file of a socket that listens already its mode.
