@@ -25,12 +25,21 @@ impl Client {
         Client::connect_to(gateway.clients, path)
     }
 
+    /// Connects with fields of the request.
+    pub(crate) fn connect_with(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> Client {
+        Client::open(gateway.clients, path, headers)
+    }
+
     /// Connects to any server.
     pub(crate) fn connect_to(address: SocketAddr, path: &str) -> Client {
+        Client::open(address, path, &[])
+    }
+
+    fn open(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Client {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time-out");
         stream.set_nodelay(true).expect("a socket takes TCP_NODELAY");
-        Client::over(stream, &format!("ws://{address}{path}"))
+        Client::over(stream, &format!("ws://{address}{path}"), headers)
     }
 }
 
@@ -39,14 +48,16 @@ impl Client<UnixStream> {
     pub(crate) fn connect_by(socket: &Path, path: &str) -> Client<UnixStream> {
         let stream = UnixStream::connect(socket).expect("the server listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time-out");
-        Client::over(stream, &format!("ws://localhost{path}"))
+        Client::over(stream, &format!("ws://localhost{path}"), &[])
     }
 }
 
 impl<S: Read + Write> Client<S> {
-    fn over(stream: S, url: &str) -> Client<S> {
+    fn over(stream: S, url: &str, headers: &[(&str, &str)]) -> Client<S> {
         let uri = url.parse().unwrap_or_else(|wrong| panic!("{url}: {wrong}"));
-        let upgraded = tungstenite::client(ClientRequestBuilder::new(uri), stream);
+        let request =
+            headers.iter().fold(ClientRequestBuilder::new(uri), |request, (name, value)| request.with_header(*name, *value));
+        let upgraded = tungstenite::client(request, stream);
         let (socket, _) = upgraded.unwrap_or_else(|refused| panic!("{url}: {refused}"));
         Client { socket, next_id: 1 }
     }
