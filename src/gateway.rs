@@ -14,14 +14,14 @@ use tokio::sync::watch;
 
 use crate::admission::Readiness;
 use crate::broker::journaled::Journaled;
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::credentials;
 use crate::disk;
 use crate::journal::JournalError;
 use crate::lines;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::reactor::epoll::Epoll;
-use crate::reactor::listener::Listener;
+use crate::reactor::listener::{Listener, UnixError};
 use crate::reactor::probe::{Capabilities, ProbeError, raise_descriptors_max};
 use crate::reactor::uring::{Uring, UringSettings};
 use crate::reactor::{Reactor, ReactorSizes};
@@ -94,7 +94,7 @@ pub enum StartError {
     },
     /// The supervisor hands over something else than a listening socket.
     #[error(
-        "LISTEN_FDS: number {number} of what the supervisor hands over is no listening TCP socket ({error}); see ListenStream= in its unit"
+        "LISTEN_FDS: number {number} of what the supervisor hands over is no listening TCP or Unix socket ({error}); see ListenStream= in its unit"
     )]
     Activation {
         /// Which, from 0.
@@ -109,7 +109,17 @@ pub enum StartError {
     )]
     Unused {
         /// Where.
-        address: SocketAddr,
+        address: Address,
+    },
+    /// A Unix socket cannot be had.
+    #[error("the clients' listener cannot listen on unix:{}: {error}; {remedy}", path.display())]
+    Unix {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: UnixError,
+        /// What to do.
+        remedy: String,
     },
     /// The gateway that runs does not give its place up.
     #[error("the gateway at the takeover socket {} goes on: {error}", socket.display())]

@@ -1,7 +1,7 @@
 //! One client's life: bytes from the wire to effects and owed bytes. Whatever comes, nothing panics; what is owed is whole
 //! answers and then whole frames that a client can read; and however the bytes are torn, effects and answers are the same.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use tidegate::config::{Config, Echo, Page, ProxyProtocol, Publish, PublishAllow};
 use tidegate::dialect::stream::Stream;
@@ -89,7 +89,7 @@ struct Life {
 }
 
 fn live(rules: &Rules, wire: &[u8], mut cuts: Cuts) -> Life {
-    let arrival = Arrival { listener: 0, address: Ipv4Addr::LOCALHOST.into(), number: 0 };
+    let arrival = Arrival { listener: 0, address: IpAddr::from(Ipv4Addr::LOCALHOST).into(), number: 0 };
     let mut session = Session::new(rules, arrival, NOW_US);
     let moment = Moment { now_us: NOW_US, unix_us: 1_700_000_000_000_000, ready: true, full: false };
     let (mut life, mut owed) = (Life::default(), Vec::new());
@@ -145,7 +145,7 @@ fn introduce(session: &mut Session, piece: &[u8], rules: &Rules, moment: Moment)
     if !session.awaits_proxy() {
         return None;
     }
-    match session.receive_proxy(piece, Ipv4Addr::LOCALHOST.into(), rules, moment) {
+    match session.receive_proxy(piece, IpAddr::from(Ipv4Addr::LOCALHOST).into(), rules, moment) {
         Introduction::Taken => Some((Vec::new(), piece.len())),
         Introduction::Over { kept, consumed, .. } => Some((kept, consumed)),
     }

@@ -11,12 +11,12 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::Refused;
 use super::{AdminContext, read_body, told};
+use crate::config::Network;
 use crate::dialect::ErrorCode;
 use crate::hub::TopicName;
 use crate::session::Standing;
@@ -67,8 +67,8 @@ impl Wanted {
     fn filter(&self) -> Result<Filter, Refused> {
         let wrong = |key: &str, value: &str, why: &str| bad_request(format!("{key} is {value:?}: {why}"));
         let network = |text: &String| {
-            let network = text.parse().or_else(|_| text.parse().map(|address: std::net::IpAddr| IpNet::from(address)));
-            network.map_err(|_| wrong("address", text, "give an address or a network, as 192.0.2.7 or 2001:db8::/32"))
+            let network = text.parse::<Network>();
+            network.map_err(|_| wrong("address", text, "give an address or a network, as 192.0.2.7 or 2001:db8::/32, or unix"))
         };
         let topic = |text: &String| TopicName::parse(text).map_err(|error| wrong("topic", text, &error.to_string()));
         let standing = |text: &String| {
@@ -210,7 +210,7 @@ pub(super) async fn slow(
 fn connection(context: &AdminContext, row: &ConnectionRow) -> Value {
     json!({
         "id": row.id.to_string(),
-        "address": row.address,
+        "address": row.address.to_string(),
         "port": row.port,
         "listener": context.listeners.get(usize::from(row.listener)),
         "role": row.standing.name(),

@@ -9,7 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-use super::Bucket;
+use super::{Bucket, ClientAddress, is_among};
 use crate::config::Arrivals as Settings;
 
 /// Addresses without a client that are remembered for what they used up; beyond, the next one is not remembered.
@@ -22,15 +22,20 @@ pub enum Network {
     V4([u8; 4]),
     /// One /64 of IPv6, which is what a single subscriber of a network is given (RFC 6177).
     V6([u8; 8]),
+    /// All who come by Unix sockets, and of whom nobody says from where.
+    Unix,
 }
 
 impl Network {
     /// That of an address, however it is written.
     #[must_use]
-    pub fn of(address: IpAddr) -> Network {
+    pub fn of(address: ClientAddress) -> Network {
         match address.to_canonical() {
-            IpAddr::V4(address) => Network::V4(address.octets()),
-            IpAddr::V6(address) => Network::V6(*address.octets().first_chunk().expect("sixteen are more than eight")),
+            ClientAddress::Unix => Network::Unix,
+            ClientAddress::Ip(IpAddr::V4(address)) => Network::V4(address.octets()),
+            ClientAddress::Ip(IpAddr::V6(address)) => {
+                Network::V6(*address.octets().first_chunk().expect("sixteen are more than eight"))
+            }
         }
     }
 }
@@ -96,6 +101,12 @@ impl Arrivals {
         (self.settings, self.half_open_max) = (settings, half_open_max);
     }
 
+    /// Whether the bounds per address are not for this one.
+    #[must_use]
+    pub fn is_exempt(&self, address: ClientAddress) -> bool {
+        is_among(&self.settings.exempt, address)
+    }
+
     /// Whether one more may come at all, from wherever.
     pub fn take_place(&mut self, now_us: u64) -> bool {
         self.all.take(self.settings.per_second, self.settings.burst, now_us)
@@ -105,7 +116,7 @@ impl Arrivals {
     ///
     /// # Errors
     /// Why it is turned away; it is not counted then.
-    pub fn enter(&mut self, address: IpAddr, exempt: bool, now_us: u64) -> Result<(), TurnedAway> {
+    pub fn enter(&mut self, address: ClientAddress, exempt: bool, now_us: u64) -> Result<(), TurnedAway> {
         let Settings { per_address_per_second, per_address_burst, per_address_max, .. } = self.settings;
         let network = Network::of(address);
         let full = || Known { clients: 0, half_open: 0, bucket: Bucket::new(per_address_burst, now_us) };
@@ -126,12 +137,12 @@ impl Arrivals {
     }
 
     /// A client that was counted is a WebSocket now.
-    pub fn opened(&mut self, address: IpAddr) {
+    pub fn opened(&mut self, address: ClientAddress) {
         self.networks.get_mut(&Network::of(address)).expect("whoever opens is counted").half_open -= 1;
     }
 
     /// A client that was counted is gone, or another address's.
-    pub fn leave(&mut self, address: IpAddr, half_open: bool, now_us: u64) {
+    pub fn leave(&mut self, address: ClientAddress, half_open: bool, now_us: u64) {
         let network = Network::of(address);
         let known = self.networks.get_mut(&network).expect("whoever leaves is counted");
         known.clients -= 1;
@@ -195,8 +206,8 @@ mod tests {
         exempt: Vec::new(),
     };
 
-    fn address(text: &str) -> IpAddr {
-        text.parse().expect("an address")
+    fn address(text: &str) -> ClientAddress {
+        ClientAddress::Ip(text.parse().expect("an address"))
     }
 
     #[test]
@@ -248,7 +259,7 @@ mod tests {
     fn a_wave_of_addresses_is_not_remembered_without_end() {
         let mut arrivals = Arrivals::new(SETTINGS, 10, 0);
         for number in 0..REMEMBERED_MAX as u32 + 1000 {
-            let one = IpAddr::from(number.to_be_bytes());
+            let one = ClientAddress::Ip(number.to_be_bytes().into());
             arrivals.enter(one, false, 0).expect("its burst");
             arrivals.leave(one, true, 0);
         }

@@ -2,19 +2,17 @@
 //!
 //! Without: the asking, and what becomes of the client.
 
-use std::net::IpAddr;
-
 use serde_json::{Map, Value, json};
 
-use super::OwnLimits;
 use super::token::{limits, patterns};
+use super::{ClientAddress, OwnLimits};
 use crate::hub::Pattern;
 
 /// What is asked about one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// Where it comes from.
-    pub address: IpAddr,
+    pub address: ClientAddress,
     /// What it asks for, without the query.
     pub path: Box<str>,
     /// The page that it is on.
@@ -135,7 +133,7 @@ mod tests {
     #[test]
     fn a_question_is_json_whatever_clients_write() {
         let question = Question {
-            address: "::1".parse().expect("an address"),
+            address: ClientAddress::Ip("::1".parse().expect("an address")),
             path: "/ws/\"\u{7}".into(),
             origin: None,
             headers: vec![("cookie".into(), "a=\"b\"".into())],

@@ -8,16 +8,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
-
-use super::is_among;
-use crate::config::ForwardedHeader;
+use super::{ClientAddress, is_among};
+use crate::config::{ForwardedHeader, Network};
 use crate::http::Request;
 
 /// The first address from the right that is no trusted proxy's: the client's. `peer`, where the field is not there, or at the
 /// first element that names no address (`unknown`, `_hidden`), the proxy that wrote that.
 #[must_use]
-pub fn client_address(peer: IpAddr, request: &Request<'_>, field: ForwardedHeader, trusted: &[IpNet]) -> IpAddr {
+pub fn client_address(peer: ClientAddress, request: &Request<'_>, field: ForwardedHeader, trusted: &[Network]) -> ClientAddress {
     let mut address = peer;
     let elements: Vec<&[u8]> = match field {
         ForwardedHeader::XForwardedFor => request.headers.list("x-forwarded-for").collect(),
@@ -32,7 +30,7 @@ pub fn client_address(peer: IpAddr, request: &Request<'_>, field: ForwardedHeade
             ForwardedHeader::Forwarded => for_parameter(element),
         };
         match node.and_then(node_address) {
-            Some(named) => address = named,
+            Some(named) => address = named.into(),
             None => break,
         }
     }
@@ -68,8 +66,8 @@ mod tests {
         let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
         let mut reader = HeadReader::new(8192, 64);
         reader.feed(head.as_bytes()).expect("a head");
-        let peer = "10.0.0.1".parse().expect("an address");
-        client_address(peer, &reader.request().expect("a request"), field, &trusted).to_string()
+        let peer: IpAddr = "10.0.0.1".parse().expect("an address");
+        client_address(peer.into(), &reader.request().expect("a request"), field, &trusted).to_string()
     }
 
     #[test]
@@ -105,7 +103,7 @@ mod tests {
     fn whoever_is_not_trusted_speaks_for_itself() {
         let mut reader = HeadReader::new(8192, 64);
         reader.feed(b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n").expect("a head");
-        let peer = "203.0.113.7".parse().expect("an address");
+        let peer = ClientAddress::Ip("203.0.113.7".parse().expect("an address"));
         let request = reader.request().expect("a request");
         assert_eq!(client_address(peer, &request, ForwardedHeader::XForwardedFor, &[]), peer);
     }

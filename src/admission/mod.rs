@@ -16,9 +16,10 @@ pub mod request_id;
 mod revoked;
 mod token;
 
+use std::fmt;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use crate::config::Network;
 
 pub use bucket::Bucket;
 pub use callout::{Granted, Question, Verdict};
@@ -30,8 +31,48 @@ pub use readiness::Readiness;
 pub use revoked::{Revocation, RevocationsMax, Revoked};
 pub use token::{Fault, Holder, OwnLimits, Refused, Tokens};
 
-/// Whether the address is in one of the networks, however it is written (`::ffff:192.0.2.1` is an IPv4 address).
+/// Where a client comes from: its connection's other end, or whom a trusted proxy speaks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAddress {
+    /// An address.
+    Ip(IpAddr),
+    /// A Unix socket of this machine, whose other end has none.
+    Unix,
+}
+
+impl ClientAddress {
+    /// The same, however it was written (`::ffff:192.0.2.1` is an IPv4 address).
+    #[must_use]
+    pub fn to_canonical(self) -> ClientAddress {
+        match self {
+            ClientAddress::Ip(address) => ClientAddress::Ip(address.to_canonical()),
+            ClientAddress::Unix => ClientAddress::Unix,
+        }
+    }
+}
+
+impl From<IpAddr> for ClientAddress {
+    fn from(address: IpAddr) -> ClientAddress {
+        ClientAddress::Ip(address)
+    }
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientAddress::Ip(address) => address.fmt(f),
+            ClientAddress::Unix => Network::Unix.fmt(f),
+        }
+    }
+}
+
+/// Whether the address is in one of the networks, however it is written.
 #[must_use]
-pub fn is_among(networks: &[IpNet], address: IpAddr) -> bool {
-    networks.iter().any(|network| network.contains(&address.to_canonical()))
+pub fn is_among(networks: &[Network], address: ClientAddress) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| match (network, &address) {
+        (Network::Ip(network), ClientAddress::Ip(address)) => network.contains(address),
+        (Network::Unix, ClientAddress::Unix) => true,
+        _ => false,
+    })
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ValueEnum, value_parser};
 
 use super::{CommandError, log, read};
-use crate::config::{self, Config, Listener, LogFormat, LogLevel, ReactorChoice, Replay, Source, Speed, forms};
+use crate::config::{self, Address, Config, Listener, LogFormat, LogLevel, ReactorChoice, Replay, Source, Speed, forms};
 use crate::gateway::{self, Reloading};
 use crate::journal::segment::is_journal;
 use crate::lines;
@@ -19,9 +19,10 @@ pub(super) struct ServeArgs {
     /// Configuration file; without it: demo mode, which flags alone keep
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where clients connect, in place of all configured listeners [default: 127.0.0.1:8080]; port 0 lets the kernel choose
-    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
-    listen: Option<SocketAddr>,
+    /// Where clients connect, in place of all configured listeners [default: 127.0.0.1:8080]; port 0 lets the kernel choose;
+    /// unix:/path is a Unix socket
+    #[arg(long, value_name = "ADDR", value_parser = listener_address)]
+    listen: Option<Address>,
     /// Where the admin port is; on loopback only, unless the configuration has an [[admin.key]] [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     admin: Option<SocketAddr>,
@@ -84,7 +85,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CommandError> {
 /// The file or demo mode, with the flags over it.
 fn configuration(args: &ServeArgs) -> Result<Config, CommandError> {
     let mut config = args.config.as_deref().map_or_else(|| Ok(config::demo()), read)?;
-    if let Some(address) = args.listen {
+    if let Some(address) = args.listen.clone() {
         let first = config.listeners.first().cloned().unwrap_or_default();
         config.listeners = vec![Listener { address, ..first }];
     }
@@ -123,7 +124,7 @@ fn configuration(args: &ServeArgs) -> Result<Config, CommandError> {
 /// Flags can bring together what the file's rules kept apart.
 fn addresses_differ(config: &Config) -> Result<(), CommandError> {
     let admin = config.admin.address;
-    let same = config.listeners.iter().any(|listener| listener.address == admin && admin.port() != 0);
+    let same = config.listeners.iter().any(|listener| listener.address.excludes(&admin.into()));
     if config.admin.enabled && same {
         let sentence = format!(
             "clients and the admin port would both be on {admin}; give one of them another port with --listen or --admin"
@@ -162,6 +163,10 @@ pub(super) fn recordings_can_be_read(config: &Config) -> Result<(), CommandError
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     forms::address(text)?;
     text.parse().map_err(|error| format!("{error}"))
+}
+
+fn listener_address(text: &str) -> Result<Address, String> {
+    text.parse()
 }
 
 fn template(text: &str) -> Result<String, String> {
@@ -223,7 +228,7 @@ mod tests {
         let config =
             check(&["--listen", "127.0.0.1:0", "--admin", "[::1]:9", "--shards", "3", "--log", "json", "-v"]).expect("valid");
         assert!(config.demo && config.page.enabled);
-        assert_eq!((config.listeners.len(), config.listeners[0].address.port()), (1, 0));
+        assert_eq!((config.listeners.len(), config.listeners[0].address.to_string()), (1, "127.0.0.1:0".into()));
         assert_eq!(config.admin.address.to_string(), "[::1]:9");
         assert_eq!(config.shards.count, Some(3));
         assert_eq!((config.log.format, config.log.level), (LogFormat::Json, LogLevel::Debug));
@@ -240,8 +245,8 @@ mod tests {
         assert!(!plain.demo && !plain.admin.enabled);
         assert_eq!((plain.listeners.len(), plain.shards.count, plain.log.level), (2, Some(2), LogLevel::Trace));
         let config = check(&["-c", path(&file), "--listen", "127.0.0.1:3", "--admin", "127.0.0.1:4", "-v"]).expect("valid");
-        let listeners: Vec<_> = config.listeners.iter().map(|listener| listener.address.port()).collect();
-        assert_eq!((listeners, config.listeners[0].origins.len()), (vec![3], 1));
+        let listeners: Vec<_> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+        assert_eq!((listeners, config.listeners[0].origins.len()), (vec!["127.0.0.1:3".to_owned()], 1));
         assert!(config.admin.enabled && !config.demo && config.log.level == LogLevel::Trace);
         assert_eq!(config.sources, plain.sources);
     }

@@ -1,9 +1,8 @@
 //! Settings of how clients come and go: what proxies in front tell, how many may come how fast, how a drain is paced.
 
-use std::net::IpAddr;
+use serde::{Deserialize, Serialize};
 
-use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, Serialize};
+use super::Network;
 
 /// Whether connections begin with a PROXY header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,9 +40,34 @@ pub struct Arrivals {
     pub per_address_burst: u32,
     /// Clients of one address at a time.
     pub per_address_max: u32,
-    /// Addresses that the bounds per address are not for.
-    #[serde(deserialize_with = "networks")]
-    pub exempt: Vec<IpNet>,
+    /// Whom the bounds per address are not for.
+    pub exempt: Vec<Network>,
+}
+
+/// What a listener's own table says of them.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct OwnArrivals {
+    per_second: Option<u32>,
+    burst: Option<u32>,
+    per_address_per_second: Option<u32>,
+    per_address_burst: Option<u32>,
+    per_address_max: Option<u32>,
+    exempt: Option<Vec<Network>>,
+}
+
+impl OwnArrivals {
+    /// With what `[arrivals]` says where it says nothing.
+    pub(super) fn over(self, common: &Arrivals) -> Arrivals {
+        Arrivals {
+            per_second: self.per_second.unwrap_or(common.per_second),
+            burst: self.burst.unwrap_or(common.burst),
+            per_address_per_second: self.per_address_per_second.unwrap_or(common.per_address_per_second),
+            per_address_burst: self.per_address_burst.unwrap_or(common.per_address_burst),
+            per_address_max: self.per_address_max.unwrap_or(common.per_address_max),
+            exempt: self.exempt.unwrap_or_else(|| common.exempt.clone()),
+        }
+    }
 }
 
 /// How SIGTERM drains the gateway before it stops.
@@ -54,25 +78,4 @@ pub struct Drain {
     pub delay_ms: u32,
     /// Over how long the clients are closed then; 0: not before the stop, which closes all at once.
     pub window_ms: u32,
-}
-
-/// A network, or a single address as the network of itself.
-///
-/// # Errors
-/// What is wrong with it, in a few words.
-pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(address.to_canonical().into());
-    }
-    let network: IpNet = text.parse().map_err(|_| "it is neither an IP address nor a network".to_owned())?;
-    if network.trunc() != network {
-        return Err(format!("it has bits beyond its prefix; {} is the whole network", network.trunc()));
-    }
-    Ok(network)
-}
-
-/// Networks as the file has them, checked before.
-pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    texts.iter().map(|text| network(text).map_err(serde::de::Error::custom)).collect()
 }

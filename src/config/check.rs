@@ -4,13 +4,11 @@ mod reachable;
 
 use std::fmt::Write;
 
-use ipnet::IpNet;
-
 use super::forms::covers;
 use super::{
-    AdminKey, Arrivals, ClientCertificates, Config, Drain, ForwardedHeader, JournalFlush, KeySetPlace, Limits, Listener,
-    ListenerTls, ProxyProtocol, PublishAllow, Replay, Shards, Slow, Source, Speed, Topic, TopicJournal, TopicKind, Upstream,
-    WebSocketUrl,
+    Address, AdminKey, Arrivals, ClientCertificates, Config, Drain, ForwardedHeader, JournalFlush, KeySetPlace, Limits, Listener,
+    ListenerTls, Network, ProxyProtocol, PublishAllow, Replay, Shards, Slow, Source, Speed, Topic, TopicJournal, TopicKind,
+    Upstream, WebSocketUrl,
 };
 
 /// What is in force, one line for each part.
@@ -18,7 +16,11 @@ use super::{
 pub fn in_force(config: &Config) -> String {
     let mut lines: Vec<(&str, String)> = Vec::new();
     for listener in &config.listeners {
-        let carrier = listener.tls.as_ref().map_or_else(|| "plain TCP".into(), tls);
+        let carrier = match (&listener.tls, &listener.address) {
+            (Some(settings), _) => tls(settings),
+            (None, Address::Ip(_)) => "plain TCP".into(),
+            (None, Address::Unix(_)) => format!("plain, mode {}", listener.mode),
+        };
         let allowed = allowed(&listener.hosts, &listener.origins);
         lines.push(("clients", format!("{} ({carrier}), {allowed}{}", listener.address, proxies(listener))));
     }
@@ -47,6 +49,10 @@ pub fn in_force(config: &Config) -> String {
     }
     lines.push(("shards", shards(&config.shards)));
     lines.push(("arrivals", differing(&config.arrivals, &Arrivals::default())));
+    for Listener { address, arrivals, .. } in &config.listeners {
+        let own = arrivals.as_ref().map(|own| format!("by themselves at {address}: {}", differing(own, &Arrivals::default())));
+        lines.extend(own.map(|own| ("arrivals", own)));
+    }
     lines.push(("drain", drain(&config.drain)));
     if let Some(socket) = &config.takeover.socket {
         lines.push(("takeover", socket.display().to_string()));
@@ -270,8 +276,8 @@ fn admitted(config: &Config, found: &mut Vec<String>) {
     }
 }
 
-fn is_everyone(networks: &[IpNet]) -> bool {
-    networks.iter().any(|network| network.prefix_len() == 0)
+fn is_everyone(networks: &[Network]) -> bool {
+    networks.iter().any(|network| matches!(network, Network::Ip(network) if network.prefix_len() == 0))
 }
 
 fn feeds(config: &Config, found: &mut Vec<String>) {

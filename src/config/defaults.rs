@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{
-    Admin, Arrivals, Callout, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener,
-    ListenerKind, Log, LogFormat, LogLevel, Page, ProxyProtocol, Publish, PublishAllow, ReactorChoice, Replay, Sequence,
-    SequenceRule, Shards, Slow, Source, Speed, Synthetic, Takeover, Tokens, Topic, TopicJournal, TopicKind, Upstream, WhenDown,
+    Admin, Arrivals, Callout, Config, Drain, Echo, ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener, Log,
+    LogFormat, LogLevel, Network, Page, ProxyProtocol, Publish, PublishAllow, ReactorChoice, Replay, Sequence, SequenceRule,
+    Shards, Slow, SocketMode, Source, Speed, Synthetic, Takeover, Tokens, Topic, TopicJournal, TopicKind, Upstream, WhenDown,
 };
 
 /// What runs without a configuration file: the synthetic feed, echo, the page, the admin port, and publishing from this
@@ -60,8 +60,8 @@ impl Default for Takeover {
 impl Default for Listener {
     fn default() -> Listener {
         Listener {
-            address: loopback(8080),
-            kind: ListenerKind::Tcp,
+            address: loopback(8080).into(),
+            mode: SocketMode::default(),
             hosts: Vec::new(),
             origins: Vec::new(),
             permessage_deflate: false,
@@ -69,6 +69,8 @@ impl Default for Listener {
             proxy_protocol: ProxyProtocol::Off,
             forwarded_header: ForwardedHeader::XForwardedFor,
             path_prefix: String::new(),
+            connection_age_max_s: None,
+            arrivals: None,
             tls: None,
         }
     }
@@ -279,7 +281,7 @@ impl Default for Arrivals {
             per_address_per_second: 100,
             per_address_burst: 1000,
             per_address_max: 4096,
-            exempt: loopback.to_vec(),
+            exempt: loopback.into_iter().chain([Network::Unix]).collect(),
         }
     }
 }

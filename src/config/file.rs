@@ -3,16 +3,17 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::document::Document;
+use super::arrival::OwnArrivals;
+use super::document::{Document, Place};
 use super::error::ConfigError;
 use super::source_shape::SourceShape;
 use super::{
-    Admin, AdminKey, Anonymous, Arrivals, Callout, CertificateFiles, ClientCertificates, Config, Drain, Echo, ForwardedHeader,
-    Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat, LogLevel, Page,
-    ProxyProtocol, Publish, PublishAllow, Shards, Slow, Takeover, Tokens, Topic, TopicJournal, TopicKind, arrival, rules,
+    Address, Admin, AdminKey, Anonymous, Arrivals, Callout, CertificateFiles, ClientCertificates, Config, Drain, Echo,
+    ForwardedHeader, Journal, JournalFlush, JournalFull, Limits, Listener, ListenerKind, ListenerTls, Log, LogFormat, LogLevel,
+    Network, Page, ProxyProtocol, Publish, PublishAllow, Shards, Slow, SocketMode, Takeover, Tokens, Topic, TopicJournal,
+    TopicKind, rules,
 };
 
 /// Reads the text of a configuration file; `file` is only named in errors.
@@ -26,9 +27,11 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
     document.check()?;
     let shape: FileShape = toml::from_str(text).map_err(|error| document.unreadable(&error))?;
     let sources = shape.source.into_iter().enumerate().map(|(index, source)| source.into_source(&document, index));
+    let listeners = shape.listener.into_iter().enumerate();
+    let listeners = listeners.map(|(index, listener)| listener.into_listener(&shape.arrivals, &document, index));
     let config = Config {
         demo: false,
-        listeners: shape.listener.into_iter().map(ListenerShape::into_listener).collect(),
+        listeners: listeners.collect::<Result<_, _>>()?,
         admin: shape.admin.map_or_else(Admin::default, AdminShape::into_admin),
         topics: shape.topic.into_iter().map(TopicShape::into_topic).collect(),
         sources: sources.collect::<Result<_, _>>()?,
@@ -87,29 +90,32 @@ struct FileShape {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListenerShape {
-    address: SocketAddr,
+    address: Address,
     kind: Option<ListenerKind>,
+    mode: Option<SocketMode>,
     #[serde(default)]
     hosts: Vec<String>,
     #[serde(default)]
     origins: Vec<String>,
     permessage_deflate: Option<bool>,
-    #[serde(default, deserialize_with = "arrival::networks")]
-    trusted_proxies: Vec<IpNet>,
+    #[serde(default)]
+    trusted_proxies: Vec<Network>,
     proxy_protocol: Option<ProxyProtocol>,
     forwarded_header: Option<ForwardedHeader>,
     #[serde(default)]
     path_prefix: String,
+    connection_age_max_s: Option<u32>,
+    arrivals: Option<OwnArrivals>,
     tls: Option<TlsShape>,
 }
 
 impl ListenerShape {
-    fn into_listener(self) -> Listener {
+    fn into_listener(self, common: &Arrivals, document: &Document<'_>, index: usize) -> Result<Listener, ConfigError> {
         let default = Listener::default();
-        let ListenerShape { address, kind, hosts, origins, permessage_deflate, tls, .. } = self;
-        Listener {
+        let ListenerShape { address, kind, mode, hosts, origins, permessage_deflate, tls, .. } = self;
+        let listener = Listener {
             address,
-            kind: kind.unwrap_or(default.kind),
+            mode: mode.unwrap_or(default.mode),
             hosts,
             origins,
             permessage_deflate: permessage_deflate.unwrap_or(default.permessage_deflate),
@@ -117,8 +123,16 @@ impl ListenerShape {
             proxy_protocol: self.proxy_protocol.unwrap_or(default.proxy_protocol),
             forwarded_header: self.forwarded_header.unwrap_or(default.forwarded_header),
             path_prefix: self.path_prefix,
+            connection_age_max_s: self.connection_age_max_s,
+            arrivals: self.arrivals.map(|own| own.over(common)),
             tls: tls.map(TlsShape::into_tls),
+        };
+        if kind.is_some_and(|kind| kind != listener.kind()) {
+            let place = Place { table: "listener", index, key: "kind" };
+            let hint = "Remove it: the address says what it is.";
+            return Err(document.conflict(place, "and the address is something else", "what the address says", hint));
         }
+        Ok(listener)
     }
 }
 

@@ -27,6 +27,19 @@ pub fn address(text: &str) -> Outcome {
     })
 }
 
+/// Address and port, or a Unix socket.
+///
+/// # Errors
+/// What is wrong with it, in a few words.
+pub fn listener_address(text: &str) -> Outcome {
+    text.parse::<super::Address>().map(drop)
+}
+
+/// The mode of a socket's file.
+pub(super) fn socket_mode(text: &str) -> Outcome {
+    text.parse::<super::SocketMode>().map(drop)
+}
+
 /// A host as in a `Host` header, without its port.
 pub(super) fn host(text: &str) -> Outcome {
     filled(text)?;
@@ -45,7 +58,7 @@ pub(super) fn host(text: &str) -> Outcome {
 
 /// A network of addresses.
 pub(super) fn network(text: &str) -> Outcome {
-    super::arrival::network(text).map(drop)
+    text.parse::<super::Network>().map(drop)
 }
 
 /// What stands before every path.

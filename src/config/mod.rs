@@ -8,6 +8,7 @@
 //! a port or a door for publishers. Every default stands in `defaults.rs`; every key with what it takes and why stands in
 //! `reference.rs`, from which the printed default and docs/configuration.md are made.
 
+mod address;
 mod admission;
 mod arrival;
 mod check;
@@ -36,6 +37,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use address::{Address, Network, SocketMode};
 pub use admission::{Anonymous, Callout, KeySetPlace, TokenAlgorithm, TokenKey, Tokens, WhenDown};
 pub use arrival::{Arrivals, Drain, ForwardedHeader, ProxyProtocol};
 pub use check::{in_force, warnings};

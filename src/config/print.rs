@@ -9,8 +9,8 @@ use super::keys::{self, Form, Key, Table};
 use super::reference::TABLES;
 use super::source_shape::SourceKind;
 use super::{
-    Admin, Arrivals, Callout, Drain, Journal, Limits, Listener, Log, Sequence, Shards, Synthetic, Takeover, Tokens, Topic,
-    TopicJournal, Upstream,
+    Admin, Arrivals, Callout, Drain, Journal, Limits, Listener, Log, Sequence, Shards, SocketMode, Synthetic, Takeover, Tokens,
+    Topic, TopicJournal, Upstream,
 };
 
 /// Width of the prose.
@@ -40,7 +40,10 @@ pub fn default_text() -> String {
             let off = if is_off(table) { "#" } else { "" };
             writeln!(text, "{off}{}", table.heading()).expect(INFALLIBLE);
             for key in keys::of(table.name) {
-                let off = if key.name == "count" { "#" } else { off };
+                // What is there for some only, or has no default that could be written.
+                let is_other = [("shards", "count"), ("listener", "kind"), ("listener", "connection_age_max_s")]
+                    .contains(&(table.name, key.name));
+                let off = if is_other { "#" } else { off };
                 entry(&mut text, key, off, &example(key));
             }
         }
@@ -62,7 +65,8 @@ fn source(text: &mut String, table: &Table, kind: SourceKind) {
 fn is_off(table: &Table) -> bool {
     matches!(
         table.name,
-        "listener.tls"
+        "listener.arrivals"
+            | "listener.tls"
             | "listener.tls.sni"
             | "admin"
             | "admin.key"
@@ -105,9 +109,10 @@ pub(super) fn default_value(key: &Key) -> Option<String> {
         ("limits", name) => of_struct(&Limits::default(), name),
         ("drain", name) => of_struct(&Drain::default(), name),
         ("takeover", name) => of_struct(&Takeover::default(), name),
+        ("listener.arrivals", _) => None,
         ("arrivals", name) => of_struct(&Arrivals::default(), name),
         ("shards", name) => of_struct(&Shards::default(), name),
-        ("listener", "kind") => Some("\"tcp\"".into()),
+        ("listener", "mode") => Some(format!("\"{}\"", SocketMode::default())),
         ("listener", "permessage_deflate") => Some(Listener::default().permessage_deflate.to_string()),
         ("listener", "path_prefix") => Some("\"\"".into()),
         ("listener", "proxy_protocol") => Some("\"off\"".into()),
@@ -176,6 +181,9 @@ fn of_struct(settings: &impl serde::Serialize, name: &str) -> Option<String> {
 fn example(key: &Key) -> String {
     let example = match (key.table, key.name) {
         ("listener", "address") => return format!("\"{}\"", Listener::default().address),
+        ("listener", "kind") => "\"tcp\"",
+        ("listener", "connection_age_max_s") => "7200",
+        ("listener.arrivals", name) => return of_struct(&Arrivals::default(), name).expect("it has the keys of [arrivals]"),
         ("listener.tls", "certificate") => "\"certificate.pem\"",
         ("listener.tls", "key") => "\"key.pem\"",
         ("listener.tls", "client_ca") => "\"clients-ca.pem\"",

@@ -25,11 +25,14 @@ const fn limit(name: &'static str, least: u64, most: u64, unit: &'static str, me
 }
 
 const ADDRESS: &str = "an IP address with a port, like \"127.0.0.1:8080\" or \"[::1]:8080\"";
+const LISTENER_ADDRESS: &str =
+    "an IP address with a port, like \"127.0.0.1:8080\", or a Unix socket, like \"unix:/run/tidegate/clients.sock\"";
+const SOCKET_MODE: &str = "a mode as chmod has it, like \"0660\"";
 const HOST: &str = "a host without scheme and port, like \"feed.example.com\"";
 const ORIGIN: &str = "an origin, like \"https://app.example.com\" or \"http://localhost:3000\"";
 const PATTERN: &str = "a topic or a pattern, like \"md.trades.*\" or \"md.>\"";
 const TEMPLATE: &str = "a topic with JSON pointers in braces, like \"cb.{/type}.{/product_id}\"";
-const NETWORK: &str = "an address or a network, like \"10.0.0.7\" or \"10.0.0.0/8\"";
+const NETWORK: &str = "an address or a network, like \"10.0.0.7\" or \"10.0.0.0/8\", or \"unix\"";
 const PREFIX: &str = "a path, like \"/md\", or nothing";
 const WS_URL: &str = "a URL, like \"wss://feed.example.com/stream\"";
 const PEM_FILE: &str = "the path of a PEM file";
@@ -40,6 +43,9 @@ const HOUR_MS: u64 = 3_600_000;
 pub(super) const TABLES: &[Table] = &[
     Table { name: "listener", many: true, meaning:
         "Where clients connect. At least one." },
+    Table { name: "listener.arrivals", many: false, meaning:
+        "How many clients of the [[listener]] above it may come how fast, where that is other than with the rest: they are counted by themselves \
+         then, so that no storm at another listener keeps them out. What is not here is as in [arrivals]." },
     Table { name: "listener.tls", many: false, meaning:
         "TLS on the [[listener]] above it: https:// and wss:// in place of http:// and ws://, TLS 1.2 and 1.3. SIGHUP has \
          the files of all listeners read again; where one cannot be used, all that was in force stays." },

@@ -130,9 +130,15 @@ fn same_sockets(present: &[Listener], read: &[Listener]) -> Vec<Listener> {
     let nth = |number: usize| present[..number].iter().filter(|earlier| earlier.address == present[number].address).count();
     let read_for = |(number, listener): (usize, &Listener)| {
         let same = read.iter().filter(|other| other.address == listener.address).nth(nth(number));
-        same.map_or_else(|| listener.clone(), |same| Listener { kind: listener.kind, ..same.clone() })
+        same.map_or_else(|| listener.clone(), |same| with_its_own(listener, same))
     };
     present.iter().enumerate().map(read_for).collect()
+}
+
+/// What was read for a listener, with what was made for it at start: its file's mode, and whether its clients are counted by themselves.
+fn with_its_own(listener: &Listener, read: &Listener) -> Listener {
+    let arrivals = listener.arrivals.clone().map(|before| read.arrivals.clone().unwrap_or(before));
+    Listener { mode: listener.mode, arrivals, ..read.clone() }
 }
 
 /// The settings of topics that were read, with the journals that there are. Where other topics would have one, all stay as they were: who

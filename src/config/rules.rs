@@ -2,7 +2,7 @@
 
 use super::document::{Document, Place};
 use super::error::ConfigError;
-use super::{Config, JournalFlush, JournalFull, ProxyProtocol, PublishAllow, Slow, Topic, TopicKind};
+use super::{Config, JournalFlush, JournalFull, Network, ProxyProtocol, PublishAllow, Slow, Topic, TopicKind};
 
 /// Holds the settings against each other.
 pub(super) fn check(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> {
@@ -23,16 +23,19 @@ fn addresses(document: &Document<'_>, config: &Config) -> Result<(), ConfigError
     }
     let address = |index| Place { table: "listener", index, key: "address" };
     for (index, listener) in config.listeners.iter().enumerate() {
-        let same = |other: std::net::SocketAddr| listener.address.port() != 0 && other == listener.address;
-        if config.listeners[..index].iter().any(|earlier| same(earlier.address)) {
-            let hint = "Give it another port, or remove it.";
+        if config.listeners[..index].iter().any(|earlier| earlier.address.excludes(&listener.address)) {
+            let hint = "Give it another port or path, or remove it.";
             return Err(document.conflict(address(index), "like the address of an earlier listener", "each address once", hint));
         }
-        if config.admin.enabled && same(config.admin.address) {
+        if config.admin.enabled && listener.address.excludes(&config.admin.address.into()) {
             let place = Place { table: "admin", index: 0, key: "address" };
             let with = format!("({}) and a [[listener]] has the same address", config.admin.address);
             let hint = "Give the admin port a port of its own.";
             return Err(document.conflict(place, with, "an address that no listener has", hint));
+        }
+        if listener.address.path().is_some_and(|path| config.takeover.socket.as_deref() == Some(path)) {
+            let hint = "Give the listener another path: at [takeover] socket one gateway asks another for its place.";
+            return Err(document.conflict(address(index), "like takeover.socket", "a path of its own", hint));
         }
     }
     Ok(())
@@ -58,6 +61,21 @@ fn proxies(document: &Document<'_>, config: &Config) -> Result<(), ConfigError> 
             let hint = "Add for example `trusted_proxies = [\"10.0.0.0/8\"]` beside it, where the balancers are.";
             let expected = "the networks whose PROXY headers are believed";
             return Err(document.conflict(place, "or empty beside proxy_protocol", expected, hint));
+        }
+        let (is_unix, trusts) = (listener.address.path().is_some(), &listener.trusted_proxies);
+        if !trusts.is_empty() && trusts.contains(&Network::Unix) != is_unix {
+            let place = Place { table: "listener", index, key: "trusted_proxies" };
+            let (with, expected, hint) = match is_unix {
+                true => (
+                    "without \"unix\" on a Unix socket",
+                    "\"unix\" among them",
+                    "Whoever connects there has no address: add \"unix\".",
+                ),
+                false => {
+                    ("with \"unix\" on an IP address", "networks only", "Remove \"unix\": nobody comes by a Unix socket there.")
+                }
+            };
+            return Err(document.conflict(place, with, expected, hint));
         }
     }
     Ok(())

@@ -51,7 +51,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 fn a_key_before_the_first_table_is_told_its_table() {
     let error = parse_text("connections_max = 1\n").expect_err("a key without its table");
     let said = "gateway.toml, line 1, column 1: connections_max is not known; expected one of the tables listener, \
-                listener.tls, listener.tls.sni, admin, admin.key, topic, journal, source, source.sequence, publish, tokens, tokens.key, anonymous, callout, echo, page, log, shards, arrivals, drain, takeover, limits. It belongs below [limits].";
+                listener.arrivals, listener.tls, listener.tls.sni, admin, admin.key, topic, journal, source, source.sequence, publish, tokens, tokens.key, anonymous, callout, echo, page, log, shards, arrivals, drain, takeover, limits. It belongs below [limits].";
     assert_eq!(error.to_string(), said);
 }
 
@@ -227,6 +227,13 @@ const EVERYTHING: &str = r#"
     [[listener.tls.sni]]
     certificate = "d.pem"
     key = "l.pem"
+    [[listener]]
+    address = "unix:/run/a.sock"
+    mode = "0600"
+    trusted_proxies = ["unix"]
+    connection_age_max_s = 0
+    [listener.arrivals]
+    burst = 7
     [admin]
     address = "[::1]:9"
     [[topic]]
@@ -312,17 +319,34 @@ fn tls_stands_below_its_listener_and_is_checked_there() {
     check_error(&format!("{tls}[listener.tls.sni]\nkey = \"k\""), 6, 1, &["listener.tls.sni is", "[[listener.tls.sni]]"]);
 }
 
+#[test]
+fn a_unix_socket_is_told_from_an_address() {
+    let unix = |keys: &str| format!("[[listener]]\naddress = \"unix:/run/a\"\n{keys}");
+    check_error(&unix("").replace("/run", "run"), 2, 11, &["absolute path of a socket"]);
+    check_error("trusted_proxies = [\"unix\"]", 1, 19, &["\"unix\" on an IP address"]);
+    check_error("kind = \"unix\"", 1, 8, &["what the address says"]);
+    check_error(&unix("kind = \"tcp\""), 3, 8, &["what the address says"]);
+    check_error(&unix("mode = \"0888\""), 3, 8, &["listener.mode", "octal"]);
+    check_error(&unix("trusted_proxies = [\"10.0.0.1\"]"), 3, 19, &["Whoever connects there has no address"]);
+    check_error(&format!("{}{}", unix(""), unix("")), 4, 11, &["an earlier listener"]);
+    check_error(&unix("[takeover]\nsocket = \"/run/a\""), 2, 11, &["like takeover.socket"]);
+    let idle = parse_text(&format!("{LISTENER}mode = \"0600\"")).expect("it does no harm");
+    assert!(warnings(&idle).iter().any(|warning| warning.contains("mode of 127.0.0.1:8080 is not looked at")));
+    let both = format!("{LISTENER}{}", unix("kind = \"unix\"\nmode = \"606\"\n"));
+    let config = parse_text(&both).expect("two listeners");
+    assert_eq!(config.listeners[1].mode, SocketMode(0o606));
+    assert!(warnings(&config).iter().any(|warning| warning.contains("unix:/run/a has the mode 0606")));
+}
+
 fn replay(file: &str, topic: &str, payload: Option<&str>) -> Replay {
     Replay { file: file.into(), topic: topic.into(), payload: payload.map(Into::into), speed: Speed::Max, repeat: true }
 }
 
-#[test]
-fn everything_can_be_set() {
-    let expected = Config {
-        demo: false,
-        listeners: vec![Listener {
+fn listeners() -> Vec<Listener> {
+    vec![
+        Listener {
             address: "0.0.0.0:80".parse().expect("an address"),
-            kind: ListenerKind::Tcp,
+            mode: SocketMode::default(),
             hosts: vec!["a.example".into()],
             origins: vec!["https://a.example".into()],
             permessage_deflate: true,
@@ -330,13 +354,36 @@ fn everything_can_be_set() {
             proxy_protocol: ProxyProtocol::Optional,
             forwarded_header: ForwardedHeader::Forwarded,
             path_prefix: "/md".into(),
+            connection_age_max_s: None,
+            arrivals: None,
             tls: Some(ListenerTls {
                 certificate: CertificateFiles { certificate: "c.pem".into(), key: "k.pem".into() },
                 sni: vec![CertificateFiles { certificate: "d.pem".into(), key: "l.pem".into() }],
                 client_ca: Some("ca.pem".into()),
                 client_certificates: ClientCertificates::Optional,
             }),
-        }],
+        },
+        Listener {
+            address: Address::Unix("/run/a.sock".into()),
+            mode: SocketMode(0o600),
+            trusted_proxies: vec![Network::Unix],
+            connection_age_max_s: Some(0),
+            arrivals: Some(Arrivals {
+                per_second: 5,
+                burst: 7,
+                exempt: vec!["192.0.2.0/24".parse().expect("a network")],
+                ..Arrivals::default()
+            }),
+            ..Listener::default()
+        },
+    ]
+}
+
+#[test]
+fn everything_can_be_set() {
+    let expected = Config {
+        demo: false,
+        listeners: listeners(),
         admin: Admin { enabled: true, address: "[::1]:9".parse().expect("an address"), ..Admin::default() },
         topics: vec![Topic {
             pattern: "md.>".into(),
@@ -394,6 +441,7 @@ fn the_least_and_the_greatest_number_can_be_read() {
         let table = keys::table(key.table).expect("keys name tables that exist").heading();
         let required = match key.table {
             "topic" => "pattern = \"a\"\n",
+            "listener" => "address = \"unix:/run/a\"\n",
             "callout" => "url = \"http://a\"\n",
             "source" => "kind = \"synthetic\"\n",
             "source.sequence" => "number = \"/u\"\nrule = \"rising\"\n",

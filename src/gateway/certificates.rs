@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::{CertificateFiles, ClientCertificates, Config, ListenerTls};
+use crate::config::{Address, CertificateFiles, ClientCertificates, Config, ListenerTls};
 use crate::tls::{Acceptor, Acceptors, Authority, Identity, IdentityError};
 
 /// Why a listener cannot speak TLS: which file, what is wrong with it, what to do.
@@ -21,7 +20,7 @@ pub enum CertificateError {
         /// Which.
         file: PathBuf,
         /// Whose.
-        address: SocketAddr,
+        address: Address,
         /// Why.
         error: io::Error,
     },
@@ -33,7 +32,7 @@ pub enum CertificateError {
         /// Which.
         file: PathBuf,
         /// Whose.
-        address: SocketAddr,
+        address: Address,
         /// Why.
         error: IdentityError,
     },
@@ -64,7 +63,7 @@ pub(crate) fn load(config: &Config, earlier: Option<&Acceptors>) -> Result<Loade
             continue;
         };
         let earlier = earlier.and_then(|earlier| earlier[index].as_ref());
-        let mut files = Files { address: listener.address, warnings: &mut warnings };
+        let mut files = Files { address: listener.address.clone(), warnings: &mut warnings };
         acceptors.push(Some(files.acceptor(tls, config.limits.tls_handshake_bytes_max, earlier)?));
     }
     Ok(Loaded { acceptors: acceptors.into(), warnings })
@@ -72,7 +71,7 @@ pub(crate) fn load(config: &Config, earlier: Option<&Acceptors>) -> Result<Loade
 
 /// The files of one listener.
 struct Files<'a> {
-    address: SocketAddr,
+    address: Address,
     warnings: &'a mut Vec<String>,
 }
 
@@ -110,12 +109,12 @@ impl Files<'_> {
     }
 
     fn read(&self, what: &'static str, file: &Path) -> Result<Vec<u8>, CertificateError> {
-        let unreadable = |error| CertificateError::Unreadable { what, file: file.into(), address: self.address, error };
+        let unreadable = |error| CertificateError::Unreadable { what, file: file.into(), address: self.address.clone(), error };
         fs::read(file).map_err(unreadable)
     }
 
     fn unusable(&self, what: &'static str, file: &Path, error: IdentityError) -> CertificateError {
-        CertificateError::Unusable { what, file: file.into(), address: self.address, error }
+        CertificateError::Unusable { what, file: file.into(), address: self.address.clone(), error }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::admission::{self, Readiness};
 use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
 use crate::broker::memory::Memory;
-use crate::config::{self, Config};
+use crate::config::{self, Address, Config};
 use crate::credentials;
 use crate::lines;
 use crate::metrics::{ControlMetrics, ShardMetrics};
@@ -48,7 +48,7 @@ pub(super) struct Control {
     pub(super) shards: Arc<[Arc<ShardMetrics>]>,
     pub(super) metrics: Arc<ControlMetrics>,
     pub(super) readiness: Arc<Readiness>,
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) addresses: Vec<Address>,
     pub(super) acceptors: Acceptors,
     /// Keys that tokens may be signed with, of the configuration's files.
     pub(super) token_keys: watch::Sender<admission::Keys>,
@@ -211,7 +211,7 @@ impl Control {
             keys: self.keys.subscribe(),
             denial_told: Arc::default(),
             readiness: self.readiness.clone(),
-            listeners: self.addresses.iter().map(SocketAddr::to_string).collect(),
+            listeners: self.addresses.iter().map(Address::to_string).collect(),
             stopping: stopping.clone(),
             taken: taken.clone(),
         };

@@ -3,30 +3,36 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use crate::config::{Config, Source};
+use crate::config::{Address, Config, Source};
 
 /// Prints it to standard output, which may be closed.
-pub(super) fn print(config: &Config, clients: &[SocketAddr], admin: Option<SocketAddr>) {
+pub(super) fn print(config: &Config, clients: &[Address], admin: Option<SocketAddr>) {
     let text = greeting(config, clients, admin);
     // A closed standard output is no reason not to serve.
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
 }
 
-fn greeting(config: &Config, clients: &[SocketAddr], admin: Option<SocketAddr>) -> String {
+fn greeting(config: &Config, clients: &[Address], admin: Option<SocketAddr>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut lines = Vec::new();
     lines.push(match config.demo {
-        true if clients.iter().all(|address| address.ip().is_loopback()) => {
+        true if !clients.iter().any(Address::is_public) => {
             format!("tidegate {version}, demo mode: no configuration, reachable from this machine only")
         }
         true => format!("tidegate {version}, demo mode: no configuration, REACHABLE FROM OTHER MACHINES"),
         false => format!("tidegate {version}"),
     });
     for (address, listener) in clients.iter().zip(&config.listeners) {
-        match listener.tls {
-            None => lines.push(format!("  clients  ws://{address}")),
-            Some(_) => {
+        let path = address.path().map(|path| path.display());
+        match (&listener.tls, path) {
+            (tls, Some(path)) => {
+                lines.push(format!("  clients  {address}"));
+                let (key, scheme) = if tls.is_some() { ("-k ", "https") } else { ("", "http") };
+                lines.push(format!("           curl {key}--unix-socket {path} {scheme}://localhost/health/ready"));
+            }
+            (None, None) => lines.push(format!("  clients  ws://{address}")),
+            (Some(_), None) => {
                 lines.push(format!("  clients  wss://{address}"));
                 lines.push(format!(
                     "           curl -k https://{address}/health/ready      (-k: without looking at the certificate)"
@@ -37,8 +43,7 @@ fn greeting(config: &Config, clients: &[SocketAddr], admin: Option<SocketAddr>) 
     if let Some(address) = admin {
         lines.push(format!("  admin    http://{address}"));
     }
-    let first = clients[0];
-    if config.demo {
+    if let Some(first) = clients[0].ip().filter(|_| config.demo) {
         let sample = sample_topic(config);
         let url = if first.port() == 8080 { String::new() } else { format!(" ws://{first}") };
         lines.push(String::new());
@@ -77,8 +82,8 @@ mod tests {
 
     #[test]
     fn demo_mode_is_said_first_and_the_commands_name_the_chosen_port() {
-        let address = "127.0.0.1:4711".parse().expect("an address");
-        let text = greeting(&config::demo(), &[address], Some(address));
+        let address: SocketAddr = "127.0.0.1:4711".parse().expect("an address");
+        let text = greeting(&config::demo(), &[address.into()], Some(address));
         assert!(text.lines().next().is_some_and(|line| line.contains("demo mode")), "{text}");
         assert!(text.contains("tidegate tail ws://127.0.0.1:4711 demo.trades.BTC-USD"), "{text}");
         assert!(text.contains("  admin    http://127.0.0.1:4711"), "{text}");
@@ -106,5 +111,8 @@ mod tests {
         let address = "127.0.0.1:4711".parse().expect("an address");
         let text = greeting(&Config::default(), &[address], None);
         assert_eq!(text.lines().count(), 2, "{text}");
+        let text = greeting(&config::demo(), &[Address::Unix("/run/a".into())], None);
+        assert!(text.contains("  clients  unix:/run/a\n"), "{text}");
+        assert!(text.contains("curl --unix-socket /run/a http://localhost/health/ready"), "{text}");
     }
 }

@@ -19,7 +19,10 @@ pub(super) fn sockets(inherited: &mut Inherited) -> Result<(), StartError> {
     let mut handed = ListenFd::from_env();
     for number in 0..handed.len() {
         let refused = |error: io::Error| StartError::Activation { number, error };
-        if let Some(listener) = handed.take_tcp_listener(number).map_err(refused)? {
+        // What is of the one kind is not of the other, and stays there.
+        if let Ok(listener) = handed.take_unix_listener(number) {
+            listener.map_or(Ok(()), |listener| inherited.add(None, listener.into())).map_err(refused)?;
+        } else if let Some(listener) = handed.take_tcp_listener(number).map_err(refused)? {
             inherited.add(None, listener.into()).map_err(refused)?;
         }
     }

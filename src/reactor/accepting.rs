@@ -26,9 +26,8 @@ pub(super) fn lasts(errno: i32) -> bool {
     )
 }
 
-/// Where a client came from.
-pub(super) fn peer(address: &SockAddr) -> SocketAddr {
-    let peer = address.as_socket().expect("a TCP client has an internet address");
+/// Where a client came from; none: by a Unix socket.
+pub(super) fn peer(address: &SockAddr) -> Option<SocketAddr> {
     // A listener on `[::]` gives IPv4 clients as mapped addresses; limits and logs want them as they are.
-    SocketAddr::new(IpAddr::to_canonical(&peer.ip()), peer.port())
+    address.as_socket().map(|peer| SocketAddr::new(IpAddr::to_canonical(&peer.ip()), peer.port()))
 }

@@ -279,6 +279,7 @@ impl Reactor for Epoll {
         }
         sends.iter().for_each(|send| self.clients.sent(send.client));
         let end = out.len() + completions_max;
+        self.accepts.begin_turn();
         self.perform()?;
         loop {
             self.learn(sends.len(), wait)?;

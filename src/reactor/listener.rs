@@ -1,6 +1,8 @@
 //! Listening sockets: one per shard and address, all of an address in one `SO_REUSEPORT` group, so that the kernel deals
 //! new clients out to the shards.
 //!
+//! Unix sockets know no such group: all shards have one and the same.
+//!
 //! A socket may also come from elsewhere: from the gateway whose place this one takes, or from the supervisor. Copies of a socket share
 //! one queue, across threads and processes, so while anybody has one, who waits there is not lost.
 //!
@@ -14,6 +16,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +24,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::accepting;
 
-/// What accepted sockets inherit from their listener. Set here once, not for each client.
+mod unix;
+
+pub use unix::{UnixError, set_mode};
+
+/// What accepted sockets inherit from their listener. Set here once, not for each client. Of these a Unix socket has the backlog only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenSettings {
     /// Clients that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
@@ -34,13 +41,16 @@ pub struct ListenSettings {
     pub nodelay: bool,
 }
 
-/// A listening TCP socket; a clone is the same socket.
+/// A listening socket; a clone is the same socket.
 #[derive(Clone, Debug)]
 pub struct Listener {
     socket: Arc<Socket>,
-    address: SocketAddr,
+    /// None: a Unix socket.
+    address: Option<SocketAddr>,
     settings: ListenSettings,
     number: u16,
+    /// Other shards accept from it, too.
+    shared: bool,
 }
 
 impl Listener {
@@ -57,15 +67,26 @@ impl Listener {
         Self::of(socket, *settings)
     }
 
+    /// The socket of a path, whose file has this mode.
+    ///
+    /// # Errors
+    /// [`UnixError`].
+    pub fn bind_unix(path: &Path, mode: u32, settings: &ListenSettings) -> Result<Self, UnixError> {
+        let socket = unix::bind(path, mode)?;
+        socket.listen(backlog(settings))?;
+        Ok(Self::of(socket, *settings)?)
+    }
+
     /// A socket that listens already. What is waiting there stays.
     ///
     /// # Errors
-    /// `InvalidInput` where it is no listening TCP socket; else what the kernel says.
+    /// `InvalidInput` where it is no listening socket of a kind that is bound here; else what the kernel says.
     pub fn inherited(socket: OwnedFd, settings: &ListenSettings) -> io::Result<Self> {
         let socket = Socket::from(socket);
-        let is_tcp = socket.domain().is_ok_and(|domain| [Domain::IPV4, Domain::IPV6].contains(&domain));
-        if !is_tcp || !socket.is_listener().unwrap_or(false) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no listening TCP socket"));
+        let is_known = socket.domain().is_ok_and(|domain| [Domain::IPV4, Domain::IPV6, Domain::UNIX].contains(&domain));
+        let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
+        if !is_known || !is_stream || !socket.is_listener().unwrap_or(false) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no listening TCP or Unix socket"));
         }
         set(&socket, settings)?;
         // The length of the queue is what the newest call says.
@@ -76,15 +97,28 @@ impl Listener {
     /// Another socket of the same group: the next shard's. An inherited one may be of another user, who alone could add to its group.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// What the kernel says; `Unsupported` of a Unix socket, which has no group.
     pub fn sibling(&self) -> io::Result<Self> {
+        let Some(address) = self.address else { return Err(io::ErrorKind::Unsupported.into()) };
         // An inherited one may have been alone so far.
         self.socket.set_reuse_port(true)?;
-        let socket = socket_with(self.address, &self.settings)?;
+        let socket = socket_with(address, &self.settings)?;
         socket.set_reuse_port(true)?;
-        socket.bind(&self.address.into())?;
+        socket.bind(&address.into())?;
         socket.listen(backlog(&self.settings))?;
         Ok(Self { number: self.number, ..Self::of(socket, self.settings)? })
+    }
+
+    /// The same socket for another shard.
+    #[must_use]
+    pub fn shared(&mut self) -> Self {
+        self.shared = true;
+        self.clone()
+    }
+
+    /// Whether other shards accept from it, too: then none of them is to take more than one client at a time, or it would have all of them.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// Which of the configuration's listeners it is, which is what its clients come with; at first the first.
@@ -98,9 +132,9 @@ impl Listener {
         self.number
     }
 
-    /// Where it listens, with the port that was chosen.
+    /// Where it listens, with the port that was chosen; none: a Unix socket.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
@@ -110,14 +144,14 @@ impl Listener {
     }
 
     /// A client, and where it came from; `EAGAIN` if nobody waits.
-    pub(super) fn accept(&self) -> io::Result<(OwnedFd, SocketAddr)> {
+    pub(super) fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
         let (client, address) = self.socket.accept()?;
         Ok((client.into(), accepting::peer(&address)))
     }
 
     fn of(socket: Socket, settings: ListenSettings) -> io::Result<Self> {
-        let address = socket.local_addr()?.as_socket().expect("a socket bound to an internet address has one");
-        Ok(Self { socket: Arc::new(socket), address, settings, number: 0 })
+        let address = socket.local_addr()?.as_socket();
+        Ok(Self { socket: Arc::new(socket), address, settings, number: 0, shared: false })
     }
 }
 
@@ -145,6 +179,9 @@ fn socket_with(address: SocketAddr, settings: &ListenSettings) -> io::Result<Soc
 
 /// What accepted sockets inherit.
 fn set(socket: &Socket, settings: &ListenSettings) -> io::Result<()> {
+    if socket.domain()? == Domain::UNIX {
+        return Ok(());
+    }
     socket.set_tcp_nodelay(settings.nodelay)?;
     if settings.send_timeout_ms > 0 {
         socket.set_tcp_user_timeout(Some(Duration::from_millis(settings.send_timeout_ms.into())))?;
@@ -177,7 +214,7 @@ mod tests {
     fn siblings_share_a_port_and_its_clients() {
         let first = Listener::bind(loopback(0), &SETTINGS).unwrap();
         let group = [first.sibling().unwrap(), first];
-        let port = group[0].address().port();
+        let port = group[0].address().unwrap().port();
         assert!(port != 0 && group[1].address() == group[0].address());
         let streams: Vec<_> = (0..64).map(|_| TcpStream::connect(loopback(port)).unwrap()).collect();
         let mut met = HashSet::new();
@@ -197,12 +234,12 @@ mod tests {
     fn a_port_has_one_gateway() {
         let first = Listener::bind(loopback(0), &SETTINGS).unwrap();
         let refused = |address| Listener::bind(address, &SETTINGS).unwrap_err().kind();
-        assert_eq!(refused(first.address()), io::ErrorKind::AddrInUse);
+        assert_eq!(refused(first.address().unwrap()), io::ErrorKind::AddrInUse);
         let group = [first.sibling().unwrap(), first];
-        assert_eq!(refused(group[0].address()), io::ErrorKind::AddrInUse);
+        assert_eq!(refused(group[0].address().unwrap()), io::ErrorKind::AddrInUse);
         let foreign = TcpListener::bind(loopback(0)).unwrap();
         assert_eq!(refused(foreign.local_addr().unwrap()), io::ErrorKind::AddrInUse);
-        let address = group[0].address();
+        let address = group[0].address().unwrap();
         drop(group);
         Listener::bind(address, &SETTINGS).unwrap();
     }
@@ -211,7 +248,7 @@ mod tests {
     #[test]
     fn a_port_is_free_again_after_a_stop() {
         let first = Listener::bind(loopback(0), &SETTINGS).unwrap();
-        let address = first.address();
+        let address = first.address().unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
         drop(first.socket.accept().unwrap());
         io::Read::read_to_end(&mut stream, &mut Vec::new()).unwrap();
@@ -225,7 +262,7 @@ mod tests {
         let sibling = first.sibling().unwrap();
         drop(first);
         for listener in [sibling, Listener::bind(loopback(0), &SETTINGS).unwrap()] {
-            let _stream = TcpStream::connect(listener.address()).unwrap();
+            let _stream = TcpStream::connect(listener.address().unwrap()).unwrap();
             let (client, _) = listener.socket.accept().unwrap();
             assert!(client.tcp_nodelay().unwrap());
             assert_eq!(client.tcp_notsent_lowat().unwrap(), 16_384);

@@ -56,8 +56,8 @@ pub enum Op {
     CancelReceive(ClientKey),
     /// Say once when the socket takes bytes again: [`Completion::Writable`].
     PollOut(ClientKey),
-    /// Have the kernel take less for it from now on: `SO_SNDBUF` and `TCP_NOTSENT_LOWAT` of the size that the reactor was made
-    /// with. For clients whose bytes are better decided late than sent early.
+    /// Have the kernel take less for it from now on: `SO_SNDBUF` and `TCP_NOTSENT_LOWAT` (a Unix socket has the former only) of the size that the
+    /// reactor was made with. For clients whose bytes are better decided late than sent early.
     BoundSend(ClientKey),
     /// Say once how many bytes its TCP has not acknowledged: [`Completion::Unacknowledged`].
     AskUnacknowledged(ClientKey),
@@ -94,8 +94,8 @@ pub enum Completion {
     Accepted {
         /// Its slot and generation, chosen by the reactor.
         client: ClientKey,
-        /// Where it came from.
-        peer: SocketAddr,
+        /// Where it came from; none: by a Unix socket, whose other end has no address.
+        peer: Option<SocketAddr>,
         /// Which of the configuration's listeners.
         listener: u16,
     },

@@ -2,13 +2,13 @@
 //!
 //! Without: how many of an address may come; the shard knows, and is asked between the request's head and its answer.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::refusal::Refusal;
 use super::{Awaited, Effect, Expiry, Moment, Phase, Rules, Session, jitter};
 use crate::admission::proxy::{Progress, Reader};
-use crate::admission::{client_address, is_among};
-use crate::config::ProxyProtocol;
+use crate::admission::{ClientAddress, client_address, is_among};
+use crate::config::{Network, ProxyProtocol};
 use crate::http::HeadReader;
 use crate::metrics::{CloseClass, RefusalReason};
 
@@ -18,7 +18,7 @@ pub struct Arrival {
     /// Index of the listener.
     pub listener: u16,
     /// Where its connection comes from.
-    pub address: IpAddr,
+    pub address: ClientAddress,
     /// Which of its shard's clients it is, counted from the shard's start; only names it.
     pub number: u32,
 }
@@ -47,7 +47,12 @@ impl Session {
         let gate = &rules.listeners[usize::from(listener)];
         let speaks_first = gate.proxy_protocol != ProxyProtocol::Off && is_among(&gate.trusted_proxies, address);
         let phase = if speaks_first { Phase::Proxy(Box::default()) } else { Phase::head(rules, false, address) };
-        Session { from_loopback: address.to_canonical().is_loopback(), ..Session::of(phase, rules, listener, number, now_us) }
+        let from_loopback = match address.to_canonical() {
+            ClientAddress::Ip(address) => address.is_loopback(),
+            // Where proxies connect, whoever does is taken for one.
+            ClientAddress::Unix => !gate.trusted_proxies.contains(&Network::Unix),
+        };
+        Session { from_loopback, ..Session::of(phase, rules, listener, number, now_us) }
     }
 
     /// A client that is told to come later, before anything of it is read: 503 for all, 429 for its address.
@@ -77,13 +82,13 @@ impl Session {
     }
 
     /// Takes what a proxy says before its client's bytes; `proxy` is its own address.
-    pub fn receive_proxy(&mut self, input: &[u8], proxy: IpAddr, rules: &Rules, moment: Moment) -> Introduction {
+    pub fn receive_proxy(&mut self, input: &[u8], proxy: ClientAddress, rules: &Rules, moment: Moment) -> Introduction {
         let Phase::Proxy(reader) = &mut self.phase else { unreachable!("only called while a proxy is to speak") };
         let is_required = rules.listeners[usize::from(self.listener)].proxy_protocol == ProxyProtocol::Required;
         let refusal = match reader.feed(input, rules.limits.proxy_header_bytes_max as usize) {
             Ok(Progress::Partial) => return Introduction::Taken,
             Ok(Progress::Complete { consumed, client }) => {
-                self.phase = Phase::head(rules, false, client.map_or(proxy, |client| client.ip()));
+                self.phase = Phase::head(rules, false, client.map_or(proxy, |client| client.ip().into()));
                 // Whoever it is, a proxy is between.
                 self.from_loopback = false;
                 return Introduction::Over { client, kept: Vec::new(), consumed };
@@ -113,7 +118,7 @@ impl Session {
 
     /// Whose the request in hand is: the answer to [`Effect::Asked`] begins with this.
     #[must_use]
-    pub fn address_asked(&self, rules: &Rules) -> IpAddr {
+    pub fn address_asked(&self, rules: &Rules) -> ClientAddress {
         let Phase::Head(head) = &self.phase else { unreachable!("it has asked with a head in hand") };
         let gate = &rules.listeners[usize::from(self.listener)];
         match head.reader.request() {
@@ -137,7 +142,7 @@ impl Session {
 
 impl Phase {
     /// A request is awaited, from this address or one that it names.
-    pub(super) fn head(rules: &Rules, served: bool, peer: IpAddr) -> Phase {
+    pub(super) fn head(rules: &Rules, served: bool, peer: ClientAddress) -> Phase {
         let reader = HeadReader::new(rules.limits.head_bytes_max, rules.limits.headers_max);
         Phase::Head(Box::new(Awaited { reader, served, peer }))
     }

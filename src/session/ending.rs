@@ -231,7 +231,7 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
     use crate::config::Config;
@@ -239,7 +239,7 @@ mod tests {
     use crate::session::Arrival;
 
     fn asked(rules: &Rules, head: &str) -> Session {
-        let arrival = Arrival { listener: 0, address: Ipv4Addr::LOCALHOST.into(), number: 0 };
+        let arrival = Arrival { listener: 0, address: IpAddr::from(Ipv4Addr::LOCALHOST).into(), number: 0 };
         let mut session = Session::new(rules, arrival, 0);
         let mut bytes = head.as_bytes().to_vec();
         let moment = Moment { now_us: 4_000_000, unix_us: 0, ready: true, full: false };

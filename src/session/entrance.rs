@@ -3,12 +3,11 @@
 //! Checks stand in the order of their cost to an attacker: size, host, method, path, origin, upgrade, permission.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use super::refusal::Refusal;
 use super::upgrade::{Upgraded, subprotocol};
 use super::{Awaited, Effect, ListenerRules, Moment, Open, Phase, Role, Rules, Session, sse};
-use crate::admission::{Question, Verdict, request_id};
+use crate::admission::{ClientAddress, Question, Verdict, request_id};
 use crate::dialect::ErrorCode;
 use crate::dialect::stream::reply::Subscribed;
 use crate::dialect::stream::{RequestId, Stream, Target, target};
@@ -26,7 +25,7 @@ pub(super) struct Entering {
     /// None: an answer that ends.
     opening: Option<Opening>,
     /// Who may send another request on this connection; none: nobody.
-    peer: Option<IpAddr>,
+    peer: Option<ClientAddress>,
     /// When the head came whole.
     came_us: u64,
     /// What names the request, here and elsewhere.
@@ -203,7 +202,7 @@ impl Session {
         }
     }
 
-    fn write_answer(&mut self, status: u16, kind: &str, body: &[u8], peer: Option<IpAddr>, rules: &Rules, now_us: u64) {
+    fn write_answer(&mut self, status: u16, kind: &str, body: &[u8], peer: Option<ClientAddress>, rules: &Rules, now_us: u64) {
         let headers = [
             ("Content-Type", kind),
             ("Cache-Control", "no-cache"),

@@ -37,9 +37,7 @@ pub use rights::Denied;
 pub use rules::{ListenerRules, Moment, Rules};
 pub use standing::Standing;
 
-use std::net::IpAddr;
-
-use crate::admission::{Bucket, Question};
+use crate::admission::{Bucket, ClientAddress, Question};
 use crate::dialect::ClientError;
 use crate::dialect::stream::reply::{self, Subscribed};
 use crate::dialect::stream::{Lasting, RequestId, Stream, event, sse as stream_sse};
@@ -200,7 +198,7 @@ struct Awaited {
     /// An earlier one on this connection was answered.
     served: bool,
     /// Who sends it: for himself or, where that is a trusted proxy, for somebody else each time.
-    peer: IpAddr,
+    peer: ClientAddress,
 }
 
 /// An open connection.

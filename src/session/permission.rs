@@ -2,12 +2,10 @@
 //!
 //! Refusals never say what is wrong with a token, or what else would be granted; the log does.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use super::entrance::Door;
 use super::refusal::Refusal;
 use super::{Moment, Role, bearer};
-use crate::admission::{Question, Verdict};
+use crate::admission::{ClientAddress, Question, Verdict};
 use crate::config::{Callout, PublishAllow, WhenDown};
 use crate::dialect::stream::Stream;
 use crate::http;
@@ -65,7 +63,7 @@ impl Door<'_> {
             (!values.is_empty()).then(|| (name, text(&values.join(&b", "[..]))))
         };
         Question {
-            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            address: ClientAddress::Unix,
             path: self.request.path().into(),
             origin: self.request.header("origin").map(text),
             headers: callout.headers.iter().filter_map(told).collect(),

@@ -2,10 +2,8 @@
 //!
 //! Without: sockets and clocks; moments are arguments.
 
-use ipnet::IpNet;
-
 use crate::admission::{Grants, Keys, Tokens};
-use crate::config::{Callout, Config, ForwardedHeader, Limits, ProxyProtocol, PublishAllow};
+use crate::config::{Callout, Config, ForwardedHeader, Limits, Network, ProxyProtocol, PublishAllow};
 use crate::hub::topic::Pattern;
 
 /// What all sessions of a shard go by.
@@ -38,6 +36,8 @@ pub struct Rules {
 /// What sessions of one listener go by.
 #[derive(Debug)]
 pub struct ListenerRules {
+    /// A Unix socket.
+    pub unix: bool,
     /// Bound to a loopback address: `Host` is checked, against DNS rebinding.
     pub loopback: bool,
     /// `Host` values that are taken besides loopback's own, lower case, without port.
@@ -45,7 +45,7 @@ pub struct ListenerRules {
     /// Origins that are taken besides the same host, as a browser writes them.
     pub origins: Vec<String>,
     /// Proxies whose word on whom they speak for is taken.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Vec<Network>,
     /// Whether they say it before the client's own bytes.
     pub proxy_protocol: ProxyProtocol,
     /// Where they say it in a request.
@@ -62,7 +62,8 @@ impl Rules {
     pub fn new(config: &Config) -> Rules {
         let pattern = |text: &String| Pattern::parse(text).expect("the configuration was validated");
         let listeners = config.listeners.iter().map(|listener| ListenerRules {
-            loopback: listener.address.ip().to_canonical().is_loopback(),
+            unix: listener.address.path().is_some(),
+            loopback: listener.address.is_loopback(),
             hosts: listener.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             origins: listener.origins.clone(),
             permessage_deflate: listener.permessage_deflate,

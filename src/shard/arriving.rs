@@ -9,8 +9,8 @@ use super::clients::{Client, Counted};
 use super::core::Core;
 use super::share;
 use super::stopping::Stop;
-use crate::admission::arrivals::TurnedAway;
-use crate::admission::is_among;
+use crate::admission::arrivals::{Arrivals, TurnedAway};
+use crate::admission::{ClientAddress, is_among};
 use crate::config::{self, Config, ProxyProtocol};
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::reactor::{ClientKey, Op};
@@ -19,28 +19,72 @@ use crate::session::{Arrival, Introduction, Session};
 /// Least time between two lines of the log about accepts.
 const WARNING_US: u64 = 1_000_000;
 
-/// One shard's share of who may come, and of those of one address that may be half open.
-pub(super) fn arrivals(config: &Config, shards: u16) -> (config::Arrivals, u32) {
+/// Who came, by listener.
+pub(super) struct Counts {
+    common: Arrivals,
+    /// Of those whose clients are counted by themselves.
+    own: Vec<Option<Arrivals>>,
+}
+
+impl Counts {
+    pub(super) fn new(config: &Config, shards: u16, now_us: u64) -> Counts {
+        let half_open_max = share(config.limits.half_open_per_address_max, shards);
+        let made = |settings: &config::Arrivals| Arrivals::new(shard_of(settings, shards), half_open_max, now_us);
+        let own = config.listeners.iter().map(|listener| listener.arrivals.as_ref().map(made));
+        Counts { common: made(&config.arrivals), own: own.collect() }
+    }
+
+    /// Other bounds hold from now on.
+    pub(super) fn go_by(&mut self, config: &Config, shards: u16, now_us: u64) {
+        let half_open_max = share(config.limits.half_open_per_address_max, shards);
+        self.common.go_by(shard_of(&config.arrivals, shards), half_open_max, now_us);
+        for (own, listener) in self.own.iter_mut().zip(&config.listeners) {
+            if let (Some(own), Some(settings)) = (own, &listener.arrivals) {
+                own.go_by(shard_of(settings, shards), half_open_max, now_us);
+            }
+        }
+    }
+
+    /// Those among whom a listener's clients are counted.
+    fn at(&mut self, listener: u16) -> &mut Arrivals {
+        self.own.get_mut(usize::from(listener)).and_then(Option::as_mut).unwrap_or(&mut self.common)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arrivals> {
+        self.own.iter().flatten().chain([&self.common])
+    }
+
+    pub(super) fn remembers(&self) -> bool {
+        self.all().any(Arrivals::remembers)
+    }
+
+    pub(super) fn forget_quiet(&mut self, now_us: u64) {
+        self.own.iter_mut().flatten().chain([&mut self.common]).for_each(|counts| counts.forget_quiet(now_us));
+    }
+}
+
+/// One shard's share of who may come.
+fn shard_of(settings: &config::Arrivals, shards: u16) -> config::Arrivals {
     let config::Arrivals { per_second, burst, per_address_per_second, per_address_burst, per_address_max, exempt } =
-        config.arrivals.clone();
-    let settings = config::Arrivals {
+        settings.clone();
+    config::Arrivals {
         per_second: share(per_second, shards),
         burst: share(burst, shards),
         per_address_per_second: share(per_address_per_second, shards),
         per_address_burst: share(per_address_burst, shards),
         per_address_max: share(per_address_max, shards),
         exempt,
-    };
-    (settings, share(config.limits.half_open_per_address_max, shards))
+    }
 }
 
 impl Core {
-    pub(super) fn accepted(&mut self, key: ClientKey, peer: SocketAddr, listener: u16) {
-        let (now_us, address) = (self.now.monotonic_us, peer.ip().to_canonical());
-        let from = SocketAddr::new(address, peer.port());
+    pub(super) fn accepted(&mut self, key: ClientKey, peer: Option<SocketAddr>, listener: u16) {
+        let now_us = self.now.monotonic_us;
+        let address = peer.map_or(ClientAddress::Unix, |peer| peer.ip().to_canonical().into());
+        let from = (address, peer.map_or(0, |peer| peer.port()));
         self.came = self.came.wrapping_add(1);
         let arrival = Arrival { listener, address, number: self.came };
-        let turned_away = if self.arrivals.take_place(now_us) { None } else { Some(TurnedAway::Storm) };
+        let turned_away = if self.arrivals.at(listener).take_place(now_us) { None } else { Some(TurnedAway::Storm) };
         let session = match turned_away.filter(|_| self.speaks_plainly(listener)) {
             Some(reason) => Session::turned_away(&self.rules, arrival, status(reason), sentence(reason), now_us),
             None => Session::new(&self.rules, arrival, now_us),
@@ -86,7 +130,7 @@ impl Core {
             return self.settle(key);
         };
         if let Some(named) = named {
-            self.clients.set_address(key.slot, named);
+            self.clients.set_address(key.slot, named.ip().into(), named.port());
             if !self.count(key) {
                 return;
             }
@@ -110,7 +154,7 @@ impl Core {
         let (listener, address) = (client.session.listener(), client.session.address_asked(&self.rules));
         if address != self.clients.address(key.slot) {
             self.uncount(key);
-            self.clients.set_address(key.slot, SocketAddr::new(address, 0));
+            self.clients.set_address(key.slot, address, 0);
             let gate = &self.rules.listeners[usize::from(listener)];
             let is_proxy = is_among(&gate.trusted_proxies, address);
             if !is_proxy && !self.count(key) {
@@ -126,8 +170,9 @@ impl Core {
     /// Counts the client with its address; false where it is turned away.
     fn count(&mut self, key: ClientKey) -> bool {
         let (now_us, address) = (self.now.monotonic_us, self.clients.address(key.slot));
-        let exempt = is_among(&self.config.arrivals.exempt, address);
-        if let Err(reason) = self.arrivals.enter(address, exempt, now_us) {
+        let Some(listener) = self.clients.get(key).map(|client| client.session.listener()) else { return false };
+        let counts = self.arrivals.at(listener);
+        if let Err(reason) = counts.enter(address, counts.is_exempt(address), now_us) {
             self.turn_away(key, reason);
             return false;
         }
@@ -141,9 +186,10 @@ impl Core {
     pub(super) fn uncount(&mut self, key: ClientKey) {
         let (now_us, address) = (self.now.monotonic_us, self.clients.address(key.slot));
         let Some(client) = self.clients.get(key) else { return };
+        let listener = client.session.listener();
         match std::mem::replace(&mut client.counted, Counted::No) {
             Counted::No | Counted::OpenProxy => {}
-            counted => self.arrivals.leave(address, counted == Counted::HalfOpen, now_us),
+            counted => self.arrivals.at(listener).leave(address, counted == Counted::HalfOpen, now_us),
         }
     }
 
@@ -157,7 +203,8 @@ impl Core {
             client.counted = Counted::OpenProxy;
         } else {
             client.counted = Counted::Open;
-            self.arrivals.opened(self.clients.address(key.slot));
+            let listener = client.session.listener();
+            self.arrivals.at(listener).opened(self.clients.address(key.slot));
         }
         self.opened(key);
     }

@@ -3,9 +3,10 @@
 //! Invariant: an idle client has its row and nothing else here; what it needs at times only stands in boxes.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::timer::{Filed, Place};
+use crate::admission::ClientAddress;
 use crate::dialect::stream::RequestId;
 use crate::hub::NewPublication;
 use crate::metrics::ClientRole;
@@ -116,8 +117,8 @@ impl Client {
 struct Origin {
     /// One of IPv4 is mapped.
     address: Ipv6Addr,
-    /// It was told that it has been here for long enough.
-    is_told: bool,
+    /// What is true of it, of [`TOLD`] and [`UNIX`].
+    marks: u8,
     /// 0: not known.
     port: u16,
     received: Bytes,
@@ -131,19 +132,26 @@ struct Origin {
 
 const _: () = assert!(size_of::<Origin>() <= 40);
 
+/// It was told that it has been here for long enough.
+const TOLD: u8 = 1;
+
+/// It came by a Unix socket, and nobody said from where.
+const UNIX: u8 = 2;
+
 impl Origin {
-    fn new(address: SocketAddr, came_tick: u32) -> Origin {
+    fn new(came_tick: u32) -> Origin {
         let (received, sent) = (Bytes::default(), Bytes::default());
-        Origin {
-            address: mapped(address.ip()),
-            is_told: false,
-            port: address.port(),
-            received,
-            sent,
-            came_tick,
-            leaves_tick: 0,
-            role: None,
-        }
+        Origin { address: Ipv6Addr::UNSPECIFIED, marks: UNIX, port: 0, received, sent, came_tick, leaves_tick: 0, role: None }
+    }
+}
+
+impl Origin {
+    fn is(&self, mark: u8) -> bool {
+        self.marks & mark != 0
+    }
+
+    fn mark(&mut self, mark: u8, is: bool) {
+        self.marks = if is { self.marks | mark } else { self.marks & !mark };
     }
 }
 
@@ -260,11 +268,11 @@ impl Filed for Clients {
 
 impl Clients {
     /// A client that came at this tick.
-    pub(super) fn insert(&mut self, client: Client, address: SocketAddr, came_tick: u32) {
+    pub(super) fn insert(&mut self, client: Client, (address, port): (ClientAddress, u16), came_tick: u32) {
         let slot = client.key.slot;
-        let nobody = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-        self.origins.reserve_with(slot, |_| Origin::new(nobody, 0));
-        self.origins[slot] = Origin::new(address, came_tick);
+        self.origins.reserve_with(slot, |_| Origin::new(0));
+        self.origins[slot] = Origin::new(came_tick);
+        self.set_address(slot, address, port);
         self.slots.reserve_with(slot, |_| None);
         assert!(self.slots[slot].is_none(), "the reactor gives a slot out again only after Closed");
         self.slots[slot] = Some(client);
@@ -292,8 +300,9 @@ impl Clients {
     }
 
     /// Where the client at this slot comes from: its connection's other end, or whom a trusted proxy speaks for.
-    pub(super) fn address(&self, slot: u32) -> IpAddr {
-        self.origins[slot].address.to_canonical()
+    pub(super) fn address(&self, slot: u32) -> ClientAddress {
+        let origin = &self.origins[slot];
+        if origin.is(UNIX) { ClientAddress::Unix } else { origin.address.to_canonical().into() }
     }
 
     /// Its port, where that is known.
@@ -302,8 +311,13 @@ impl Clients {
     }
 
     /// With port 0 where that is not known.
-    pub(super) fn set_address(&mut self, slot: u32, address: SocketAddr) {
-        (self.origins[slot].address, self.origins[slot].port) = (mapped(address.ip()), address.port());
+    pub(super) fn set_address(&mut self, slot: u32, address: ClientAddress, port: u16) {
+        let origin = &mut self.origins[slot];
+        origin.mark(UNIX, address == ClientAddress::Unix);
+        origin.port = port;
+        if let ClientAddress::Ip(address) = address {
+            origin.address = mapped(address);
+        }
     }
 
     /// Since when it is here.
@@ -312,19 +326,20 @@ impl Clients {
     }
 
     pub(super) fn leaving(&self, slot: u32) -> Leaving {
-        match self.origins[slot] {
-            Origin { leaves_tick: 0, .. } => Leaving::Never,
-            Origin { leaves_tick, is_told: false, .. } => Leaving::At(leaves_tick),
-            Origin { leaves_tick, is_told: true, .. } => Leaving::Told(leaves_tick),
+        let origin = &self.origins[slot];
+        match origin.leaves_tick {
+            0 => Leaving::Never,
+            tick if origin.is(TOLD) => Leaving::Told(tick),
+            tick => Leaving::At(tick),
         }
     }
 
     pub(super) fn set_leaving(&mut self, slot: u32, leaving: Leaving) {
         let origin = &mut self.origins[slot];
-        (origin.leaves_tick, origin.is_told) = match leaving {
-            Leaving::Never => (0, false),
-            Leaving::At(tick) => (tick, false),
-            Leaving::Told(tick) => (tick, true),
+        origin.mark(TOLD, matches!(leaving, Leaving::Told(_)));
+        origin.leaves_tick = match leaving {
+            Leaving::Never => 0,
+            Leaving::At(tick) | Leaving::Told(tick) => tick,
         };
     }
 

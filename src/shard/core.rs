@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::ShardContext;
+use super::arriving::Counts;
 use super::clients::{Client, Clients, Receive, Wait as Awaiting};
 use super::exchange::Exchange;
 use super::history::Histories;
@@ -17,7 +18,6 @@ use super::timer::{TICK_US, Wheel};
 use super::topics::Topics;
 use super::unanswered::Unanswered;
 use crate::admission::Readiness;
-use crate::admission::arrivals::Arrivals;
 use crate::config::Config;
 use crate::dialect::stream::Compressions;
 use crate::hub::{Held, LeftOut};
@@ -73,7 +73,7 @@ pub(super) struct Core {
     pub(super) held_bytes: usize,
     /// Clients whose socket says that it takes bytes and takes none; asked again at the next tick.
     pub(super) backing_off: Vec<ClientKey>,
-    pub(super) arrivals: Arrivals,
+    pub(super) arrivals: Counts,
     /// Clients that came, for their names.
     pub(super) came: u32,
     pub(super) connections_max: usize,
@@ -97,7 +97,6 @@ impl Core {
     pub(super) fn new(context: ShardContext, now: Now) -> Core {
         let ShardContext { place, config, post, metrics, readiness, nonce, acceptors, keys, waits } = context;
         let shards = post.shards();
-        let (arrivals, half_open_max) = super::arriving::arrivals(&config, shards);
         let mut rules = Rules { nonce, ..Rules::new(&config) };
         if let Some(tokens) = &mut rules.tokens {
             tokens.keys = keys;
@@ -131,7 +130,7 @@ impl Core {
             unarmed: VecDeque::new(),
             held_bytes: 0,
             backing_off: Vec::new(),
-            arrivals: Arrivals::new(arrivals, half_open_max, now.monotonic_us),
+            arrivals: Counts::new(&config, shards, now.monotonic_us),
             came: 0,
             connections_max: super::connections_max(&config, shards) as usize,
             let_in: 0,

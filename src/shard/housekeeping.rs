@@ -3,6 +3,7 @@
 //! Without: deadlines of clients, which the wheel has.
 
 use super::core::Core;
+use crate::metrics::CloseClass;
 use crate::reactor::Op;
 
 /// How often clients are counted by how far they are behind.
@@ -33,7 +34,10 @@ impl Core {
         for &slot in &blocked {
             let Some(client) = self.clients.at(slot) else { continue };
             let (key, tells) = (client.key, client.session.hears_events());
-            if self.topics.hub.fallen(slot, tells).is_some() {
+            if self.is_stuck(slot) {
+                self.session_mut(key).tell_cause("took nothing for limits.send_timeout_ms");
+                self.close(key, CloseClass::Timeout, true);
+            } else if self.topics.hub.fallen(slot, tells).is_some() {
                 self.close_fallen(key);
             }
         }
@@ -42,6 +46,14 @@ impl Core {
         self.topics.detach_unused(self.now, linger_us, &mut self.outbox);
         self.metrics.topics.set(self.topics.hub.topic_count() as i64);
     }
+
+    /// Whether a blocked client has taken nothing for too long, where no TCP finds that out (`TCP_USER_TIMEOUT`).
+    fn is_stuck(&self, slot: u32) -> bool {
+        let Some(client) = self.clients.peek(slot).filter(|client| !client.closing) else { return false };
+        let has_tcp = !self.rules.listeners[usize::from(client.session.listener())].unix;
+        !has_tcp && client.stalled_ms(self.now.monotonic_us) >= self.rules.limits.send_timeout_ms
+    }
+
     /// Once a second: how far those are behind whose sockets are full. Everybody else lacks nothing for longer than a round of the
     /// sweep, which the latencies show, so nobody else is walked over; and these are, twenty times as often, above.
     fn count_lags(&mut self, blocked: &[u32]) {

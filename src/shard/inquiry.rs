@@ -4,12 +4,11 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::IpNet;
-
 use super::mail::Place;
+use crate::admission::ClientAddress;
+use crate::config::Network;
 use crate::hub::{Hearers, Position, RingUse, Subscribed, TopicName};
 use crate::session::Standing;
 use crate::ws::CloseCode;
@@ -89,7 +88,7 @@ pub enum Inquiry {
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Their address is one of these.
-    pub network: Option<IpNet>,
+    pub network: Option<Network>,
     /// They hear this topic, by its name or by a pattern.
     pub topic: Option<TopicName>,
     /// What they are.
@@ -130,7 +129,7 @@ pub struct ConnectionRow {
     /// Names it.
     pub id: ConnectionId,
     /// Where it comes from: its connection's other end, or whom a trusted proxy speaks for.
-    pub address: IpAddr,
+    pub address: ClientAddress,
     /// Its port, where that is known.
     pub port: Option<u16>,
     /// Index of the listener that it came by.

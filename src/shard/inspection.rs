@@ -13,7 +13,7 @@ use super::inquiry::{
 use super::mail::Mail;
 use super::timer::TICK_US;
 use super::topics::Topics;
-use crate::admission::request_id;
+use crate::admission::{is_among, request_id};
 use crate::hub::{Lack, TopicName};
 use crate::metrics::CloseClass;
 use crate::reactor::{ClientKey, Now};
@@ -145,7 +145,7 @@ impl Core {
         let address = self.clients.address(slot);
         if standing.is_some_and(|standing| client.session.standing() != standing)
             || subject.is_some() && client.session.subject() != subject.as_deref()
-            || network.is_some_and(|network| !network.contains(&address))
+            || network.is_some_and(|network| !is_among(&[network], address))
             || self.age_ms(slot) < *age_ms_min
         {
             return None;

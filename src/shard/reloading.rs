@@ -27,8 +27,7 @@ impl Core {
         self.acceptors = acceptors;
         self.connections_max = super::connections_max(&config, shards) as usize;
         self.places = super::places(&config, shards) as usize;
-        let (arrivals, half_open_max) = super::arriving::arrivals(&config, shards);
-        self.arrivals.go_by(arrivals, half_open_max, self.now.monotonic_us);
+        self.arrivals.go_by(&config, shards, self.now.monotonic_us);
         self.sweep.go_by(&config.limits);
         self.topics.go_by(&config, shards);
         self.classes = self.metrics.classes.set(config.topics.iter().map(|topic| topic.pattern.as_str()));

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 
 use super::core::Core;
 use super::inquiry::ConnectionId;
+use crate::admission::ClientAddress;
 use crate::metrics::{ClientRole, CloseClass, Label, RefusalReason};
 use crate::reactor::ClientKey;
 use crate::session::{Denied, Standing};
@@ -193,8 +194,10 @@ impl Core {
 
     /// Where a client comes from, with its port where that is known.
     fn client_address(&self, slot: u32) -> String {
-        let address = self.clients.address(slot);
-        self.clients.port(slot).map_or_else(|| address.to_string(), |port| SocketAddr::new(address, port).to_string())
+        match (self.clients.address(slot), self.clients.port(slot)) {
+            (ClientAddress::Ip(address), Some(port)) => SocketAddr::new(address, port).to_string(),
+            (address, _) => address.to_string(),
+        }
     }
 }
 

@@ -35,6 +35,11 @@ impl Core {
         if first {
             self.unanswered.0.insert(key.slot, 0);
         }
+        let Some(client) = self.clients.get(key) else { return };
+        if self.rules.listeners[usize::from(client.session.listener())].unix {
+            // What the socket has taken lies with the client already, as what TCP has acknowledged does.
+            return self.unacknowledged(key, None);
+        }
         self.ops.push_back(Op::AskUnacknowledged(key));
     }
 

@@ -11,3 +11,4 @@ mod demo;
 mod full;
 mod parts;
 mod pongs;
+mod unix;

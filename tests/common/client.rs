@@ -1,6 +1,9 @@
 //! A foreign client (`tungstenite`) with a deadline on everything, and the few sentences that tests say to a gateway.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use serde_json::Value;
 use tungstenite::client::ClientRequestBuilder;
@@ -10,9 +13,9 @@ use super::gateway::position_of;
 use super::{Gateway, PATIENCE};
 
 /// One connection.
-pub(crate) struct Client {
+pub(crate) struct Client<S = TcpStream> {
     /// The foreign client itself.
-    pub(crate) socket: WebSocket<TcpStream>,
+    pub(crate) socket: WebSocket<S>,
     next_id: u64,
 }
 
@@ -33,13 +36,29 @@ impl Client {
     }
 
     fn open(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Client {
-        let uri = format!("ws://{address}{path}").parse().unwrap_or_else(|wrong| panic!("{path}: {wrong}"));
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time-out");
         stream.set_nodelay(true).expect("a socket takes TCP_NODELAY");
+        Client::over(stream, &format!("ws://{address}{path}"), headers)
+    }
+}
+
+impl Client<UnixStream> {
+    /// Connects by a Unix socket.
+    pub(crate) fn connect_by(socket: &Path, path: &str) -> Client<UnixStream> {
+        let stream = UnixStream::connect(socket).expect("the server listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time-out");
+        Client::over(stream, &format!("ws://localhost{path}"), &[])
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    fn over(stream: S, url: &str, headers: &[(&str, &str)]) -> Client<S> {
+        let uri = url.parse().unwrap_or_else(|wrong| panic!("{url}: {wrong}"));
         let request =
             headers.iter().fold(ClientRequestBuilder::new(uri), |request, (name, value)| request.with_header(*name, *value));
-        let (socket, _) = tungstenite::client(request, stream).unwrap_or_else(|refused| panic!("{path}: {refused}"));
+        let upgraded = tungstenite::client(request, stream);
+        let (socket, _) = upgraded.unwrap_or_else(|refused| panic!("{url}: {refused}"));
         Client { socket, next_id: 1 }
     }
 

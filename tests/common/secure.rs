@@ -102,7 +102,11 @@ pub(crate) struct Secure {
 impl Secure {
     /// Connects; the handshake begins with the first byte that is sent.
     pub(crate) fn open(address: SocketAddr, config: &Arc<ClientConfig>) -> Secure {
-        let socket = TcpStream::connect(address).expect("the gateway listens");
+        Secure::of(TcpStream::connect(address).expect("the gateway listens"), config)
+    }
+
+    /// On a connection that is there.
+    pub(crate) fn of(socket: TcpStream, config: &Arc<ClientConfig>) -> Secure {
         socket.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time-out");
         socket.set_nodelay(true).expect("a socket takes TCP_NODELAY");
         let name = ServerName::try_from("localhost").expect("it is a name");

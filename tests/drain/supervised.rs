@@ -2,7 +2,7 @@
 //! program hands them over.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -71,6 +71,35 @@ fn sockets_that_the_supervisor_holds_are_taken_and_it_is_told_how_far_the_gatewa
     gateway.terminate();
     assert!(hear().contains("STOPPING=1"));
     assert_eq!(gateway.wait().code(), Some(0), "it said:\n{}", gateway.said());
+}
+
+/// Its file stays as the supervisor made it.
+#[test]
+fn a_unix_socket_that_the_supervisor_holds_is_taken() {
+    if !is_there("socket activation by a Unix socket") {
+        return;
+    }
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let socket = directory.path().join("clients");
+    let path = socket.to_str().expect("temporary paths are UTF-8");
+    let first = thread::spawn({
+        let socket = socket.clone();
+        move || {
+            let deadline = Instant::now() + PATIENCE;
+            while UnixStream::connect(&socket).is_err() {
+                assert!(Instant::now() < deadline, "systemd's program does not listen");
+                thread::sleep(Duration::from_millis(20));
+            }
+            let made = std::fs::metadata(&socket).expect("it is there").permissions();
+            Client::connect_by(&socket, "/stream").say(r#"{"method":"PING"}"#);
+            made
+        }
+    });
+    let gateway = Gateway::under(&[ACTIVATE, "-l", path], &format!("[[listener]]\naddress = \"unix:{path}\"\nmode = \"0600\"\n"));
+    let made = first.join().expect("who connected first is served");
+    assert_eq!(std::fs::metadata(&socket).expect("it is there").permissions(), made);
+    Client::connect_by(&socket, "/stream").say(r#"{"method":"PING"}"#);
+    gateway.stop();
 }
 
 /// Whoever connected there would wait for ever.

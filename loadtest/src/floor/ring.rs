@@ -33,7 +33,7 @@ impl Ring {
         let capabilities = probe::probe().map_err(io::Error::other)?;
         let settings = ListenSettings { backlog: 4096, send_unsent_bytes_max: 0, send_timeout_ms: 0, nodelay: true };
         let listener = Listener::bind(address, &settings)?;
-        let address = listener.address();
+        let address = listener.address().expect("it is bound to an address and a port");
         let sizes = ReactorSizes {
             entries: SENDS_PER_TURN as u16,
             connections_max,

@@ -1,10 +1,11 @@
 //! What is risky about who can reach the gateway.
 
-use super::super::{Config, ForwardedHeader, ProxyProtocol, PublishAllow};
+use super::super::{Config, ForwardedHeader, Listener, ProxyProtocol, PublishAllow, SocketMode};
 use super::{admitted, is_everyone};
 
 pub(super) fn reachable(config: &Config, found: &mut Vec<String>) {
     public(config, found);
+    of_this_machine(config, found);
     proxied(config, found);
     admitted(config, found);
     if config.publish.allow == PublishAllow::Loopback && !config.asks_for_rights() {
@@ -38,13 +39,13 @@ pub(super) fn reachable(config: &Config, found: &mut Vec<String>) {
 
 /// What other machines can connect to.
 fn public(config: &Config, found: &mut Vec<String>) {
-    let public: Vec<_> = config.listeners.iter().filter(|listener| !listener.address.ip().is_loopback()).collect();
+    let public: Vec<_> = config.listeners.iter().filter(|listener| listener.address.is_public()).collect();
     let (heard, remedy) = match config.asks_for_rights() {
         true => ("clients' tokens among it", ""),
         false => ("and everyone may subscribe to every topic", " ([tokens] say who may)"),
     };
     for listener in &public {
-        let address = listener.address;
+        let address = &listener.address;
         match &listener.tls {
             None => found.push(format!(
                 "{address} is reachable from other machines and speaks plain TCP: everyone on the way can read and change what is \
@@ -55,9 +56,6 @@ fn public(config: &Config, found: &mut Vec<String>) {
                  client_ca below [listener.tls] where only some should."
             )),
             Some(_) => {}
-        }
-        if !listener.hosts.is_empty() {
-            found.push(format!("hosts of {address} are not looked at, since the address is not loopback; remove them."));
         }
     }
     if config.drain.window_ms == 0 && !public.is_empty() {
@@ -73,6 +71,24 @@ fn public(config: &Config, found: &mut Vec<String>) {
             do; switch it off unless a test needs it."
                 .into(),
         );
+    }
+}
+
+/// What holds for listeners of one kind only.
+fn of_this_machine(config: &Config, found: &mut Vec<String>) {
+    for Listener { address, mode, hosts, .. } in &config.listeners {
+        let is_unix = address.path().is_some();
+        if is_unix && mode.is_everyones() {
+            found.push(format!(
+                "{address} has the mode {mode}: every user and program of this machine may connect; 0660 lets this user and its group in."
+            ));
+        }
+        if !is_unix && *mode != SocketMode::default() {
+            found.push(format!("mode of {address} is not looked at, since it is no Unix socket; remove it."));
+        }
+        if !hosts.is_empty() && !address.is_loopback() {
+            found.push(format!("hosts of {address} are not looked at, since the address is not loopback; remove them."));
+        }
     }
 }
 

@@ -2,16 +2,23 @@
 
 use super::super::forms;
 use super::super::keys::{Form, Key};
-use super::{ADDRESS, HOST, HOUR_MS, NETWORK, ORIGIN, PATTERN, PEM_FILE, PREFIX, optional, required};
+use super::{
+    ADDRESS, HOST, HOUR_MS, LISTENER_ADDRESS, NETWORK, ORIGIN, PATTERN, PEM_FILE, PREFIX, SOCKET_MODE, optional, required,
+};
 
 /// In the order in which they are printed.
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
-    required("listener", "address", Form::Text(ADDRESS, forms::address),
+    required("listener", "address", Form::Text(LISTENER_ADDRESS, forms::listener_address),
         "Address and port that clients connect to; port 0 lets the kernel choose, and the choice is printed at start. \
-         Loopback by default in `tidegate config`: whoever wants to be reached says so."),
-    optional("listener", "kind", Form::OneOf(&["tcp"]),
-        "What carries it. TLS over it is a table of its own, [listener.tls]."),
+         Loopback by default in `tidegate config`: whoever wants to be reached says so. Or `unix:` and the absolute path of a socket, for \
+         whoever is on this machine and may write its file, as a proxy: the socket of a gateway that is gone is replaced, one at which \
+         somebody listens is not, nor a file that is no socket; it is left there at a stop."),
+    optional("listener", "mode", Form::Text(SOCKET_MODE, forms::socket_mode),
+        "Who may connect to a Unix socket: those who may write its file. 0660 by default: this user and its group. (In a directory with \
+         the setgid bit, the directory's group.) Not touched where a supervisor made the socket."),
+    optional("listener", "kind", Form::OneOf(&["tcp", "unix"]),
+        "What carries it, which the address says already; the two must agree. TLS over it is a table of its own, [listener.tls]."),
     optional("listener", "hosts", Form::Texts(HOST, forms::host),
         "Hosts that a request may name besides localhost and loopback addresses when the address is loopback (421 \
          else): without this check a foreign web page whose name resolves to this machine could speak to it. Not looked \
@@ -25,7 +32,7 @@ pub(super) const KEYS: &[Key] = &[
          in demo mode."),
     optional("listener", "trusted_proxies", Form::Texts(NETWORK, forms::network),
         "Proxies and balancers in front of the gateway: their word on whom they speak for is taken, in a PROXY header or in a \
-         field of the request. Nobody else's is."),
+         field of the request. Nobody else's is. `unix`, of a listener that is a Unix socket: whoever connects there."),
     optional("listener", "proxy_protocol", Form::OneOf(&["off", "optional", "required"]),
         "Whether connections begin with a PROXY header, version 1 or 2, before TLS and HTTP (HAProxy's send-proxy-v2, a network \
          balancer's option). optional: those of trusted_proxies may. required: only trusted_proxies may connect, and each begins \
@@ -37,6 +44,20 @@ pub(super) const KEYS: &[Key] = &[
     optional("listener", "path_prefix", Form::Text(PREFIX, forms::path_prefix),
         "What stands before every path where a proxy passes it on: with \"/md\" streams are at /md/stream. Health checks are \
          answered with it and without."),
+    optional("listener", "connection_age_max_s", Form::Whole(0, 2_592_000, "seconds"),
+        "How long a connection by it may last, where that is other than limits.connection_age_max_s says; 0: for ever."),
+    optional("listener.arrivals", "per_second", Form::Whole(1, 1_000_000, "clients a second"),
+        "As in [arrivals]."),
+    optional("listener.arrivals", "burst", Form::Whole(1, 1_000_000, "clients"),
+        "As in [arrivals]."),
+    optional("listener.arrivals", "per_address_per_second", Form::Whole(1, 1_000_000, "clients a second"),
+        "As in [arrivals]."),
+    optional("listener.arrivals", "per_address_burst", Form::Whole(1, 1_000_000, "clients"),
+        "As in [arrivals]."),
+    optional("listener.arrivals", "per_address_max", Form::Whole(1, 1 << 20, "clients"),
+        "As in [arrivals]."),
+    optional("listener.arrivals", "exempt", Form::Texts(NETWORK, forms::network),
+        "As in [arrivals]."),
     required("listener.tls", "certificate", Form::Text(PEM_FILE, forms::filled),
         "File with the certificate chain, PEM, the server's own first; a relative path begins at the working directory. \
          Refused where it is expired, not yet valid, or not that of the key."),
@@ -101,7 +122,8 @@ pub(super) const KEYS: &[Key] = &[
     optional("arrivals", "per_address_max", Form::Whole(1, 1 << 20, "clients"),
         "Clients of one address at a time, divided likewise; above it 429. 4,096 are a quarter of all places."),
     optional("arrivals", "exempt", Form::Texts(NETWORK, forms::network),
-        "Addresses that the three bounds per address are not for, beside trusted_proxies: this machine's own, by default."),
+        "Addresses that the three bounds per address are not for, beside trusted_proxies: this machine's own, by default, and `unix`, \
+         who comes by a Unix socket and no proxy says from where."),
     optional("drain", "delay_ms", Form::Whole(0, HOUR_MS, "milliseconds"),
         "How long clients are still taken and served while /health/ready says 503 already: as long as the balancer needs to notice, \
          the interval of its checks times how many must fail. 0 by default: whoever has no balancer waits for nothing."),

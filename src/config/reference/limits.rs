@@ -64,8 +64,8 @@ pub(super) const KEYS: &[Key] = &[
          1012 up to ten seconds later, so that clients spread over gateways that were added. 0 by default: no connection is too old; \
          exchanges close after 24 h."),
     limit("send_timeout_ms", 1000, HOUR_MS, "milliseconds",
-        "TCP_USER_TIMEOUT: bytes that nobody acknowledged for this long reset the client. 30 s bear a tunnel or a \
-         change of networks."),
+        "TCP_USER_TIMEOUT: bytes that nobody acknowledged for this long reset the client; by a Unix socket, a socket that takes \
+         nothing for this long. 30 s bear a tunnel or a change of networks."),
     limit("send_unsent_bytes_max", 1024, 16 << 20, "bytes",
         "TCP_NOTSENT_LOWAT: what the kernel takes for a client beyond what is on the wire. With its own default a \
          reader that never reads pins 4.3 MB of kernel memory, with 16 KiB 47 KB; and its lag shows while it is young."),

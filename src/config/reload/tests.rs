@@ -143,7 +143,28 @@ fn a_port_that_others_reach_keeps_its_keys_until_it_is_elsewhere() {
 }
 
 fn listener(port: u16, origin: &str) -> Listener {
-    Listener { address: ([127, 0, 0, 1], port).into(), origins: vec![origin.into()], ..Listener::default() }
+    Listener {
+        address: std::net::SocketAddr::from(([127, 0, 0, 1], port)).into(),
+        origins: vec![origin.into()],
+        ..Listener::default()
+    }
+}
+
+/// Where clients are counted is decided at start; the bounds are not.
+#[test]
+fn a_listeners_own_bounds_are_reloaded_and_where_it_counts_is_not() {
+    let with = |burst: Option<u32>| {
+        let arrivals = burst.map(|burst| crate::config::Arrivals { burst, ..Default::default() });
+        Config { listeners: vec![Listener { arrivals, ..listener(1, "https://a") }], ..Config::default() }
+    };
+    let own = |started: Option<u32>, read: Option<u32>| {
+        let (started, read) = (with(started), with(read));
+        let reload = Reload::new(&started, &started, &read);
+        (reload.config.listeners[0].arrivals.as_ref().map(|own| own.burst), reload.waiting.len())
+    };
+    assert_eq!(own(Some(5), Some(6)), (Some(6), 0));
+    assert_eq!(own(Some(5), None), (Some(5), 1));
+    assert_eq!(own(None, Some(6)), (None, 1));
 }
 
 #[test]

@@ -46,6 +46,7 @@ fn every_key_is_printed_once_for_each_table_that_has_it() {
 fn the_keys_are_those_that_the_file_is_read_into() {
     for (table, error) in [
         ("anonymous", toml::from_str::<Anonymous>("zzz = 1").expect_err("no such key")),
+        ("listener.arrivals", toml::from_str::<arrival::OwnArrivals>("zzz = 1").map(drop).expect_err("no such key")),
         ("journal", toml::from_str::<Journal>("zzz = 1").expect_err("no such key")),
         ("limits", toml::from_str::<Limits>("zzz = 1").expect_err("no such key")),
         ("shards", toml::from_str::<Shards>("zzz = 1").expect_err("no such key")),

@@ -16,6 +16,8 @@ pub(super) struct Accepts {
     listeners: Vec<Listener>,
     /// By listener: somebody may wait.
     waiting: Vec<bool>,
+    /// By listener: it brought a client in this turn, and has other shards, which are to have the next ones.
+    resting: Vec<bool>,
     /// Most that can be asked for.
     accepts_max: u16,
     /// How many more clients may come.
@@ -31,7 +33,7 @@ pub(super) struct Accepts {
 pub(super) enum Accepted {
     Client {
         socket: OwnedFd,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
         listener: u16,
     },
     /// An errno.
@@ -44,7 +46,8 @@ impl Accepts {
             listener.never_wait()?;
         }
         let waiting = vec![false; listeners.len()];
-        Ok(Self { listeners, waiting, accepts_max, wanted: 0, next: 0, paused_us: None })
+        let resting = waiting.clone();
+        Ok(Self { listeners, waiting, resting, accepts_max, wanted: 0, next: 0, paused_us: None })
     }
 
     pub(super) fn listeners(&self) -> &[Listener] {
@@ -70,9 +73,15 @@ impl Accepts {
         self.waiting[listener as usize] = true;
     }
 
+    /// A turn begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.resting.fill(false);
+    }
+
     /// Whether there is somebody to accept now.
     pub(super) fn is_due(&self, now_us: u64) -> bool {
-        self.wanted > 0 && self.waiting.contains(&true) && self.paused_us.is_none_or(|until_us| until_us <= now_us)
+        let awaits = self.waiting.iter().zip(&self.resting).any(|(waiting, resting)| *waiting && !resting);
+        self.wanted > 0 && awaits && self.paused_us.is_none_or(|until_us| until_us <= now_us)
     }
 
     /// When the rest ends.
@@ -86,12 +95,13 @@ impl Accepts {
             self.paused_us = None;
             let listener = self.next;
             self.next = (self.next + 1) % self.listeners.len();
-            if !self.waiting[listener] {
+            if !self.waiting[listener] || self.resting[listener] {
                 continue;
             }
             let error = match self.listeners[listener].accept() {
                 Ok((socket, peer)) => {
                     self.wanted -= 1;
+                    self.resting[listener] = self.listeners[listener].is_shared();
                     return Some(Accepted::Client { socket, peer, listener: self.listeners[listener].number() });
                 }
                 Err(error) => error.raw_os_error().expect("an accept fails with an errno"),

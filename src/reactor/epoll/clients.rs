@@ -176,8 +176,12 @@ impl Clients {
 
     pub(super) fn bound_send(&self, client: ClientKey) {
         let socket = SockRef::from(self.socket(client));
-        let set = socket.set_send_buffer_size(self.bounded_send_bytes as usize);
-        set.and_then(|()| socket.set_tcp_notsent_lowat(self.bounded_send_bytes)).expect("these can be set on every socket");
+        socket.set_send_buffer_size(self.bounded_send_bytes as usize).expect("SO_SNDBUF can be set on every socket");
+        match socket.set_tcp_notsent_lowat(self.bounded_send_bytes).map_err(|error| error.raw_os_error()) {
+            // A Unix socket has no option of TCP's.
+            Ok(()) | Err(Some(libc::EOPNOTSUPP)) => {}
+            Err(errno) => panic!("TCP_NOTSENT_LOWAT can be set on every TCP socket: errno {errno:?}"),
+        }
     }
 
     pub(super) fn unacknowledged(&self, client: ClientKey) -> Option<u32> {

@@ -321,7 +321,7 @@ impl World {
         let generation = (place.generation + 1) % (1 << 24);
         *place = Slot { generation, peer: Some(id), ..Slot::default() };
         self.accepts_armed -= 1;
-        Completion::Accepted { client: ClientKey { slot, generation }, peer: self.peer(id).address, listener }
+        Completion::Accepted { client: ClientKey { slot, generation }, peer: Some(self.peer(id).address), listener }
     }
 
     /// The next completion of a client, if there is one by now.

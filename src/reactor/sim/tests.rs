@@ -106,7 +106,7 @@ impl Pair {
         let mut out = Vec::new();
         sim.turn(&[], Wait::Until { monotonic_us: u64::MAX }, 8, &mut out).unwrap();
         let [Completion::Accepted { client, peer: address, listener: 0 }] = out[..] else { panic!("{out:?}") };
-        assert_eq!(address, net.address(peer));
+        assert_eq!(address, Some(net.address(peer)));
         Self { sim, net, peer, client }
     }
 

@@ -52,7 +52,7 @@ struct Address {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Accepted {
     /// A client: the descriptor (or its index in the ring's table), where it came from, and at which listener.
-    Client { descriptor: u32, peer: SocketAddr, listener: u16 },
+    Client { descriptor: u32, peer: Option<SocketAddr>, listener: u16 },
     /// An errno.
     Failed(i32),
     /// As was asked.
@@ -109,7 +109,9 @@ impl Accepts {
         }
         let mut used = self.count(|state| state != State::Idle);
         for index in 0..self.places.len() {
-            if used < self.wanted && self.places[index].state == State::Idle {
+            // The kernel wakes those who wait at a socket in their order: each shard stands there once, or the first one has all clients.
+            let is_shared = self.listeners[index % listeners].is_shared();
+            if used < self.wanted && !is_shared && self.places[index].state == State::Idle {
                 entries.extend([self.arm(index)]);
                 used += 1;
             }
@@ -199,7 +201,7 @@ impl Accepts {
 }
 
 impl Place {
-    fn peer(&mut self) -> SocketAddr {
+    fn peer(&mut self) -> Option<SocketAddr> {
         let address = self.address.get_mut();
         let storage = std::mem::replace(&mut address.storage, SockAddrStorage::zeroed());
         // SAFETY: the accept is done, so the kernel has written an address of this length there, and writes no more until

@@ -1,9 +1,8 @@
 //! Who a client is: what its proxy says before its bytes, what its request says, and what names the request.
 
-use std::net::IpAddr;
-
 use super::{Client, rules, upgrade};
-use crate::config::ProxyProtocol;
+use crate::admission::ClientAddress;
+use crate::config::{Network, ProxyProtocol};
 use crate::metrics::{CloseClass, RefusalReason};
 use crate::session::{Effect, Expiry, Introduction, Rules};
 
@@ -17,8 +16,8 @@ fn behind(proxy_protocol: ProxyProtocol) -> Rules {
     rules
 }
 
-fn address(text: &str) -> IpAddr {
-    text.parse().expect("an address")
+fn address(text: &str) -> ClientAddress {
+    ClientAddress::Ip(text.parse().expect("an address"))
 }
 
 fn from_proxy(proxy_protocol: ProxyProtocol) -> Client {
@@ -32,7 +31,7 @@ impl Client {
     }
 
     /// Answers what the session asks once a head is whole.
-    fn whose(&mut self, request: &str) -> IpAddr {
+    fn whose(&mut self, request: &str) -> ClientAddress {
         assert!(matches!(self.say(request.as_bytes()), Some(Effect::Asked)), "{request}");
         self.session.address_asked(&self.rules)
     }
@@ -102,6 +101,37 @@ fn nobody_behind_a_proxy_publishes_as_from_this_machine() {
         client.introduce(header.as_bytes());
         client.whose(&upgrade("/publish/pub.a", ""));
         assert!(client.proceed().starts_with("HTTP/1.1 403 "), "{header}");
+    }
+}
+
+/// A Unix socket's other end has no address: what is trusted there is the word `unix` and nothing that a request could name.
+#[test]
+fn whom_a_proxy_at_a_unix_socket_names_is_who_asks() {
+    let at_unix = |trusted: &[Network]| {
+        let mut rules = behind(ProxyProtocol::Off);
+        rules.listeners[0].trusted_proxies = trusted.to_vec();
+        Client::at(rules, ClientAddress::Unix)
+    };
+    let mut client = at_unix(&[Network::Unix]);
+    assert_eq!(client.whose(&upgrade("/ws", "X-Forwarded-For: 10.0.0.9, 192.0.2.7\r\n")), address("192.0.2.7"));
+    assert_eq!(at_unix(&[Network::Unix]).whose(&upgrade("/ws", "X-Forwarded-For: unix\r\n")), ClientAddress::Unix);
+    assert_eq!(at_unix(&[Network::Unix]).whose(&upgrade("/ws", "X-Forwarded-For: ::, 127.0.0.1\r\n")), address("127.0.0.1"));
+    // Nobody is trusted: nothing is asked, and nobody believed.
+    assert!(at_unix(&[]).say(upgrade("/ws", "X-Forwarded-For: 192.0.2.7\r\n").as_bytes()).is_none());
+}
+
+#[test]
+fn who_comes_by_a_unix_socket_is_on_this_machine_unless_proxies_connect_there() {
+    for (trusted, status) in [(vec![], "101"), (vec![Network::Unix], "403")] {
+        let mut rules = rules();
+        rules.listeners[0].trusted_proxies = trusted;
+        let mut client = Client::at(rules, ClientAddress::Unix);
+        let mut answer = String::new();
+        match client.say(upgrade("/publish/pub.a", "").as_bytes()) {
+            Some(Effect::Asked) => answer = client.proceed(),
+            _ => answer.push_str(&String::from_utf8(client.take_owed()).expect("text")),
+        }
+        assert_eq!(&answer[9..12], status);
     }
 }
 

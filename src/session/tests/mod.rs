@@ -6,9 +6,10 @@ mod door;
 mod life;
 mod rights;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use super::{Arrival, Effect, Moment, Rules, Session};
+use crate::admission::ClientAddress;
 use crate::config::{Config, Echo, Page, Publish, PublishAllow};
 use crate::ws::frame::{self, Opcode};
 
@@ -37,11 +38,11 @@ struct Client {
 
 impl Client {
     fn new(rules: Rules) -> Client {
-        Client::at(rules, Ipv4Addr::LOCALHOST.into())
+        Client::at(rules, ClientAddress::Ip(Ipv4Addr::LOCALHOST.into()))
     }
 
     /// From somewhere else.
-    fn at(rules: Rules, address: IpAddr) -> Client {
+    fn at(rules: Rules, address: ClientAddress) -> Client {
         Client { session: Session::new(&rules, Arrival { listener: 0, address, number: 7 }, 0), rules, now_us: 0 }
     }
 
