@@ -26,10 +26,9 @@ use crate::reactor::probe::{Capabilities, ProbeError, raise_descriptors_max};
 use crate::reactor::uring::{Uring, UringSettings};
 use crate::reactor::{Reactor, ReactorSizes};
 use crate::shard::mail::Post;
-use crate::shard::succession::HandedTopic;
 use crate::shard::{Shard, ShardContext};
-use crate::source::{self, SourceError};
-use crate::takeover::{DoorError, LineError};
+use crate::source::{self, SourceError, Standings};
+use crate::takeover::{DoorError, Known, LineError};
 
 use self::certificates::Loaded;
 use self::control::Control;
@@ -206,6 +205,7 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
         config,
         reloading,
         post,
+        standings: Standings::of(&control_metrics.feeds),
         shards: metrics,
         metrics: control_metrics,
         readiness,
@@ -260,10 +260,10 @@ fn go_on(
     config: &Config,
     post: &Post,
     metrics: &Arc<ControlMetrics>,
-) -> Result<(Option<(Predecessor, Vec<HandedTopic>)>, Option<Journaled>), StartError> {
+) -> Result<(Option<(Predecessor, Known)>, Option<Journaled>), StartError> {
     let (mut lock, mut before) = (None, None);
-    if let Some((predecessor, State { topics, lock: handed })) = predecessor.map_or(Ok(None), Predecessor::state)? {
-        (lock, before) = (handed, Some((predecessor, topics)));
+    if let Some((predecessor, State { known, lock: handed })) = predecessor.map_or(Ok(None), Predecessor::state)? {
+        (lock, before) = (handed, Some((predecessor, known)));
     }
     let journaled = match post.has_journals() {
         true => Some(Journaled::open(config, post.control(), metrics.clone(), lock)?),

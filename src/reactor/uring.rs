@@ -453,6 +453,10 @@ impl Reactor for Uring {
         self.buffers.free()
     }
 
+    fn accepts(&self) -> bool {
+        self.accepts.are_under_way()
+    }
+
     fn waker(&self) -> Arc<dyn Waker> {
         self.waker.clone()
     }

@@ -95,6 +95,11 @@ impl Accepts {
         self.level(entries);
     }
 
+    /// Whether any may still bring a client.
+    pub(super) fn are_under_way(&self) -> bool {
+        self.places.iter().any(|place| place.state != State::Idle)
+    }
+
     /// An accept brought a client that could not be kept: another takes its place.
     pub(super) fn want_one_more(&mut self, entries: &mut impl Extend<squeue::Entry>) {
         self.wanted += 1;
