@@ -161,7 +161,7 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
     let Loaded { acceptors, warnings } = certificates::load(&config, None)?;
     let (keys, risky) = secrets::load(&config)?;
     let token_keys = token_keys::load(&config)?;
-    credentials::check(&config).map_err(StartError::Credentials)?;
+    let credentials = credentials::Settings::read(&config).map_err(StartError::Credentials)?;
     warnings.iter().chain(&risky).for_each(|warning| tracing::warn!("{warning}"));
     let shards = shard_count(&config);
     let config = Arc::new(within_machine(config, kernel, shards)?);
@@ -212,6 +212,8 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
         addresses,
         acceptors,
         token_keys: watch::Sender::new(token_keys),
+        credentials: Some(credentials),
+        begun: None,
         admin,
         place,
         predecessor: before,

@@ -20,7 +20,7 @@ use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
 use crate::broker::memory::Memory;
 use crate::config::{self, Config};
-use crate::credentials;
+use crate::credentials::{self, Credentials};
 use crate::lines;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::shard::mail::Post;
@@ -54,6 +54,9 @@ pub(super) struct Control {
     pub(super) acceptors: Acceptors,
     /// Keys that tokens may be signed with, of the configuration's files.
     pub(super) token_keys: watch::Sender<admission::Keys>,
+    /// What is begun with, and what has begun.
+    pub(super) credentials: Option<credentials::Settings>,
+    pub(super) begun: Option<Credentials>,
     pub(super) admin: Option<TcpListener>,
     /// What is given to the next gateway.
     pub(super) place: Option<Place>,
@@ -102,7 +105,10 @@ impl Control {
         let mut signals = Signals::new().map_err(refused("the signal handler"))?;
 
         // Before anybody comes: whoever is let in is held against what is there.
-        credentials::start(&self.config, self.token_keys.subscribe(), &broker, &self.post, &self.metrics).await;
+        if let Some(settings) = self.credentials.take() {
+            let keys = self.token_keys.subscribe();
+            self.begun = Some(Credentials::start(settings, keys, &broker, &self.post, &self.metrics).await);
+        }
         // From here on this gateway has the place.
         let mut goes_on = self.predecessor.is_some();
         match self.predecessor.take() {

@@ -15,3 +15,4 @@ mod key_sets;
 mod keys;
 mod live;
 mod revoking;
+mod secure;
