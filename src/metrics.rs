@@ -201,6 +201,8 @@ pub struct ShardMetrics {
     pub publications_replicated: Counter,
     /// Publications sent whole, counted once for each subscriber.
     pub deliveries: Counter,
+    /// Requests of clients that stay which their rights do not grant.
+    pub denials: Counter,
     /// Connections that ended, by how.
     pub closes: Counters<CloseClass, CLOSES>,
     /// Times that the kernel found no receive buffer.

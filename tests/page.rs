@@ -183,6 +183,40 @@ fn the_operators_page_is_right_with_nobody_ten_thousand_and_a_restart() {
 }
 
 #[test]
+fn the_operators_page_asks_for_a_key_where_the_port_has_some() {
+    let Some(parts) = parts("the_operators_page_asks_for_a_key_where_the_port_has_some") else { return };
+    let files = tempfile::TempDir::new().expect("a temporary directory can be made");
+    let mut toml = String::new();
+    let secret = |name: &str| format!("{name}-0123456789abcdef0123456789abcdef\n");
+    for (name, file, good_for) in [
+        ("watcher", "watch", "read = true"),
+        ("feed", "feed", "publish = [\"md.>\"]"),
+        ("chief", "chief", "read = true\nchange = true"),
+    ] {
+        let path = files.path().join(file);
+        std::fs::write(&path, secret(file)).expect("it can be written");
+        writeln!(toml, "[[admin.key]]\nname = {name:?}\nsecret_file = {path:?}\n{good_for}").expect("a string takes it");
+    }
+    toml.push_str("[[source]]\nkind = \"synthetic\"\nprefix = \"demo\"\n");
+    let gateway = Gateway::configured(&toml);
+    let mut members = Vec::new();
+    browse(&parts, "operator_keys.mjs", &format!("http://{}/", gateway.admin), |asked| match asked {
+        "ready-for-clients" => {
+            members.extend(join(&gateway, "/stream?streams=demo.>", 3, Some(4096)));
+            Some("connected")
+        }
+        "ready-for-new-key" => {
+            std::fs::write(files.path().join("watch"), secret("other")).expect("it can be written");
+            let said = gateway.reload();
+            assert!(!said.contains("all stays as it was"), "{said}");
+            Some("changed")
+        }
+        _ => None,
+    });
+    gateway.stop();
+}
+
+#[test]
 fn the_client_and_the_model_hold_without_a_browser() {
     check_without_browser("the_client_and_the_model_hold_without_a_browser", "unit.mjs");
 }

@@ -86,6 +86,7 @@ const COUNTERS: &[Row<ShardMetrics, u64>] = &[
     ("publications", "Publications given their offset by this shard", |m| m.publications.get()),
     ("publications_replicated", "Publications taken in from other homes", |m| m.publications_replicated.get()),
     ("deliveries", "Publications sent whole, once for each subscriber", |m| m.deliveries.get()),
+    ("denials", "Requests of clients that stay which their rights do not grant", |m| m.denials.get()),
     ("buffer_shortages", "Times that the kernel found no receive buffer", |m| m.buffer_shortages.get()),
     ("feed_notices", "Times that a subscriber was told that a feed is gone or back", |m| m.feed_notices.get()),
     ("heartbeats", "Heartbeats sent", |m| m.heartbeats.get()),

@@ -2,6 +2,8 @@
 //!
 //! Pure: a head in, an answer out. Kept is only each key's SHA-256, and what is borne is compared with all of them in time that depends on neither.
 //!
+//! Free of keys are health and the files of the operator's page, which tell nothing of this gateway; the page asks whoever opens it for a key.
+//!
 //! Invariants: who is refused is told that, and not what was missing of it: no key, a wrong one, one that is not good for it. The log is told.
 
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use std::sync::Arc;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::{HeaderMap, Method, StatusCode, header};
+use serde_json::{Value, json};
 
 use super::answer::Refused;
 use crate::config::AdminKey;
@@ -57,7 +60,10 @@ pub(super) enum Grant {
 /// What a request is about, as far as its method and path say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
-    Health,
+    /// Tells nothing that keys guard.
+    Free,
+    /// What a key is good for, its own bearer's question.
+    Key,
     Read,
     /// On topics that only the handler knows.
     Publish,
@@ -86,7 +92,7 @@ impl Key {
 
     fn allows(&self, wish: Wish) -> bool {
         match wish {
-            Wish::Health => true,
+            Wish::Free | Wish::Key => true,
             Wish::Read => self.read,
             Wish::Publish => !self.publish.is_empty(),
             Wish::Change => self.change,
@@ -104,7 +110,7 @@ impl Keys {
     /// What a request may do, or why it is refused: to its client, and to the log.
     pub(super) fn admit(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Grant, (Refused, String)> {
         let wish = wish(method, path);
-        if self.0.is_empty() || wish == Wish::Health {
+        if self.0.is_empty() || wish == Wish::Free {
             return Ok(Grant::All);
         }
         let unauthorized = |why: &str| (refused(StatusCode::UNAUTHORIZED), why.to_owned());
@@ -132,6 +138,17 @@ impl Keys {
 }
 
 impl Grant {
+    /// As `GET /api/key` tells it: the name of the key and what that is good for.
+    pub(super) fn told(&self) -> Value {
+        match self {
+            Grant::All => json!({"name": null, "publish": [">"], "read": true, "change": true}),
+            Grant::By(key) => {
+                let publish: Vec<&str> = key.publish.iter().map(Pattern::as_str).collect();
+                json!({"name": key.name, "publish": publish, "read": key.read, "change": key.change})
+            }
+        }
+    }
+
     /// Whether it holds for publishing on the topic; else what the client is told, and the log.
     pub(super) fn publishes(&self, topic: &TopicName) -> Result<(), (Refused, String)> {
         match self {
@@ -156,7 +173,9 @@ fn refused(status: StatusCode) -> Refused {
 /// Paths that publish stand in the router; whatever else changes something is a change.
 fn wish(method: &Method, path: &str) -> Wish {
     match *method {
-        _ if path.starts_with("/health/") => Wish::Health,
+        _ if path.starts_with("/health/") => Wish::Free,
+        Method::GET | Method::HEAD if path == "/" || path.starts_with("/page/") => Wish::Free,
+        Method::GET | Method::HEAD if path == "/api/key" => Wish::Key,
         Method::GET | Method::HEAD | Method::OPTIONS => Wish::Read,
         Method::POST if path == "/api/publish" => Wish::Publish,
         Method::POST if path.strip_prefix("/api/topics/").is_some_and(|topic| !topic.contains('/')) => Wish::Publish,
@@ -235,10 +254,28 @@ mod tests {
             (&post, "/api/connections/1/disconnect", &[&watcher], 403),
             (&post, "/api/connections/1/disconnect", &[&feed], 403),
             (&get, "/nothing", &[], 401),
+            (&get, "/", &[], 200),
+            (&get, "/page/operator.js", &["Bearer x"], 200),
+            (&post, "/", &[], 401),
+            (&get, "//", &[], 401),
+            (&get, "/page", &[], 401),
+            (&get, "/api/history", &[], 401),
+            (&get, "/api/key", &[], 401),
+            (&get, "/api/key", &["Bearer feed-feed-feed-feed-fee"], 401),
+            (&get, "/api/key", &[&feed], 200),
+            (&post, "/api/key", &[&feed], 403),
         ] {
             assert_eq!(status(&keys(), method, path, authorization), expected, "{method} {path} {authorization:?}");
         }
         assert_eq!(status(&Keys::default(), &post, "/api/publish", &[]), 200, "without keys whoever reaches it may");
+    }
+
+    #[test]
+    fn a_key_is_told_what_it_is_good_for() {
+        let told = |key: usize| Grant::By(keys().0[key].clone()).told();
+        assert_eq!(told(0), json!({"name": "feed", "publish": ["md.>"], "read": false, "change": false}));
+        assert_eq!(told(1), json!({"name": "watcher", "publish": [], "read": true, "change": false}));
+        assert_eq!(Grant::All.told(), json!({"name": null, "publish": [">"], "read": true, "change": true}));
     }
 
     #[test]

@@ -106,6 +106,7 @@ fn router(context: AdminContext) -> Router {
         .route("/api/connections/{id}/disconnect", post(watching::disconnect))
         .route("/api/slow", get(watching::slow))
         .route("/api/history", get(page::history))
+        .route("/api/key", get(key))
         .route("/", get(page::file))
         .route("/page/{file}", get(page::file))
         .route("/api/revoke", post(revoke::revoke))
@@ -258,6 +259,11 @@ impl TopicEntry<'_> {
     }
 }
 
+/// `GET /api/key`: what the key that is borne is good for, so that who was given one need not try.
+async fn key(Extension(grant): Extension<Grant>) -> Response {
+    told(grant.told())
+}
+
 async fn topics(State(context): State<AdminContext>) -> Result<Response, Refused> {
     let reports = context.broker.topics().await?;
     let entries: Vec<TopicEntry<'_>> = reports.iter().map(TopicEntry::new).collect();
@@ -307,7 +313,7 @@ async fn ready(State(context): State<AdminContext>) -> Response {
 async fn unknown_path(request: Request) -> Refused {
     let msg = format!(
         "there is no {:?} here; try / (the operator's page), /api/publish, /api/topics, /api/topics/<topic>, /api/connections, \
-         /api/slow, /api/history, /metrics, /health/live or /health/ready",
+         /api/slow, /api/history, /api/key, /metrics, /health/live or /health/ready",
         request.uri().path()
     );
     Refused { status: StatusCode::NOT_FOUND, code: ErrorCode::BadRequest, msg }

@@ -1,6 +1,7 @@
 //! The operator's page: its files, under a policy that lets it talk to this port only, and the history that it plots.
 //!
-//! On wherever the admin port is, and guarded as everything on it.
+//! On wherever the admin port is. The files are everybody's who reaches the port, with keys, too: they tell nothing of the gateway. The
+//! history is guarded as everything else on it.
 
 use std::sync::PoisonError;
 

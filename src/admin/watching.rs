@@ -40,6 +40,7 @@ pub(super) struct Wanted {
     address: Option<String>,
     topic: Option<String>,
     role: Option<String>,
+    sub: Option<Box<str>>,
     #[serde(default)]
     lag_bytes_min: u64,
     #[serde(default)]
@@ -78,6 +79,7 @@ impl Wanted {
             network: self.address.as_ref().map(network).transpose()?,
             topic: self.topic.as_ref().map(topic).transpose()?,
             standing: self.role.as_ref().map(standing).transpose()?,
+            subject: self.sub.clone(),
             lag_bytes_min: self.lag_bytes_min,
             lag_ms_min: self.lag_ms_min,
             age_ms_min: self.age_ms_min,
@@ -212,6 +214,7 @@ fn connection(context: &AdminContext, row: &ConnectionRow) -> Value {
         "port": row.port,
         "listener": context.listeners.get(usize::from(row.listener)),
         "role": row.standing.name(),
+        "sub": row.subject,
         "tls": row.tls,
         "request_id": row.request_id,
         "since_ms": row.since_ms,

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::endpoint::Endpoint;
 use super::socket::Socket;
+use super::token::TokenFault;
 use crate::http;
 use crate::ws::handshake::ClientRequest;
 use crate::ws::opening::{Answer, Opening};
@@ -34,15 +35,18 @@ const LIMITS: Limits = Limits { message_bytes_max: (64 << 20) * 6 + (64 << 10), 
 pub(super) enum ConnectError {
     /// No answer, or none that opens a WebSocket.
     Unreachable(String),
-    /// The gateway said no.
-    Refused { status: u16, sentence: String },
+    /// The gateway said no; what can be done, where that is known.
+    Refused { status: u16, sentence: String, advice: &'static str },
+    /// There is no token to show.
+    Token(TokenFault),
 }
 
 impl ConnectError {
     /// Whether trying again later can help.
     pub(super) fn is_passing(&self) -> bool {
         match self {
-            ConnectError::Unreachable(_) => true,
+            // A file may be written anew.
+            ConnectError::Unreachable(_) | ConnectError::Token(_) => true,
             // RFC 9110 15.5.9: too slow a request; RFC 6585 4: too many of them; RFC 9110 15.6: the server's own troubles.
             ConnectError::Refused { status, .. } => matches!(status, 408 | 429 | 500..),
         }
@@ -53,7 +57,8 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ConnectError::Unreachable(sentence) => f.write_str(sentence),
-            ConnectError::Refused { status, sentence } => write!(f, "the gateway refuses ({status}): {sentence}"),
+            ConnectError::Refused { status, sentence, advice } => write!(f, "the gateway refuses ({status}): {sentence}{advice}"),
+            ConnectError::Token(fault) => fault.fmt(f),
         }
     }
 }
@@ -256,13 +261,15 @@ fn shake_hands(endpoint: &Endpoint, path: &str, socket: &Socket) -> Result<(Vec<
     let strange =
         |error: &dyn fmt::Display| ConnectError::Unreachable(format!("{endpoint} does not answer as a gateway ({error})"));
     let target = endpoint.target(path);
+    let bearer = endpoint.token.read().map_err(ConnectError::Token)?.map(|token| format!("Bearer {token}"));
+    let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("Authorization", bearer.as_str())).collect();
     let request = ClientRequest {
         host: &endpoint.host,
         target: &target,
         nonce: rand::random(),
         protocols: &[],
         deflate: None,
-        headers: &[],
+        headers: &headers,
     };
     let mut bytes = Vec::new();
     let mut opening = Opening::begin(request, &mut bytes);
@@ -284,9 +291,21 @@ fn shake_hands(endpoint: &Endpoint, path: &str, socket: &Socket) -> Result<(Vec<
             }
             Answer::Refused { status, consumed, body_bytes } => {
                 let body = body(buffer[consumed..count].to_vec(), body_bytes.unwrap_or(BODY_BYTES_MAX), socket);
-                return Err(ConnectError::Refused { status, sentence: refusal(status, &body) });
+                let advice = advice(status, bearer.is_some());
+                return Err(ConnectError::Refused { status, sentence: refusal(status, &body), advice });
             }
         }
+    }
+}
+
+/// What can be done where the gateway wants to know who asks; it never says what is wrong with a token.
+fn advice(status: u16, has_shown_token: bool) -> &'static str {
+    match (status, has_shown_token) {
+        (401, false) => "; show one with --token-file FILE, or by TIDEGATE_TOKEN in the environment",
+        (401, true) => "; the gateway's log says what is wrong with it (\"a client was refused\")",
+        (403, false) => "; if the gateway takes tokens, one that grants this helps: --token-file FILE, or TIDEGATE_TOKEN",
+        (403, true) => "; the token does not grant it: see its claims `subscribe` and `publish`, and the gateway's log",
+        _ => "",
     }
 }
 

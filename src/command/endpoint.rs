@@ -3,7 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::say;
+use super::token::TokenSource;
 use crate::config::WebSocketUrl;
+use crate::http;
 
 /// Where a gateway is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub(super) struct Endpoint {
     secure: bool,
     /// Authorities that are trusted besides the machine's own.
     pub(super) authority: Option<PathBuf>,
+    /// What is shown to it.
+    pub(super) token: TokenSource,
 }
 
 impl Endpoint {
@@ -33,12 +38,24 @@ impl Endpoint {
             return Err("a URL here is only the gateway's address; streams are arguments of their own".into());
         }
         let prefix = target.trim_end_matches('/').to_owned();
-        Ok(Endpoint { host, address, prefix, secure, authority: None })
+        Ok(Endpoint { host, address, prefix, secure, authority: None, token: TokenSource::None })
     }
 
     /// Whether TLS is spoken.
     pub(super) fn is_secure(&self) -> bool {
         self.secure
+    }
+
+    /// Whether what is sent stays on this machine, or is sealed.
+    pub(super) fn is_private(&self) -> bool {
+        self.secure || http::is_loopback_host(&self.host)
+    }
+
+    /// Says it where a token goes to another machine without TLS.
+    pub(super) fn warn_of_listeners(&self) {
+        if self.token.is_some() && !self.is_private() {
+            say(&format!("the token goes to {self} without TLS: whoever is on the way can read it and use it; wss:// seals it"));
+        }
     }
 
     /// The host without its port, as a certificate names it.
@@ -87,6 +104,20 @@ mod tests {
             let endpoint = Endpoint::parse(url).expect(url);
             assert_eq!((endpoint.host.as_str(), endpoint.address.as_str()), (host, address), "{url}");
             assert_eq!(endpoint.target("/stream"), target, "{url}");
+        }
+    }
+
+    #[test]
+    fn others_may_listen_on_the_way_where_there_is_no_tls() {
+        for (url, private) in [
+            (Endpoint::DEFAULT, true),
+            ("ws://localhost", true),
+            ("ws://[::1]:9", true),
+            ("wss://a.example", true),
+            ("ws://a.example", false),
+            ("ws://10.0.0.1:8080", false),
+        ] {
+            assert_eq!(Endpoint::parse(url).expect(url).is_private(), private, "{url}");
         }
     }
 

@@ -13,6 +13,7 @@ mod publish;
 mod serve;
 mod socket;
 mod tail;
+mod token;
 
 #[cfg(test)]
 mod tests;

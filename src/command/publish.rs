@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::client::{Client, Lost, Sender};
 use super::endpoint::{Endpoint, push_encoded};
+use super::token::TokenArgs;
 use super::{CommandError, print};
 use crate::config::forms;
 use crate::ws::{CloseCode, Message, Opcode, frame};
@@ -35,6 +36,8 @@ pub(super) struct PublishArgs {
     /// With wss://: authorities (PEM) that are trusted besides this machine's own
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    #[command(flatten)]
+    token: TokenArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -44,7 +47,8 @@ the connection ends before, says how many were not acknowledged, and exits with 
 
 Examples:
   echo '{\"price\":\"101.5\"}' | tidegate publish demo.mine
-  tidegate publish demo.mine lines.ndjson --url ws://127.0.0.1:9000";
+  tidegate publish demo.mine lines.ndjson --url ws://127.0.0.1:9000
+  tidegate publish md.bbo --url wss://feed.example.com --token-file /run/secrets/feed.jwt";
 
 fn topic(text: &str) -> Result<String, String> {
     forms::topic(text).map(|()| text.into())
@@ -58,6 +62,8 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), CommandError> {
     path.push_str("?ack=1");
     let mut endpoint = args.url.clone();
     endpoint.authority.clone_from(&args.ca);
+    endpoint.token = args.token.source();
+    endpoint.warn_of_listeners();
     let client = Client::connect(&endpoint, &path, None).map_err(|error| CommandError::Client(error.to_string()))?;
     let count = publish(client, input)?;
     print(&format!("{} on {}\n", counted(count, "publication"), args.topic))

@@ -18,6 +18,7 @@ pub(super) use self::streams::Streams;
 use super::backoff::Backoff;
 use super::client::{Client, ErrorBody, Lost};
 use super::endpoint::{Endpoint, push_encoded};
+use super::token::TokenArgs;
 use super::{CommandError, say};
 use crate::ws::{Message, MessageKind, Opcode};
 
@@ -55,13 +56,15 @@ pub(super) struct TailArgs {
     /// With wss://: authorities (PEM) that are trusted besides this machine's own
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    #[command(flatten)]
+    token: TokenArgs,
 }
 
 const EXAMPLES: &str = "\
 Prints one publication a line: topic and payload. Binary payloads are escaped, but with --raw.
 A lost connection is made again, and goes on where it was lost; what the gateway does not hold
 any more is told on standard error. With --raw, patterns and rates, what was published meanwhile
-is not seen.
+is not seen. A token's file is read again for each connection.
 
 Examples:
   tidegate tail demo.trades.BTC-USD demo.bbo.BTC-USD
@@ -73,6 +76,8 @@ Examples:
 pub(super) fn run(args: &TailArgs) -> Result<(), CommandError> {
     let (mut endpoint, streams) = split(&args.streams)?;
     endpoint.authority.clone_from(&args.ca);
+    endpoint.token = args.token.source();
+    endpoint.warn_of_listeners();
     let form = match (args.raw, args.json) {
         (true, _) if streams.len() > 1 => {
             let sentence = "--raw takes one stream, since raw payloads do not say whose they are; leave --raw out";
@@ -425,7 +430,16 @@ mod tests {
         let with = |since: Option<&str>, last, streams: &[&str]| {
             let streams: Vec<String> = streams.iter().map(ToString::to_string).collect();
             let since = since.map(ToOwned::to_owned);
-            let args = TailArgs { streams: Vec::new(), since, last, raw: false, json: false, count: None, ca: None };
+            let args = TailArgs {
+                streams: Vec::new(),
+                since,
+                last,
+                raw: false,
+                json: false,
+                count: None,
+                ca: None,
+                token: TokenArgs::default(),
+            };
             with_options(&args, &streams).map_err(|error| error.to_string())
         };
         assert_eq!(with(Some("e:1"), true, &["a"]), Ok(vec!["a;since=e:1;last".into()]));

@@ -232,7 +232,12 @@ fn tail_subscribes_many_streams_by_requests() {
 #[test]
 fn refusals_are_sentences() {
     for (status, body, expected) in [
-        (403, r#"{"error":{"code":4,"msg":"`a` is not allowed"}}"#, "the gateway refuses (403): `a` is not allowed"),
+        (
+            403,
+            r#"{"error":{"code":4,"msg":"`a` is not allowed"}}"#,
+            "the gateway refuses (403): `a` is not allowed; if the gateway takes tokens, one that grants this helps: --token-file \
+             FILE, or TIDEGATE_TOKEN",
+        ),
         (404, "there is nothing here\r\nmore", "the gateway refuses (404): there is nothing here"),
         (400, "", "the gateway refuses (400): Bad Request"),
         (503, "stopping", "the gateway refuses (503): stopping"),

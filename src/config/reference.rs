@@ -50,8 +50,8 @@ pub(super) const TABLES: &[Table] = &[
         "The admin port: publish API, health, metrics and the operator's page. Off unless this table is there. Without an [[admin.key]] whoever reaches it may \
          do everything, so only loopback addresses are taken then." },
     Table { name: "admin.key", many: true, meaning:
-        "A key of the admin port, borne as `Authorization: Bearer <key>`, and what it is good for. Where there is one, nothing but /health/ is \
-         answered without. A refused request is told only that it is, the log says why." },
+        "A key of the admin port, borne as `Authorization: Bearer <key>`, and what it is good for. Where there is one, nothing but /health/ and the \
+         files of the operator's page is answered without. A refused request is told only that it is, the log says why." },
     Table { name: "topic", many: true, meaning:
         "Settings of the topics that match a pattern. The first match wins; topics that match none have the defaults." },
     Table { name: "journal", many: false, meaning:

@@ -44,6 +44,7 @@ const OPERATOR_ASSETS: &[Asset] = &[
     asset!("/page/scale.js", "operator/scale.js", "text/javascript; charset=utf-8"),
     asset!("/page/history.js", "operator/history.js", "text/javascript; charset=utf-8"),
     asset!("/page/plot.js", "operator/plot.js", "text/javascript; charset=utf-8"),
+    asset!("/page/key.js", "operator/key.js", "text/javascript; charset=utf-8"),
     asset!("/page/tables.js", "operator/tables.js", "text/javascript; charset=utf-8"),
     asset!("/page/operator.js", "operator/operator.js", "text/javascript; charset=utf-8"),
     asset!("/page/icon.svg", "icon.svg", "image/svg+xml"),

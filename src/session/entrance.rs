@@ -254,7 +254,7 @@ impl Door<'_> {
         let wanted = target(path, self.request.query()).map_err(|error| Refusal {
             code: error.error.code,
             // The message names what stands in the query, which no log bears.
-            cause: Some("what its URL asks for is not there, or not written as it should be"),
+            cause: Some("what its URL asks for is not there, or not written as it should be".into()),
             ..Refusal::new(error.status, RefusalReason::BadRequest, error.error.message)
         })?;
         let (role, streams, ack) = match wanted {

@@ -171,7 +171,7 @@ impl Session {
             }
             Command::Publish { topic, .. } => {
                 let message = format!("{}: publishing is not allowed here", topic.as_str());
-                self.deny(None, format!("PUBLISH on {:?} is not granted", topic.as_str()));
+                self.deny(format!("PUBLISH on {:?} is not granted", topic.as_str()));
                 self.failed(&id, &ClientError { code: ErrorCode::NotAllowed, message }, rules, now_us);
             }
             Command::Auth(token) => return self.authenticate(id, &token, rules, moment),
@@ -187,7 +187,7 @@ impl Session {
             Command::Subscribe(streams) => {
                 if let Some(stream) = self.find_denied(&streams, rules) {
                     let error = ClientError::new(ErrorCode::NotAllowed, format!("{stream}: not allowed"));
-                    self.deny(None, format!("SUBSCRIBE to {stream:?} is not granted"));
+                    self.deny(format!("SUBSCRIBE to {stream:?} is not granted"));
                     self.failed(&id, &error, rules, now_us);
                     return None;
                 }
@@ -228,7 +228,6 @@ impl Session {
             }
             Ok(published) => {
                 let reason = format!("publishing to {} is not allowed here", published.topic.as_str());
-                self.deny(None, format!("publishing on {:?} is not granted", published.topic.as_str()));
                 self.close(CloseCode::POLICY, &reason, CloseClass::Policy, now_us);
                 None
             }

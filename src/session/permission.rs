@@ -29,8 +29,8 @@ impl Door<'_> {
             return Ok(());
         }
         let message = format!("pages of {origin:?} may not connect here; add the origin to `origins` of this listener");
-        let denied = format!("Origin: {:?} is not among the listener's origins", origin.chars().take(64).collect::<String>());
-        Err(Refusal::new(403, RefusalReason::Forbidden, message).with_denied(denied))
+        let cause = format!("Origin: {:?} is not among the listener's origins", origin.chars().take(64).collect::<String>());
+        Err(Refusal::new(403, RefusalReason::Forbidden, message).with_cause(cause))
     }
 
     /// Finds out what the client may do: by the token that the request bears, and by the operator's endpoint, which is to be asked this
@@ -45,12 +45,12 @@ impl Door<'_> {
             Some(Verdict::Down) if callout.when_down == WhenDown::Allow => {}
             Some(Verdict::Down) => {
                 let message = "who may come in cannot be found out now; come back after Retry-After";
-                let refusal = Refusal::new(503, RefusalReason::Callout, message).with_denied("the callout gave no answer".into());
+                let refusal = Refusal::new(503, RefusalReason::Callout, message).with_cause("the callout gave no answer");
                 return Err(refusal.with_retry_after(self.session.retry_after_s(moment.now_us)));
             }
             Some(Verdict::Refused) => {
                 let refusal = Refusal::new(403, RefusalReason::Forbidden, "not allowed");
-                return Err(refusal.with_denied("the callout refuses".into()));
+                return Err(refusal.with_cause("the callout refuses"));
             }
         }
         Ok(None)
@@ -84,7 +84,7 @@ impl Door<'_> {
             }
             Err(refused) => {
                 self.session.want_key(&refused);
-                Err(unauthorized("the token is not accepted").with_denied(format!("the token: {refused}")))
+                Err(unauthorized("the token is not accepted").with_cause(format!("the token: {refused}")))
             }
         }
     }
@@ -125,12 +125,12 @@ impl Door<'_> {
 
     /// 401 to who has shown no token and could, else 403.
     fn denied(&self, doing: &str, what: &str) -> Refusal {
-        let reason = format!("{doing}: {what:?} is not granted");
+        let cause = format!("{doing}: {what:?} is not granted");
         let refusal = match (&self.rules.tokens, self.session.holder()) {
             (Some(_), None) => unauthorized(format!("{what}: a token is needed here")),
             _ => Refusal::new(403, RefusalReason::Forbidden, format!("{what}: not allowed")),
         };
-        refusal.with_denied(reason)
+        refusal.with_cause(cause)
     }
 }
 

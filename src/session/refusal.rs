@@ -2,6 +2,8 @@
 //!
 //! Without: why something is refused; the door and others know that.
 
+use std::borrow::Cow;
+
 use super::{Phase, Session};
 use crate::admission::request_id;
 use crate::dialect::{ClientError, ErrorCode};
@@ -19,10 +21,8 @@ pub(super) struct Refusal {
     pub(super) retry_after_s: Option<u32>,
     /// What names the request, where there is one.
     pub(super) request_id: Option<String>,
-    /// What the log is told in place of the message.
-    pub(super) cause: Option<&'static str>,
-    /// What the log is told besides.
-    pub(super) denied: Option<String>,
+    /// What the log is told in place of the message: more than the client may know, or less than the message repeats.
+    pub(super) cause: Option<Cow<'static, str>>,
 }
 
 impl Refusal {
@@ -43,7 +43,6 @@ impl Refusal {
             retry_after_s: None,
             request_id: None,
             cause: None,
-            denied: None,
         }
     }
 
@@ -52,9 +51,9 @@ impl Refusal {
         Refusal { headers, ..self }
     }
 
-    /// With what the log is told besides.
-    pub(super) fn with_denied(self, reason: String) -> Refusal {
-        Refusal { denied: Some(reason), ..self }
+    /// With what the log is told in place of the message.
+    pub(super) fn with_cause(self, cause: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal { cause: Some(cause.into()), ..self }
     }
 
     /// With when the client may come again.
@@ -106,12 +105,9 @@ impl Session {
         headers.extend(retry_after.as_deref().map(|seconds| ("Retry-After", seconds)));
         headers.extend(refusal.request_id.as_deref().map(|id| (request_id::FIELD, id)));
         self.respond(refusal.status, &headers, body.as_bytes(), false);
-        self.tell_cause(refusal.cause.unwrap_or(&refusal.message));
+        self.tell_cause(refusal.cause.as_deref().unwrap_or(&refusal.message));
         refusal.request_id.iter().for_each(|id| self.tell_request_id(id.clone()));
         self.refusal = Some(refusal.reason);
-        if let Some(reason) = &refusal.denied {
-            self.deny(refusal.request_id.as_deref(), reason.clone());
-        }
         self.end(CloseClass::Normal, now_us);
     }
 }

@@ -22,15 +22,13 @@ pub(super) struct Rights {
     key_wanted: bool,
 }
 
-/// What a client was denied and why, for the log: what it was told says less.
+/// What a client was denied that stays, for the log: what it was told says less.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
-    /// The request, where it has a name.
-    pub request_id: Option<String>,
-    /// What was wrong. What clients wrote is cut and escaped; no token is in it.
-    pub reason: String,
-    /// It named a key that nobody knows: one that is new, perhaps.
-    pub key_wanted: bool,
+    /// What was wrong, the last time. What clients wrote is cut and escaped; no token is in it.
+    pub cause: Box<str>,
+    /// How often since this was last asked.
+    pub count: u32,
 }
 
 impl Session {
@@ -38,6 +36,12 @@ impl Session {
     #[must_use]
     pub fn holder(&self) -> Option<&Holder> {
         self.owed.as_ref()?.rights.as_ref()?.holder.as_deref()
+    }
+
+    /// The `sub` of its token, or the operator's endpoint's word for it.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.holder()?.subject.as_deref()
     }
 
     /// Whether it shows the token that was revoked.
@@ -162,7 +166,7 @@ impl Session {
             }
             Err(refused) => {
                 self.want_key(&refused);
-                self.deny(None, format!("the token of AUTH: {refused}"));
+                self.deny(format!("the token of AUTH: {refused}"));
                 let error = ClientError::new(ErrorCode::TokenInvalid, "the token is not accepted");
                 self.failed(&id, &error, rules, moment.now_us);
                 None
@@ -177,13 +181,17 @@ impl Session {
         }
     }
 
-    /// Keeps for the log what is denied; of several between two looks the last.
-    pub(super) fn deny(&mut self, request_id: Option<&str>, reason: String) {
-        let subject = self.holder().and_then(|holder| holder.subject.as_deref());
-        let reason = subject.map_or(reason.clone(), |subject| format!("{reason}; sub {subject:?}"));
+    /// Keeps for the log what a client is denied that stays; of several between two looks the last.
+    pub(super) fn deny(&mut self, cause: String) {
         let rights = self.owed.get_or_insert_default().rights.get_or_insert_default();
-        let key_wanted = std::mem::take(&mut rights.key_wanted);
-        rights.denied = Some(Box::new(Denied { request_id: request_id.map(Into::into), reason, key_wanted }));
+        let count = 1 + rights.denied.as_ref().map_or(0, |denied| denied.count);
+        rights.denied = Some(Box::new(Denied { cause: cause.into(), count }));
+    }
+
+    /// Whether its token named a key that nobody knows, since this was last asked: one that is new, perhaps.
+    pub fn take_key_wanted(&mut self) -> bool {
+        let rights = self.owed.as_mut().and_then(|owed| owed.rights.as_mut());
+        rights.is_some_and(|rights| std::mem::take(&mut rights.key_wanted))
     }
 
     /// What it was denied since this was last asked.
@@ -191,7 +199,7 @@ impl Session {
         let owed = self.owed.as_mut()?;
         let rights = owed.rights.as_mut()?;
         let denied = rights.denied.take();
-        if rights.holder.is_none() {
+        if rights.holder.is_none() && !rights.key_wanted {
             owed.rights = None;
             let is_used = owed.pong.is_some() || owed.acks.is_some() || owed.request_id.is_some() || owed.cause.is_some();
             if owed.bytes.is_empty() && !is_used {

@@ -9,7 +9,7 @@ use super::exchange::Exchange;
 use super::history::Histories;
 use super::inspection::Inspection;
 use super::mail::Outbox;
-use super::renewing::{Denials, Revoking};
+use super::renewing::Revoking;
 use super::stopping::{Leavers, Stop};
 use super::sweep::{Loss, Sweep, Told, Visited};
 use super::telling::Tellings;
@@ -52,7 +52,8 @@ pub(super) struct Core {
     pub(super) stop: Stop,
     pub(super) leavers: Leavers,
     pub(super) revoking: Revoking,
-    pub(super) denials: Denials,
+    /// When the control thread may be told once more of a key that nobody knows.
+    pub(super) key_due_us: u64,
     pub(super) unanswered: Unanswered,
     pub(super) histories: Histories,
     /// What those who watch over the gateway asked and was not answered yet.
@@ -117,7 +118,7 @@ impl Core {
             stop: if waits { Stop::Waiting } else { Stop::Running },
             leavers: Leavers::default(),
             revoking: Revoking::default(),
-            denials: Denials::default(),
+            key_due_us: 0,
             unanswered: Unanswered::default(),
             histories: Histories::default(),
             inspections: VecDeque::new(),
@@ -194,9 +195,7 @@ impl Core {
         self.metrics.deliveries.add(progress.deliveries);
         self.metrics.messages_out.add(progress.deliveries);
         let now_us = self.now.monotonic_us;
-        if self.client(key).session.is_asked_of_ping() {
-            self.unanswered.sent(key.slot, progress.bytes);
-        }
+        self.unanswered.sent(key.slot, progress.bytes);
         match visited {
             Visited::Failed => self.close(key, CloseClass::Reset, true),
             Visited::Whole => {
@@ -354,7 +353,8 @@ impl Core {
             self.forget_subscriptions(key);
         }
         self.count_opened(key);
-        self.log_denied(key);
+        self.want_key(key);
+        self.tell_of_denial(key);
         if self.stop == Stop::Draining {
             self.leave_late(key);
         }

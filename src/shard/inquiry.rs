@@ -94,6 +94,8 @@ pub struct Filter {
     pub topic: Option<TopicName>,
     /// What they are.
     pub standing: Option<Standing>,
+    /// Their token is this one's.
+    pub subject: Option<Box<str>>,
     /// They lack so many bytes or more.
     pub lag_bytes_min: u64,
     /// What they lack is so old or older.
@@ -135,6 +137,8 @@ pub struct ConnectionRow {
     pub listener: u16,
     /// What it is.
     pub standing: Standing,
+    /// Whose token it has shown.
+    pub subject: Option<Box<str>>,
     /// Whether it speaks TLS with us.
     pub tls: bool,
     /// What names the request by which it came.

@@ -141,9 +141,10 @@ impl Core {
     /// The row of the client at a slot, if there is one that is asked for.
     fn wanted(&self, slot: u32, filter: &Filter, looks: &mut usize) -> Option<ConnectionRow> {
         let client = self.clients.peek(slot).filter(|client| !client.closing)?;
-        let Filter { network, topic, standing, lag_bytes_min, lag_ms_min, age_ms_min } = filter;
+        let Filter { network, topic, standing, subject, lag_bytes_min, lag_ms_min, age_ms_min } = filter;
         let address = self.clients.address(slot);
         if standing.is_some_and(|standing| client.session.standing() != standing)
+            || subject.is_some() && client.session.subject() != subject.as_deref()
             || network.is_some_and(|network| !network.contains(&address))
             || self.age_ms(slot) < *age_ms_min
         {
@@ -240,6 +241,7 @@ impl Core {
             port: self.clients.port(slot),
             listener: client.session.listener(),
             standing: client.session.standing(),
+            subject: client.session.subject().map(Box::from),
             tls: client.tls.is_some(),
             request_id: self.request_id(slot),
             since_ms: (self.now.unix_us / 1000).saturating_sub(self.age_ms(slot)),

@@ -1,4 +1,4 @@
-//! Rights that change while a client is there: another token by AUTH, a revocation from the admin port; and what is denied, for the log.
+//! Rights that change while a client is there: another token by AUTH, a revocation from the admin port; and keys that tokens want.
 //!
 //! Without: tokens and their judgement; the session has those.
 
@@ -16,8 +16,8 @@ use crate::ws::CloseCode;
 
 /// Clients that are looked at for a revocation in one turn.
 const CLIENTS_A_TURN: u32 = 4096;
-/// Least time between two lines of the log about what is denied.
-const WARNING_US: u64 = 1_000_000;
+/// Least time between two words to the control thread of a key that nobody knows.
+const KEY_WANTED_US: u64 = 1_000_000;
 
 /// Revocations that are still to be held against clients who came before them, each with the next slot.
 #[derive(Default)]
@@ -27,17 +27,6 @@ impl Revoking {
     pub(super) fn is_walking(&self) -> bool {
         !self.0.is_empty()
     }
-}
-
-/// What is denied, as the log hears it: a line a second.
-#[derive(Default)]
-pub(super) struct Denials {
-    /// When the next line may be written.
-    next_us: u64,
-    /// Those since the last line.
-    left_out: u64,
-    /// When the control thread may be told once more of an unknown key.
-    key_due_us: u64,
 }
 
 impl Core {
@@ -113,23 +102,14 @@ impl Core {
         }
     }
 
-    /// Writes what a client was denied, where a line has not just been written.
-    pub(super) fn log_denied(&mut self, key: ClientKey) {
+    /// Tells the control thread where a token names a key that nobody knows, once a second: that one may be new.
+    pub(super) fn want_key(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get(key) else { return };
-        let Some(denied) = client.session.take_denied() else { return };
-        if denied.key_wanted && self.config.tokens.jwks.is_some() && self.now.monotonic_us >= self.denials.key_due_us {
-            self.denials.key_due_us = self.now.monotonic_us + WARNING_US;
+        let is_due = self.now.monotonic_us >= self.key_due_us;
+        if client.session.take_key_wanted() && is_due && self.config.tokens.jwks.is_some() {
+            self.key_due_us = self.now.monotonic_us + KEY_WANTED_US;
             self.outbox.send(self.outbox.post().control(), Mail::KeyWanted);
         }
-        if self.now.monotonic_us < self.denials.next_us {
-            self.denials.left_out += 1;
-            return;
-        }
-        self.denials.next_us = self.now.monotonic_us + WARNING_US;
-        let left_out = std::mem::take(&mut self.denials.left_out);
-        let (address, reason) = (self.clients.address(key.slot), &denied.reason);
-        let request_id = denied.request_id.as_deref().unwrap_or("none");
-        tracing::warn!(%address, request_id, left_out, "a client was denied (one line a second): {reason}");
     }
 }
 

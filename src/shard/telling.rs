@@ -1,21 +1,28 @@
-//! What the log is told of single clients: who was refused, who was closed for cause. At a bounded rate.
+//! What the log is told of single clients: who was refused, who was denied something and stays, who was closed for cause. One line for
+//! each of these, at a bounded rate.
 //!
 //! Each kind of line has its own bound (`client_lines_per_second`), so that a flood of one hides no other; what is left out is counted and
-//! told once its second is over. Each line names the connection, the request and the client's address. What a client sent stands in
-//! fields, which are escaped; of a request's query nothing does. Without: who comes and goes as it should, health probes among them.
+//! told once its second is over. Each line names the connection, the request, the client's address and, where it has shown a token, its
+//! subject. What a client sent stands in fields, which are escaped; of a request's query nothing does. Without: who comes and goes as it
+//! should, health probes among them.
 
 use std::net::SocketAddr;
 
 use super::core::Core;
+use super::inquiry::ConnectionId;
 use crate::metrics::{ClientRole, CloseClass, Label, RefusalReason};
 use crate::reactor::ClientKey;
 use crate::session::Standing;
 
 const SECOND_US: u64 = 1_000_000;
 const REFUSALS: usize = <RefusalReason as Label>::ALL.len();
-const KINDS: usize = REFUSALS + <CloseClass as Label>::ALL.len();
+const CLOSES: usize = <CloseClass as Label>::ALL.len();
+const DENIAL: usize = REFUSALS + CLOSES;
+const KINDS: usize = DENIAL + 1;
+/// So much of a client's subject stands in a line: a token may hold kibibytes.
+const SUBJECT_BYTES_MAX: usize = 200;
 
-/// How much was written of each kind: refusals by their reason, then ends by their class.
+/// How much was written of each kind: refusals by their reason, then ends by their class, then denials.
 #[derive(Debug)]
 pub(super) struct Tellings {
     kinds: [Kind; KINDS],
@@ -41,18 +48,24 @@ struct Kind {
 impl Tellings {
     /// Whether one more line of the kind may be written; else it is counted.
     fn admit(&mut self, kind: usize, now_us: u64, lines_per_second: u32) -> bool {
-        let kind = &mut self.kinds[kind];
+        let of_kind = &mut self.kinds[kind];
         // What a second left out is told before the next one begins.
-        if kind.left_out == 0 && now_us >= kind.began_us + SECOND_US {
-            (kind.began_us, kind.written) = (now_us, 0);
+        if of_kind.left_out == 0 && now_us >= of_kind.began_us + SECOND_US {
+            (of_kind.began_us, of_kind.written) = (now_us, 0);
         }
-        if kind.left_out == 0 && kind.written < lines_per_second {
-            kind.written += 1;
+        if of_kind.left_out == 0 && of_kind.written < lines_per_second {
+            of_kind.written += 1;
             return true;
         }
-        self.leaving_out += usize::from(kind.left_out == 0);
-        kind.left_out += 1;
+        self.leave_out(kind, 1);
         false
+    }
+
+    /// Counts what is told of in no line of its own.
+    fn leave_out(&mut self, kind: usize, count: u64) {
+        let left_out = &mut self.kinds[kind].left_out;
+        self.leaving_out += usize::from(*left_out == 0 && count > 0);
+        *left_out += count;
     }
 
     /// Whether something was left out and is not told yet.
@@ -73,18 +86,44 @@ impl Tellings {
     }
 }
 
+/// One client, as each line about it names it.
+struct Named {
+    connection: ConnectionId,
+    request_id: String,
+    client: String,
+    subject: Option<String>,
+}
+
+/// Writes a line about a client, with these fields between who it is and why.
+macro_rules! tell {
+    ($named:expr, $cause:expr, $message:literal $(, $field:ident)*) => {{
+        let Named { connection, request_id, client, subject } = $named;
+        let (request_id, client, sub, cause): (&str, &str, Option<&str>, &str) = (&request_id, &client, subject.as_deref(), $cause);
+        tracing::info!(%connection, request_id, client, sub, $($field,)* cause, $message);
+    }};
+}
+
 impl Core {
     /// Counts a refusal, and tells the log of it.
     pub(super) fn refused(&mut self, key: ClientKey, reason: RefusalReason) {
         self.metrics.refusals.add(reason, 1);
         let Some(client) = self.clients.get(key) else { return };
         let cause = client.session.take_cause().unwrap_or_default();
-        if !self.tellings.admit(reason.index(), self.now.monotonic_us, self.config.log.client_lines_per_second) {
-            return;
+        if self.may_tell(reason.index()) {
+            let reason = reason.name();
+            tell!(self.naming(key.slot), &cause, "a client was refused", reason);
         }
-        let (connection, request_id) = (self.connection_id(key.slot), self.request_id(key.slot));
-        let (client, request_id, cause, reason) = (self.client_address(key.slot), &*request_id, &*cause, reason.name());
-        tracing::info!(%connection, request_id, client, reason, cause, "a client was refused");
+    }
+
+    /// A client that stays was denied what it asked for: its answer does not say all of why.
+    pub(super) fn tell_of_denial(&mut self, key: ClientKey) {
+        let Some(client) = self.clients.get(key) else { return };
+        let Some(denied) = client.session.take_denied() else { return };
+        self.metrics.denials.add(denied.count.into());
+        if self.may_tell(DENIAL) {
+            tell!(self.naming(key.slot), &denied.cause, "a client was denied");
+        }
+        self.tellings.leave_out(DENIAL, u64::from(denied.count) - 1);
     }
 
     /// A client became a WebSocket, or a stream of events.
@@ -109,23 +148,18 @@ impl Core {
         self.metrics.clients.add(role, -1);
         self.let_in -= 1;
         self.readiness.left();
-        let kind = REFUSALS + class.index();
-        if !class.is_for_cause() || !self.tellings.admit(kind, self.now.monotonic_us, self.config.log.client_lines_per_second) {
+        if !class.is_for_cause() || !self.may_tell(REFUSALS + class.index()) {
             return;
         }
         let Some(client) = self.clients.get(key) else { return };
         let cause = client.session.take_cause().unwrap_or_default();
-        let (connection, request_id) = (self.connection_id(key.slot), self.request_id(key.slot));
-        let (client, request_id, cause) = (self.client_address(key.slot), &*request_id, &*cause);
         let (role, class) = (role.name(), class.name());
-        tracing::info!(%connection, request_id, client, role, class, cause, "a client was closed");
+        tell!(self.naming(key.slot), &cause, "a client was closed", role, class);
     }
 
     /// An operator ended a client.
     pub(super) fn tell_of_disconnect(&self, key: ClientKey, code: u16, reason: &str) {
-        let (connection, request_id) = (self.connection_id(key.slot), self.request_id(key.slot));
-        let (client, request_id) = (self.client_address(key.slot), &*request_id);
-        tracing::info!(%connection, request_id, client, code, reason, "the operator disconnects a client");
+        tell!(self.naming(key.slot), reason, "the operator disconnects a client", code);
     }
 
     /// Tells how many lines were left out, once their second is over.
@@ -135,16 +169,27 @@ impl Core {
         }
         let shard = self.exchange.place();
         for (kind, count) in self.tellings.take_left_out(self.now.monotonic_us) {
-            match RefusalReason::ALL.get(kind) {
-                Some(reason) => {
-                    let reason = reason.name();
-                    tracing::info!(shard, reason, count, "further clients were refused in this second");
-                }
-                None => {
-                    let class = CloseClass::ALL[kind - REFUSALS].name();
-                    tracing::info!(shard, class, count, "further clients were closed in this second");
-                }
+            if let Some(reason) = RefusalReason::ALL.get(kind) {
+                tracing::info!(shard, reason = reason.name(), count, "further clients were refused in this second");
+            } else if let Some(class) = CloseClass::ALL.get(kind - REFUSALS) {
+                tracing::info!(shard, class = class.name(), count, "further clients were closed in this second");
+            } else {
+                tracing::info!(shard, count, "further clients were denied something in this second");
             }
+        }
+    }
+
+    fn may_tell(&mut self, kind: usize) -> bool {
+        self.tellings.admit(kind, self.now.monotonic_us, self.config.log.client_lines_per_second)
+    }
+
+    fn naming(&self, slot: u32) -> Named {
+        let subject = self.clients.peek(slot).and_then(|client| client.session.subject());
+        Named {
+            connection: self.connection_id(slot),
+            request_id: self.request_id(slot),
+            client: self.client_address(slot),
+            subject: subject.map(|subject| subject[..subject.floor_char_boundary(SUBJECT_BYTES_MAX)].to_owned()),
         }
     }
 

@@ -9,14 +9,18 @@ use super::core::Core;
 use crate::reactor::{ClientKey, Op};
 
 /// Bytes sent to clients since the kernel was first asked about their pings, by slot. What is left of a ping that was answered
-/// meanwhile stays until the next one or the client's end.
+/// meanwhile stays until the next one or the client's end; nearly always there is none.
 #[derive(Debug, Default)]
 pub(super) struct Unanswered(HashMap<u32, u64>);
 
 impl Unanswered {
-    /// So many bytes were sent to a client about whose ping the kernel was asked.
+    /// So many bytes were sent to a client.
     pub(super) fn sent(&mut self, slot: u32, bytes: u64) {
-        *self.0.entry(slot).or_default() += bytes;
+        if !self.0.is_empty()
+            && let Some(since_asked) = self.0.get_mut(&slot)
+        {
+            *since_asked += bytes;
+        }
     }
 
     /// The client is gone.

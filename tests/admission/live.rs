@@ -54,6 +54,29 @@ fn a_client_that_cannot_be_told_is_closed_where_its_new_token_grants_less() {
     gateway.stop();
 }
 
+/// Whoever watches over the gateway finds a client by whose token it shows, the newest one.
+#[test]
+fn a_connection_is_listed_and_found_by_its_tokens_sub() {
+    let keys = Keys::new();
+    let gateway = Gateway::configured(&format!("{}[anonymous]\nsubscribe = [\">\"]\n", keys.shared()));
+    let token = |sub: &str| keys.token(json!({"sub": sub, "subscribe": ">"}));
+    let mut alice = Client::connect(&gateway, &format!("/stream?token={}", token("alice")));
+    let _other = Client::connect(&gateway, &format!("/ws/a?token={}", token("a b&\u{e9}")));
+    let _nobody = Client::connect(&gateway, "/ws/a");
+    let listed = |query: &str| -> Vec<Value> {
+        let answer: Value = serde_json::from_str(gateway.get(&format!("/api/connections{query}")).text()).expect("JSON");
+        answer["connections"].as_array().expect("a list").iter().map(|row| row["sub"].clone()).collect()
+    };
+    let mut all = listed("");
+    all.sort_by_key(Value::to_string);
+    assert_eq!(all, [json!("a b&\u{e9}"), json!("alice"), Value::Null]);
+    assert_eq!((listed("?sub=alice"), listed("?sub=a%20b%26%C3%A9")), (vec![json!("alice")], vec![json!("a b&\u{e9}")]));
+    assert_eq!((listed("?sub=ali"), listed("?sub=")), (vec![], vec![]), "letter by letter");
+    renew(&mut alice, &token("bob"));
+    assert_eq!((listed("?sub=alice"), listed("?sub=bob&role=subscriber")), (vec![], vec![json!("bob")]));
+    gateway.stop();
+}
+
 #[test]
 fn limits_of_a_token_hold() {
     let keys = Keys::new();

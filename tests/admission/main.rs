@@ -9,6 +9,7 @@ mod common;
 
 mod browser;
 mod callout;
+mod commands;
 mod doors;
 mod endpoint;
 mod key_sets;

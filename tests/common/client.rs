@@ -22,14 +22,24 @@ impl Client {
         Client::connect_to(gateway.clients, path)
     }
 
+    /// Connects with fields of the request.
+    pub(crate) fn connect_with(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> Client {
+        Client::open(gateway.clients, path, headers)
+    }
+
     /// Connects to any server.
     pub(crate) fn connect_to(address: SocketAddr, path: &str) -> Client {
+        Client::open(address, path, &[])
+    }
+
+    fn open(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Client {
         let uri = format!("ws://{address}{path}").parse().unwrap_or_else(|wrong| panic!("{path}: {wrong}"));
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time-out");
         stream.set_nodelay(true).expect("a socket takes TCP_NODELAY");
-        let (socket, _) =
-            tungstenite::client(ClientRequestBuilder::new(uri), stream).unwrap_or_else(|refused| panic!("{path}: {refused}"));
+        let request =
+            headers.iter().fold(ClientRequestBuilder::new(uri), |request, (name, value)| request.with_header(*name, *value));
+        let (socket, _) = tungstenite::client(request, stream).unwrap_or_else(|refused| panic!("{path}: {refused}"));
         Client { socket, next_id: 1 }
     }
 

@@ -56,6 +56,12 @@ fn each_key_is_good_for_what_it_is_for_and_the_log_alone_says_why() {
         ("GET", "/metrics", Some(FEED), "", 403),
         ("GET", "/metrics", Some(WATCHER), "", 200),
         ("GET", "/api/topics", Some(WATCHER), "", 200),
+        ("GET", "/", None, "", 200),
+        ("GET", "/page/key.js", None, "", 200),
+        ("GET", "/page/nothing", None, "", 404),
+        ("GET", "/api/history", None, "", 401),
+        ("GET", "/api/key", Some(OTHER), "", 401),
+        ("GET", "/api/key", Some(FEED), "", 200),
         ("GET", "/nothing", None, "", 401),
         ("GET", "/nothing", Some(WATCHER), "", 404),
         ("POST", "/api/publish", None, granted, 401),
@@ -84,7 +90,7 @@ fn each_key_is_good_for_what_it_is_for_and_the_log_alone_says_why() {
     assert!(said.contains("a request of the admin port is denied") && said.contains("why="), "{said}");
     assert!(![FEED, WATCHER, OTHER].iter().any(|key| said.contains(key)), "{said}");
     let metrics = ask("GET", "/metrics", Some(WATCHER), "");
-    assert!(metrics.text().lines().any(|line| line == "tidegate_admin_denied_total 11"), "{}", metrics.text());
+    assert!(metrics.text().lines().any(|line| line == "tidegate_admin_denied_total 13"), "{}", metrics.text());
     gateway.stop();
 }
 

@@ -24,6 +24,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("compressions", "tests/protocol/deflate.rs"),
     ("compression_input_bytes", "tests/protocol/deflate.rs"),
     ("compression_output_bytes", "tests/protocol/deflate.rs"),
+    ("denials", "tests/admission/doors.rs"),
     ("feed_reconnects", "tests/feed/upstream/cuts.rs"),
     ("feed_notices", "tests/feed/upstream/stale.rs"),
     ("journal_epochs", "tests/journal/continuing.rs"),
@@ -247,8 +248,17 @@ fn the_dashboard_asks_for_what_there_is() {
             let words = query.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
             let ours: Vec<&str> = words.filter(|word| word.starts_with("tidegate_")).collect();
             assert!(!ours.is_empty(), "{query}");
-            for name in ours {
+            for &name in &ours {
                 assert!(names.contains(name), "{query}: /metrics has no {name}");
+            }
+            // What it sums by is a label that its metrics have; Prometheus itself adds `instance`.
+            for label in query.split(" by (").skip(1).filter_map(|rest| rest.split(')').next()).flat_map(|list| list.split(", "))
+            {
+                let bears = |name: &&str| {
+                    let mut lines = answer.text().lines().filter(|line| line.split('{').next() == Some(name));
+                    lines.any(|line| line.contains(&format!("{label}=\"")))
+                };
+                assert!(label == "instance" || ours.iter().all(bears), "{query}: not every metric has {label}");
             }
             asked += 1;
             let query = query.replace("$__rate_interval", "1m").replace("$instance", ".*");
@@ -256,6 +266,9 @@ fn the_dashboard_asks_for_what_there_is() {
         }
     }
     assert!(asked > 30, "{asked} queries");
+    for family in ["thread_running_seconds", "thread_runnable_seconds", "feed_up", "feed_messages", "clients_behind", "denials"] {
+        assert!(rules.contains(&format!("tidegate_{family}")), "nothing shows {family}");
+    }
     let directory = TempDir::new().expect("a temporary directory can be made");
     let file = directory.path().join("rules.yml");
     std::fs::write(&file, rules.replace("dashboard:", "dashboard:q")).expect("a temporary file can be written");

@@ -175,7 +175,7 @@ await check("a second page shows what was before it was opened", async () => {
 await check("who is slow is told, and can be disconnected", async () => {
   await page.waitForFunction(() => document.querySelectorAll("#slow tbody tr").length === 10 && document.querySelectorAll("#slow-topics tbody tr").length === 10);
   const rows = await page.$$eval("#slow tbody tr", (all) => all.map((tr) => Array.from(tr.cells, (cell) => cell.textContent)));
-  assert(rows.every(([client, , role, publications, bytes]) => /^127\.0\.0\.\d+:\d+$/.test(client) && role === "subscriber" && /^[\d,]+$/.test(publications) && /B$/.test(bytes)), JSON.stringify(rows));
+  assert(rows.every(([client, , role, subject, publications, bytes]) => subject === "–" && /^127\.0\.0\.\d+:\d+$/.test(client) && role === "subscriber" && /^[\d,]+$/.test(publications) && /B$/.test(bytes)), JSON.stringify(rows));
   await page.evaluate(() => scrollTo(0, 0));
   await orderly(page);
   await legible(page);

@@ -9,13 +9,13 @@ pub(super) const KEYS: &[Key] = &[
     optional("log", "format", Form::OneOf(&["text", "json"]),
         "text for people, json for machines (one object a line)."),
     optional("log", "level", Form::OneOf(&["error", "warn", "info", "debug", "trace"]),
-        "Least level that is written. info tells of starts, stops and feeds, and of clients that were refused or closed for cause, at most \
+        "Least level that is written. info tells of starts, stops and feeds, and of clients that were refused, denied or closed for cause, at most \
          client_lines_per_second."),
     optional("log", "waiting_lines_max", Form::Whole(64, 1 << 24, "lines"),
         "Lines that wait to be written. Where standard error takes nothing (a stopped terminal, a pipe that nobody reads), further ones are \
          lost and counted (log_lines_lost): no client waits for the log."),
     optional("log", "client_lines_per_second", Form::Whole(0, 100_000, "lines a second"),
-        "Lines of each kind about clients that were refused or closed for cause, in a shard: a flood of one kind hides no other. Further ones \
+        "Lines of each kind about clients that were refused, denied or closed for cause, in a shard: a flood of one kind hides no other. Further ones \
          are told in one line, with their number."),
     optional("shards", "count", Form::Whole(1, 1024, "shards"),
         "One per core where it is left out: a shard keeps a core busy, two on one core only take turns."),

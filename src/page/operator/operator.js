@@ -1,11 +1,12 @@
 // The operator's page: asks the gateway each second for what is new, and draws it once for each answer. Where no answer comes it says so
 // and goes on asking; time goes on in the plots, so that a hole is seen.
 import { History } from "./history.js";
+import { another, asked, is_locked } from "./key.js";
 import { HistogramPlot, LatencyPlot, TimePlot, clock, element, put } from "./plot.js";
 import { bytes, classes, count, duration, exact, percent, quantile } from "./scale.js";
 import { ask_slow, draw_feeds, feed_name } from "./tables.js";
 
-const KEPT_MS = 600_000, ANSWER_MS_MAX = 5_000, AFTER_SAMPLE_MS = 80, RETRY_MS = 1_000, SLOW_MS = 5_000, LINES_MAX = 8;
+const KEPT_MS = 600_000, AFTER_SAMPLE_MS = 80, RETRY_MS = 1_000, SLOW_MS = 5_000, LINES_MAX = 8;
 const at = (id) => document.getElementById(id);
 const history = new History(KEPT_MS);
 let window_ms = KEPT_MS, state = { live: false };
@@ -98,7 +99,8 @@ function say(kind, text) {
 
 async function ask() {
   try {
-    const answer = await fetch(`api/history${history.query}`, { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS_MAX) });
+    const answer = await asked(`api/history${history.query}`);
+    if (answer.status === 401 || answer.status === 403) return locked(answer.status);
     if (!answer.ok) throw new Error(`it answers ${answer.status}`);
     const told = await answer.json(), now = performance.now(), restarted = history.take(told, now);
     state = { live: true, answered_at: now, restarted_at: restarted ? Date.now() : state.restarted_at };
@@ -112,6 +114,16 @@ async function ask() {
     say("gone", `Gone since ${clock(since)} UTC: ${why}`);
     return RETRY_MS;
   }
+}
+
+// Nothing is asked until there is a key, so that a page that lies open fills no log.
+async function locked(status) {
+  state = { ...state, live: false };
+  say("locked", "A key is needed");
+  draw();
+  await another(status);
+  say("connecting", "Asking the gateway");
+  return 0;
 }
 
 async function go_on() {
@@ -131,8 +143,7 @@ function choose(event) {
 put(at("host"), location.host);
 at("windows").addEventListener("click", choose);
 at("plots").addEventListener("toggle", draw, true);
-new ResizeObserver(() => { for (const plot of plots) plot.measure(); draw(); }).observe(at("plots"));
-go_on();
+new ResizeObserver(() => { if (is_locked()) return; for (const plot of plots) plot.measure(); draw(); }).observe(at("plots"));
+go_on().then(ask_slow);
 // Seldom, as it is looked for, and not at all for nobody.
-ask_slow();
 setInterval(() => { if (state.live && !document.hidden) ask_slow(); }, SLOW_MS);

@@ -1,4 +1,5 @@
 // The tables below the plots: how the feeds are, who is slow and in which topics, and ending a client.
+import { ask_rights, asked, is_locked, may_change } from "./key.js";
 import { element, put } from "./plot.js";
 import { bytes, count, duration, exact } from "./scale.js";
 
@@ -38,23 +39,27 @@ const address = ({ address, port }) => address.includes(":") ? `[${address}]:${p
 
 function draw_slow() {
   const { [order]: connections, topics } = slow, now = Date.now();
-  const rows = fill(at("slow"), ["", "", "", "num", "num", "num", "num", "num"], connections.map((row) => [
-    address(row), row.id, row.role, exact(row.lag.publications), bytes(row.lag.bytes), duration(row.lag.age_ms * 1000), row.stalled_ms ? duration(row.stalled_ms * 1000) : "–", duration(Math.max(now - row.since_ms, 0) * 1000),
+  const rows = fill(at("slow"), ["", "", "", "subject", "num", "num", "num", "num", "num"], connections.map((row) => [
+    address(row), row.id, row.role, row.sub ?? "–", exact(row.lag.publications), bytes(row.lag.bytes), duration(row.lag.age_ms * 1000), row.stalled_ms ? duration(row.stalled_ms * 1000) : "–", duration(Math.max(now - row.since_ms, 0) * 1000),
   ]));
   rows.forEach((tr, number) => {
     const button = tr.querySelector("button") ?? element(element(tr, "td", { class: "num" }), "button", { type: "button" }, "Disconnect");
     button.dataset.id = connections[number].id;
+    button.disabled = !may_change();
     button.setAttribute("aria-label", `Disconnect ${address(connections[number])}`);
   });
   only_if(at("slow"), rows.length > 0, true);
+  at("bound").hidden = may_change() || rows.length === 0;
   fill(at("slow-topics"), ["", "num", "num", "num", "num"], topics.map(({ topic, connections, worst }) => [topic, exact(connections), exact(worst.publications), bytes(worst.bytes), duration(worst.age_ms * 1000)]));
   only_if(at("slow-topics"), topics.length > 0, true);
 }
 
 // Asks who is slow. That the gateway is gone is said elsewhere.
 export async function ask_slow() {
+  if (is_locked()) return;
   try {
-    const answer = await fetch("api/slow?limit=10", { cache: "no-store", signal: AbortSignal.timeout(5_000) });
+    await ask_rights();
+    const answer = await asked("api/slow?limit=10");
     if (!answer.ok) return;
     slow = await answer.json();
     draw_slow();
@@ -65,7 +70,7 @@ async function disconnect(event) {
   const id = event.target.closest("button")?.dataset.id, name = event.target.getAttribute("aria-label");
   if (id === undefined || !confirm(`${name}, connection ${id}? Most clients come back at once.`)) return;
   try {
-    const answer = await fetch(`api/connections/${encodeURIComponent(id)}/disconnect`, { method: "POST" }), told = await answer.json();
+    const answer = await asked(`api/connections/${encodeURIComponent(id)}/disconnect`, { method: "POST" }), told = await answer.json();
     put(at("said"), answer.ok ? `Connection ${id} is told to go (${told.code}), or reset where it takes nothing.` : `Connection ${id} stays: ${told.error.msg}`);
   } catch (error) { put(at("said"), `Connection ${id}: ${error.message}`); }
   ask_slow();

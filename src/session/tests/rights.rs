@@ -45,7 +45,7 @@ fn answer(rules: Rules, request: &str) -> (u16, String, Option<String>) {
         assert_eq!(client.session.take_refusal(), Some(RefusalReason::Unauthorized));
     }
     let body = text.split_once("\r\n\r\n").expect("a body").1.to_owned();
-    (status, body, client.session.take_denied().map(|denied| denied.reason))
+    (status, body, client.session.take_cause().map(String::from))
 }
 
 #[test]
@@ -73,7 +73,8 @@ fn every_door_asks_for_the_grant() {
         for (fields, expected) in [("", without), (&*hears, hearing), (&*says, saying), (&*hears_all, all)] {
             let (status, body, denied) = answer(strict(), &upgrade(path, fields));
             assert_eq!(status, expected, "{path} {fields}: {body}");
-            assert_eq!(denied.is_some(), expected > 400, "{path} {fields}: {denied:?}");
+            let is_told = denied.as_deref().is_some_and(|cause| cause.ends_with("is not granted"));
+            assert_eq!(is_told, expected > 400, "{path} {fields}: {denied:?}");
         }
     }
 }
@@ -123,7 +124,12 @@ fn a_live_client_renews_by_auth_and_a_refused_token_changes_nothing() {
     assert!(client.take_text().contains("\"code\":4"));
     assert!(client.text(&auth(&token(json!({"exp": 1})))).is_none());
     assert_eq!(client.take_text(), r#"{"error":{"code":9,"msg":"the token is not accepted"},"id":2}"#);
-    assert!(client.session.take_denied().expect("the log is told").reason.ends_with("sub \"alice\""));
+    let denied = client.session.take_denied().expect("the log is told");
+    assert_eq!(
+        (&*denied.cause, denied.count),
+        ("the token of AUTH: it was good until 1 (exp)", 3),
+        "SUBSCRIBE, PUBLISH and AUTH"
+    );
     assert!(matches!(client.text(subscribe), Some(Effect::Request { .. })), "the earlier token's rights hold");
     assert_eq!(client.session.holder().and_then(|holder| holder.subject.as_deref()), Some("alice"));
 }
