@@ -26,10 +26,9 @@ use crate::reactor::probe::{Capabilities, ProbeError, raise_descriptors_max};
 use crate::reactor::uring::{Uring, UringSettings};
 use crate::reactor::{Reactor, ReactorSizes};
 use crate::shard::mail::Post;
-use crate::shard::succession::HandedTopic;
 use crate::shard::{Shard, ShardContext};
-use crate::source::{self, SourceError};
-use crate::takeover::{DoorError, LineError};
+use crate::source::{self, SourceError, Standings};
+use crate::takeover::{DoorError, Known, LineError};
 
 use self::certificates::Loaded;
 use self::control::Control;
@@ -172,7 +171,7 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
     let Loaded { acceptors, warnings } = certificates::load(&config, None)?;
     let (keys, risky) = secrets::load(&config)?;
     let token_keys = token_keys::load(&config)?;
-    credentials::check(&config).map_err(StartError::Credentials)?;
+    let credentials = credentials::Settings::read(&config).map_err(StartError::Credentials)?;
     warnings.iter().chain(&risky).for_each(|warning| tracing::warn!("{warning}"));
     let shards = shard_count(&config);
     let config = Arc::new(within_machine(config, kernel, shards)?);
@@ -216,12 +215,15 @@ pub fn run(config: Config, reloading: Reloading) -> Result<(), StartError> {
         config,
         reloading,
         post,
+        standings: Standings::of(&control_metrics.feeds),
         shards: metrics,
         metrics: control_metrics,
         readiness,
         addresses,
         acceptors,
         token_keys: watch::Sender::new(token_keys),
+        credentials: Some(credentials),
+        begun: None,
         admin,
         place,
         predecessor: before,
@@ -270,10 +272,10 @@ fn go_on(
     config: &Config,
     post: &Post,
     metrics: &Arc<ControlMetrics>,
-) -> Result<(Option<(Predecessor, Vec<HandedTopic>)>, Option<Journaled>), StartError> {
+) -> Result<(Option<(Predecessor, Known)>, Option<Journaled>), StartError> {
     let (mut lock, mut before) = (None, None);
-    if let Some((predecessor, State { topics, lock: handed })) = predecessor.map_or(Ok(None), Predecessor::state)? {
-        (lock, before) = (handed, Some((predecessor, topics)));
+    if let Some((predecessor, State { known, lock: handed })) = predecessor.map_or(Ok(None), Predecessor::state)? {
+        (lock, before) = (handed, Some((predecessor, known)));
     }
     let journaled = match post.has_journals() {
         true => Some(Journaled::open(config, post.control(), metrics.clone(), lock)?),

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 pub use self::feed::{FeedMetrics, FeedState};
-use self::labels::{CLOSES, REFUSALS, ROLES};
-pub use self::labels::{ClientRole, CloseClass, Label, RefusalReason};
+use self::labels::{CLOSES, REFUSALS, ROLES, TAKEOVERS};
+pub use self::labels::{ClientRole, CloseClass, Label, RefusalReason, TakeoverOutcome};
 pub use self::lags::{LAG_BOUNDS, Lags};
 
 mod feed;
@@ -161,6 +161,8 @@ pub struct ShardMetrics {
     pub thread: Gauge,
     /// Connections now, from accept to close, whatever they are.
     pub connections: Gauge,
+    /// 1 while clients may come; told to no one but the control thread.
+    pub accepting: Gauge,
     /// Clients that were let in, until they are closed; no probe is one.
     pub clients: Gauges<ClientRole, ROLES>,
     /// Subscriptions now.
@@ -380,6 +382,16 @@ pub struct ControlMetrics {
     pub journals_left: Gauge,
     /// Requests of the admin port that were denied for want of a key that is good for them.
     pub http_denied: Counter,
+    /// Takeovers, by what became of them.
+    pub takeovers: Counters<TakeoverOutcome, TAKEOVERS>,
+    /// 1 while the gateway before is told of what is published here.
+    pub takeover_feeding: Gauge,
+    /// 1 while another gateway gives the offsets.
+    pub takeover_following: Gauge,
+    /// Publications told to the gateway before.
+    pub takeover_fed: Counter,
+    /// Publications that came here and were passed on to the gateway that has the place.
+    pub takeover_forwarded: Counter,
     /// Memory that the process has, looked at once a second.
     pub memory_resident_bytes: Gauge,
     /// Above it no more clients are taken.

@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::lines;
-use crate::metrics::{ClientRole, CloseClass, ControlMetrics, Histogram, Label, RefusalReason, ShardMetrics};
+use crate::metrics::{ClientRole, CloseClass, ControlMetrics, Histogram, Label, RefusalReason, ShardMetrics, TakeoverOutcome};
 
 mod plotted;
 
@@ -150,6 +150,10 @@ const CONTROL_COUNTERS: &[Row<ControlMetrics, u64>] = &[
     ("journal_errors", "Writes and syncs of journals that failed", |m| m.journal_errors.get()),
     ("journal_refused", "Publications refused for want of their journal", |m| m.journal_refused.get()),
     ("journal_epochs", "Times that a topic began a new epoch as its journal could not be written", |m| m.journal_epochs.get()),
+    ("takeover_fed_publications", "Publications told to the gateway whose place was taken", |m| m.takeover_fed.get()),
+    ("takeover_forwarded_publications", "Publications passed on to the gateway that took the place", |m| {
+        m.takeover_forwarded.get()
+    }),
     ("journal_unwritten", "Publications delivered without their journal", |m| m.journal_unwritten.get()),
 ];
 
@@ -157,6 +161,8 @@ const CONTROL_COUNTERS: &[Row<ControlMetrics, u64>] = &[
 const CONTROL_GAUGES: &[Row<ControlMetrics, i64>] = &[
     ("journals_failing", "Topics whose journal could not be written the last time", |m| m.journals_failing.get()),
     ("journals_left", "Those of them that are served without it, in a new epoch", |m| m.journals_left.get()),
+    ("takeover_feeding", "1 while the gateway whose place was taken has clients", |m| m.takeover_feeding.get()),
+    ("takeover_following", "1 while another gateway gives the offsets", |m| m.takeover_following.get()),
     ("memory_resident_bytes", "Memory that the process has, looked at once a second", |m| m.memory_resident_bytes.get()),
     ("memory_bytes_max", "Above it no more clients are taken", |m| m.memory_bytes_max.get()),
 ];
@@ -206,6 +212,11 @@ impl Collector for Gathered {
         }
         for &(name, help, read) in CONTROL_COUNTERS {
             counter(encoder.encode_descriptor(name, help, None, MetricType::Counter)?, read(&self.control))?;
+        }
+        let help = "Takeovers, by what became of them";
+        let mut family = encoder.encode_descriptor("takeovers", help, None, MetricType::Counter)?;
+        for &outcome in TakeoverOutcome::ALL {
+            counter(family.encode_family(&[("outcome", outcome.name())])?, self.control.takeovers.get(outcome))?;
         }
         self.encode_plotted(&mut encoder)
     }

@@ -1,6 +1,6 @@
 //! `POST /api/revoke`: tokens that are good no more, by subject, by `jti`, or by both; live clients that show them are closed at once.
 //!
-//! Without: a file; revocations end with the process, and each with its `until`.
+//! Without: a file; revocations end with the process, unless another one takes its place, and each with its `until`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -53,10 +53,10 @@ pub(super) async fn revoke(State(context): State<AdminContext>, request: Request
     }
     tracing::info!(?sub, ?jti, until_unix_s, "tokens are revoked");
     let revocation = Revocation { subject: sub, id: jti, until_unix_s };
-    let max = config.tokens.revocations_max;
-    match context.broker.revoke(revocation, max as usize, unix_s).await {
+    match context.broker.revoke(revocation).await {
         Ok(()) => Ok(axum::Json(json!({"until": until_unix_s})).into_response()),
         Err(RevokeError::Full) => {
+            let max = config.tokens.revocations_max;
             let msg = format!("there are tokens.revocations_max = {max} revocations in force; raise it");
             Err(Refused { status: StatusCode::INSUFFICIENT_STORAGE, code: ErrorCode::Limit, msg })
         }

@@ -4,8 +4,10 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 /// What is revoked: the tokens of a subject, one token by its `jti`, or the one of the subject.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
     /// Whose; none: anybody's.
     pub subject: Option<Box<str>>,
@@ -52,6 +54,17 @@ impl Revoked {
         }
         self.until_unix_s.insert(name, revocation.until_unix_s);
         Ok(())
+    }
+
+    /// All of them, in no order; some may be over.
+    #[must_use]
+    pub fn all(&self) -> Vec<Revocation> {
+        let one = |((subject, id), until_unix_s): (&Name, &u64)| Revocation {
+            subject: subject.clone(),
+            id: id.clone(),
+            until_unix_s: *until_unix_s,
+        };
+        self.until_unix_s.iter().map(one).collect()
     }
 
     /// Whether a token of this subject and id is revoked.

@@ -33,8 +33,8 @@ use super::bell::Bell;
 use super::inquiries::{Awaited, Inquiries};
 use super::journaled::{Done, Journaled};
 use super::{Asked, Handle, PublishError, Request};
-use crate::config::Limits;
-use crate::hub::{NewPublication, Position, TopicName};
+use crate::config::{Config, Limits};
+use crate::hub::{NewPublication, Position};
 use crate::metrics::ControlMetrics;
 use crate::shard::inquiry::{Finding, Inquiry};
 use crate::shard::mail::{Mail, NotPublished, Outbox, Place, Post, Ticket};
@@ -117,7 +117,7 @@ impl Memory {
     /// Where the process has no descriptor left.
     pub fn new(
         post: Arc<Post>,
-        limits: &Limits,
+        config: &Config,
         journaled: Option<Journaled>,
         metrics: Arc<ControlMetrics>,
     ) -> io::Result<(Memory, Handle)> {
@@ -125,6 +125,7 @@ impl Memory {
         let (bell, waker) = Bell::new()?;
         post.mailbox(post.control()).set_waker(waker);
         // Half of the credits, so that those that wait for a journal leave some to those that are answered.
+        let limits = &config.limits;
         let permits = Arc::new(Semaphore::new((limits.publish_credits as usize).div_ceil(2)));
         let shared = journaled.is_some().then(|| (post.clone(), permits.clone()));
         let (handle, requests) = Handle::new(limits.broker_requests_max, shared);
@@ -150,7 +151,7 @@ impl Memory {
             topics_wanted: Vec::new(),
             inquiries: Inquiries::default(),
             accepting: None,
-            rights: Rights::new(&handle),
+            rights: Rights::new(&handle, &config.tokens),
             finished: 0,
             stopped: None,
             finishing: false,
@@ -266,36 +267,29 @@ impl Memory {
                 self.batches.insert(number, Batch { results: vec![None; missing], missing, answer });
                 self.give_up = Some(Instant::now() + Duration::from_millis(self.limits.publish_wait_ms.into()));
             }
-            Request::Feed { topics, since_ms } => self.tell_homes(topics, since_ms),
+            // All before it was passed on, so each home hears of it behind the feed's publications.
+            Request::Feed { topics, since_ms } => shards::tell_homes(&mut self.outbox, topics, since_ms),
             Request::Drained(answer) => self.send_barrier(Then::Answer(answer)),
             Request::Topics(answer) => self.want_topics(Wanted::Handle(answer)),
             Request::Inquire { place, inquiry, awaited } => self.inquire(place, inquiry, awaited),
             Request::Settings(settings) => self.go_by(&settings),
             Request::Accept(answer) => self.accept(answer),
-            Request::Adopt { topics, bytes_max, answer } => self.adopt(topics, bytes_max, answer),
+            Request::Adopt { topics, revocations, bytes_max, answer } => {
+                revocations.iter().for_each(|revocation| self.revoke_too(revocation));
+                self.adopt(topics, bytes_max, answer);
+            }
             Request::FeedGateway(line) => self.feed(line),
             Request::HandOver(asked) => self.hold(asked),
             Request::Resume(answer) => self.resume(answer),
             Request::Drain { window_ms } => self.tell_shards(|| Mail::Drain { window_ms }),
             Request::Callout(questions) => self.rights.take_questions(questions),
             Request::Keys(keys) => self.tell_shards(|| Mail::Keys(keys.clone())),
-            Request::Revoke { revocation, revocations_max, unix_s, answer } => {
-                let added = self.revoke(&revocation, revocations_max, unix_s);
+            Request::Revoke { revocation, answer } => {
+                let added = self.revoke(revocation);
                 // Whoever asked may be gone.
                 answer.send(added).ok();
             }
             Request::Stop(answer) => self.begin_stop(Some(answer)),
-        }
-    }
-
-    /// All before it was passed on, so each home hears of it behind the feed's publications.
-    fn tell_homes(&mut self, topics: Vec<TopicName>, since_ms: Option<u64>) {
-        let mut by_home: HashMap<Place, Vec<TopicName>> = HashMap::new();
-        for topic in topics {
-            by_home.entry(self.outbox.post().home(&topic)).or_default().push(topic);
-        }
-        for (home, topics) in by_home {
-            self.outbox.send(home, Mail::Feed { topics, since_ms });
         }
     }
 

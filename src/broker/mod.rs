@@ -125,6 +125,7 @@ enum Request {
     /// This gateway comes: it goes on with these topics, and watches all for the gateway before.
     Adopt {
         topics: Vec<HandedTopic>,
+        revocations: Vec<Revocation>,
         bytes_max: u64,
         answer: oneshot::Sender<()>,
     },
@@ -141,8 +142,6 @@ enum Request {
     Callout(mpsc::Sender<Asked>),
     Revoke {
         revocation: Revocation,
-        revocations_max: usize,
-        unix_s: u64,
         answer: oneshot::Sender<Result<(), RevocationsMax>>,
     },
     Stop(oneshot::Sender<()>),
@@ -153,6 +152,8 @@ enum Request {
 pub struct Handed {
     /// Topics without a journal.
     pub topics: Vec<HandedTopic>,
+    /// Tokens that are good no more.
+    pub revocations: Vec<Revocation>,
     /// Of the journal, whose files are closed.
     pub lock: Option<OwnedFd>,
 }
@@ -246,12 +247,18 @@ impl Handle {
         self.requests.send(Request::Settings(settings)).await.map_err(|_| PublishError::Stopping)
     }
 
-    /// Goes on with the topics of the gateway before; from then on all publications are kept for it, so many bytes at most.
+    /// Goes on with the topics of the gateway before, and revokes what it has revoked; from then on all publications are kept for it, so many
+    /// bytes at most.
     ///
     /// # Errors
     /// [`PublishError::Stopping`].
-    pub async fn adopt(&self, topics: Vec<HandedTopic>, bytes_max: u64) -> Result<(), PublishError> {
-        self.ask(|answer| Request::Adopt { topics, bytes_max, answer }).await
+    pub async fn adopt(
+        &self,
+        topics: Vec<HandedTopic>,
+        revocations: Vec<Revocation>,
+        bytes_max: u64,
+    ) -> Result<(), PublishError> {
+        self.ask(|answer| Request::Adopt { topics, revocations, bytes_max, answer }).await
     }
 
     /// The gateway before is told over this of all that is published since [`Handle::adopt`], and what still comes there is published here.
@@ -314,12 +321,13 @@ impl Handle {
         self.key_wanted.clone()
     }
 
-    /// Tokens that are good no more, on all shards; those of clients who are there, too.
+    /// Tokens that are good no more, on all shards, and at a gateway that takes this one's place or whose place this one takes; those of
+    /// clients who are there, too.
     ///
     /// # Errors
     /// [`RevokeError`]: nothing is revoked.
-    pub async fn revoke(&self, revocation: Revocation, revocations_max: usize, unix_s: u64) -> Result<(), RevokeError> {
-        let answered = self.ask(|answer| Request::Revoke { revocation, revocations_max, unix_s, answer }).await;
+    pub async fn revoke(&self, revocation: Revocation) -> Result<(), RevokeError> {
+        let answered = self.ask(|answer| Request::Revoke { revocation, answer }).await;
         answered.map_err(|_| RevokeError::Stopping)?.map_err(|RevocationsMax| RevokeError::Full)
     }
 

@@ -149,7 +149,7 @@ fn check(file: &Path) -> Result<(), CommandError> {
     let loaded = certificates::load(&config, None).map_err(StartError::from)?;
     let (_, risky) = secrets::load(&config).map_err(StartError::from)?;
     token_keys::load(&config).map_err(StartError::from)?;
-    credentials::check(&config).map_err(StartError::Credentials)?;
+    credentials::Settings::read(&config).map_err(StartError::Credentials)?;
     let warnings = config::warnings(&config).into_iter().chain(gateway::machine_warnings(&config));
     let warnings = warnings.chain(loaded.warnings).chain(risky);
     let warnings: String = warnings.map(|warning| format!("warning: {warning}\n")).collect();

@@ -8,7 +8,7 @@ use std::fmt;
 
 use toml::Value;
 
-use super::{Admin, Config, Limits, Listener, Tokens, Topic};
+use super::{Admin, Config, Limits, Listener, Topic};
 
 /// What becomes of a configuration that was read again.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +66,7 @@ fn in_force(started: &Config, present: &Config, read: Config) -> Config {
         publish,
         tokens,
         anonymous,
-        callout: _,
+        callout,
         echo,
         page,
         log,
@@ -106,19 +106,9 @@ fn in_force(started: &Config, present: &Config, read: Config) -> Config {
         },
         shards: present.shards.clone(),
         publish,
-        // Whoever reads the set of keys, and asks the endpoint, was begun at start.
-        tokens: Tokens {
-            jwks: present.tokens.jwks.clone(),
-            jwks_ca: present.tokens.jwks_ca.clone(),
-            jwks_refresh_s: present.tokens.jwks_refresh_s,
-            jwks_least_s: present.tokens.jwks_least_s,
-            jwks_timeout_ms: present.tokens.jwks_timeout_ms,
-            jwks_bytes_max: present.tokens.jwks_bytes_max,
-            jwks_keys_max: present.tokens.jwks_keys_max,
-            ..tokens
-        },
+        tokens,
         anonymous,
-        callout: present.callout.clone(),
+        callout,
         echo,
         page,
         log: super::Log { format: present.log.format, waiting_lines_max: present.log.waiting_lines_max, ..log },

@@ -30,48 +30,81 @@ pub(super) enum RefreshError {
     Unusable(#[from] KeySetError),
 }
 
+/// Where a set is, and how it is read.
+#[derive(Clone, Debug)]
+pub(super) struct KeySetSettings {
+    pub(super) tokens: config::Tokens,
+    /// None: there is none.
+    pub(super) place: Option<KeySetPlace>,
+    pub(super) trust: Arc<ClientConfig>,
+}
+
 /// A set and where it goes.
 pub(super) struct Refresher {
-    pub(super) settings: config::Tokens,
-    pub(super) place: KeySetPlace,
-    pub(super) trust: Arc<ClientConfig>,
+    /// In force; a reload replaces them.
+    settings: watch::Receiver<KeySetSettings>,
     /// Keys of the configuration, which stand before those of the set; a reload replaces them.
-    pub(super) fixed: watch::Receiver<Keys>,
+    fixed: watch::Receiver<Keys>,
     /// Those of the set, as they were last read.
-    pub(super) set: Vec<Key>,
-    pub(super) broker: Handle,
-    pub(super) metrics: Arc<ControlMetrics>,
+    set: Vec<Key>,
+    broker: Handle,
+    metrics: Arc<ControlMetrics>,
 }
 
 impl Refresher {
+    /// That has read nothing yet.
+    pub(super) fn new(
+        settings: watch::Receiver<KeySetSettings>,
+        fixed: watch::Receiver<Keys>,
+        broker: Handle,
+        metrics: Arc<ControlMetrics>,
+    ) -> Refresher {
+        Refresher { settings, fixed, set: Vec::new(), broker, metrics }
+    }
+
     /// Reads the set again and again; `wanted` rings where a client named a key that nobody knows.
     pub(super) async fn run(mut self, mut failed: bool, wanted: Arc<Notify>) {
-        let least = Duration::from_secs(self.settings.jwks_least_s.into());
-        let usual = Duration::from_secs(self.settings.jwks_refresh_s.into());
+        let mut read_at = Instant::now();
         loop {
-            let until = Instant::now() + least;
-            while let Ok(changed) = tokio::time::timeout_at(until, self.fixed.changed()).await {
-                if changed.is_err() {
-                    return;
-                }
-                self.put_in_force().await;
-            }
+            let (has_set, least, usual) = {
+                let KeySetSettings { tokens, place, .. } = &*self.settings.borrow();
+                let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+                (place.is_some(), seconds(tokens.jwks_least_s), seconds(tokens.jwks_refresh_s))
+            };
+            let earliest = read_at + least;
+            let latest = if failed { earliest } else { read_at + usual.max(least) };
+            let is_wanted = async {
+                tokio::time::sleep_until(earliest).await;
+                wanted.notified().await;
+            };
             tokio::select! {
-                () = tokio::time::sleep(usual.saturating_sub(least)), if !failed => {}
-                () = wanted.notified(), if !failed => {}
-                () = std::future::ready(()), if failed => {}
-                _ = self.fixed.changed(), if !failed => {
-                    self.put_in_force().await;
-                    continue;
-                }
+                changed = self.fixed.changed() => match changed {
+                    Ok(()) => {
+                        self.put_in_force().await;
+                        continue;
+                    }
+                    Err(_) => return,
+                },
+                changed = self.settings.changed() => if changed.is_err() {
+                    return;
+                },
+                () = is_wanted, if has_set => {}
+                () = tokio::time::sleep_until(latest), if has_set => {}
             }
+            read_at = Instant::now();
             failed = self.refresh().await.is_err();
         }
     }
 
     /// Reads the set once and puts its keys in force; tells where that cannot be done.
     pub(super) async fn refresh(&mut self) -> Result<(), ()> {
-        match self.read().await {
+        let settings = self.settings.borrow_and_update().clone();
+        let Some(place) = &settings.place else {
+            self.set.clear();
+            self.put_in_force().await;
+            return Ok(());
+        };
+        match read(place, &settings).await {
             Ok(set) => {
                 self.metrics.jwks_refreshes.add(1);
                 tracing::debug!(keys = set.keys.len(), passed_over = set.passed_over, "the keys of tokens were read");
@@ -81,7 +114,7 @@ impl Refresher {
             }
             Err(error) => {
                 self.metrics.jwks_failures.add(1);
-                tracing::error!("the keys of tokens stay as they are: {}: {error}", self.place);
+                tracing::error!("the keys of tokens stay as they are: {place}: {error}");
                 Err(())
             }
         }
@@ -92,20 +125,19 @@ impl Refresher {
         // It fails only where the gateway stops.
         self.broker.replace_keys(keys).await.ok();
     }
+}
 
-    async fn read(&self) -> Result<KeySet, RefreshError> {
-        match &self.place {
-            KeySetPlace::File(file) => read_file(file, &self.settings),
-            KeySetPlace::Url(url) => {
-                let bytes_max = self.settings.jwks_bytes_max as usize;
-                let timeout = Duration::from_millis(self.settings.jwks_timeout_ms.into());
-                let answer =
-                    ask(Asking { url, body: None, request_id: None, timeout, body_bytes_max: bytes_max }, &self.trust).await?;
-                if answer.status != 200 {
-                    return Err(AskError::Status(answer.status).into());
-                }
-                Ok(KeySet::read(&answer.body, self.settings.jwks_keys_max as usize)?)
+async fn read(place: &KeySetPlace, KeySetSettings { tokens, trust, .. }: &KeySetSettings) -> Result<KeySet, RefreshError> {
+    match place {
+        KeySetPlace::File(file) => read_file(file, tokens),
+        KeySetPlace::Url(url) => {
+            let body_bytes_max = tokens.jwks_bytes_max as usize;
+            let timeout = Duration::from_millis(tokens.jwks_timeout_ms.into());
+            let answer = ask(Asking { url, body: None, request_id: None, timeout, body_bytes_max }, trust).await?;
+            if answer.status != 200 {
+                return Err(AskError::Status(answer.status).into());
             }
+            Ok(KeySet::read(&answer.body, tokens.jwks_keys_max as usize)?)
         }
     }
 }

@@ -11,11 +11,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 use self::callout::Callout;
-use self::key_set::Refresher;
+use self::key_set::{KeySetSettings, Refresher};
 use crate::admission::Keys;
 use crate::broker::Handle;
 use crate::config::{self, Config, HttpUrl, KeySetPlace};
@@ -23,67 +25,99 @@ use crate::metrics::ControlMetrics;
 use crate::shard::mail::Post;
 use crate::tls;
 
-/// Whether the files that the configuration names can be used.
-///
-/// # Errors
-/// A sentence that says which cannot be used and why.
-pub fn check(config: &Config) -> Result<(), String> {
-    tls::client_config(config.tokens.jwks_ca.as_deref())?;
-    tls::client_config(config.callout.as_ref().and_then(|callout| callout.ca.as_deref()))?;
-    match config.tokens.key_set_place() {
-        Some(KeySetPlace::File(file)) => {
-            let read = key_set::read_file(&file, &config.tokens).map(drop);
-            read.map_err(|error| format!("the set of token keys {}: {error}", file.display()))
+/// What a configuration says of it, with the files that it names.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    key_set: KeySetSettings,
+    callout: Option<(config::Callout, Arc<ClientConfig>)>,
+}
+
+impl Settings {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// A sentence that says which cannot be used and why.
+    pub fn read(config: &Config) -> Result<Settings, String> {
+        let trust = tls::client_config(config.tokens.jwks_ca.as_deref())?;
+        let place = config.tokens.key_set_place();
+        if let Some(KeySetPlace::File(file)) = &place {
+            let read = key_set::read_file(file, &config.tokens).map(drop);
+            read.map_err(|error| format!("the set of token keys {}: {error}", file.display()))?;
         }
-        _ => Ok(()),
+        let callout = match &config.callout {
+            Some(callout) => Some((callout.clone(), tls::client_config(callout.ca.as_deref())?)),
+            None => None,
+        };
+        Ok(Settings { key_set: KeySetSettings { tokens: config.tokens.clone(), place, trust }, callout })
     }
 }
 
-/// Begins: has the keys of a JWKS read once before it returns, and again and again after.
-pub async fn start(
-    config: &Config,
-    fixed: watch::Receiver<Keys>,
-    broker: &Handle,
-    post: &Arc<Post>,
-    metrics: &Arc<ControlMetrics>,
-) {
-    if let Some(settings) = &config.callout {
-        start_callout(settings, broker, post, metrics).await;
+/// What has begun.
+#[derive(Debug)]
+pub struct Credentials {
+    broker: Handle,
+    post: Arc<Post>,
+    metrics: Arc<ControlMetrics>,
+    key_set: watch::Sender<KeySetSettings>,
+    /// The endpoint that is asked.
+    callout: Option<config::Callout>,
+}
+
+impl Credentials {
+    /// Begins: has the keys of a JWKS read once before it returns, and again and again after.
+    pub async fn start(
+        settings: Settings,
+        fixed: watch::Receiver<Keys>,
+        broker: &Handle,
+        post: &Arc<Post>,
+        metrics: &Arc<ControlMetrics>,
+    ) -> Credentials {
+        let Settings { key_set, callout } = settings;
+        let (broker, post, metrics) = (broker.clone(), post.clone(), metrics.clone());
+        let (key_set, set_settings) = watch::channel(key_set);
+        let wanted = broker.key_wanted();
+        let mut refresher = Refresher::new(set_settings, fixed, broker.clone(), metrics.clone());
+        let failed = refresher.refresh().await.is_err();
+        spawn_local(refresher.run(failed, wanted));
+        let mut credentials = Credentials { broker, post, metrics, key_set, callout: None };
+        credentials.ask(callout).await;
+        credentials
     }
-    let Some(place) = config.tokens.key_set_place() else {
-        spawn_local(follow(fixed, broker.clone()));
-        return;
-    };
-    let trust = tls::client_config(config.tokens.jwks_ca.as_deref()).expect("it was checked at start");
-    let (broker, metrics, settings) = (broker.clone(), metrics.clone(), config.tokens.clone());
-    let wanted = broker.key_wanted();
-    let mut refresher = Refresher { settings, place, trust, fixed, set: Vec::new(), broker, metrics };
-    let failed = refresher.refresh().await.is_err();
-    spawn_local(refresher.run(failed, wanted));
-}
 
-async fn start_callout(settings: &config::Callout, broker: &Handle, post: &Arc<Post>, metrics: &Arc<ControlMetrics>) {
-    let trust = tls::client_config(settings.ca.as_deref()).expect("it was checked at start");
-    let (sender, questions) = mpsc::channel(settings.waiting_max as usize);
-    let callout = Callout {
-        url: HttpUrl::parse(&settings.url).expect("the configuration was validated"),
-        settings: settings.clone(),
-        trust,
-        post: post.clone(),
-        metrics: metrics.clone(),
-        known: RefCell::default(),
-        complained: Cell::default(),
-    };
-    spawn_local(Rc::new(callout).run(questions));
-    // It fails only where the gateway stops.
-    broker.take_questions(sender).await.ok();
-}
-
-/// Without a set: keys of files that were read again are in force at once.
-async fn follow(mut fixed: watch::Receiver<Keys>, broker: Handle) {
-    while fixed.changed().await.is_ok() {
-        let keys = fixed.borrow_and_update().clone();
+    /// Clients are asked about at this endpoint from now on. One that is not asked any more answers what it was asked.
+    pub async fn ask(&mut self, callout: Option<(config::Callout, Arc<ClientConfig>)>) {
+        let Some((settings, trust)) = callout else { return };
+        if self.callout.as_ref() == Some(&settings) {
+            return;
+        }
+        self.callout = Some(settings.clone());
+        let (sender, questions) = mpsc::channel(settings.waiting_max as usize);
+        let callout = Callout {
+            url: HttpUrl::parse(&settings.url).expect("the configuration was validated"),
+            settings,
+            trust,
+            post: self.post.clone(),
+            metrics: self.metrics.clone(),
+            known: RefCell::default(),
+            complained: Cell::<Option<Instant>>::default(),
+        };
+        spawn_local(Rc::new(callout).run(questions));
         // It fails only where the gateway stops.
-        broker.replace_keys(keys).await.ok();
+        self.broker.take_questions(sender).await.ok();
+    }
+
+    /// Before the shards go by other settings: whom they ask then is there.
+    pub async fn before(&mut self, settings: &Settings) {
+        self.ask(settings.callout.clone()).await;
+    }
+
+    /// Behind them: keys are read where they are published now; until they are there those in force stay.
+    pub fn behind(&self, settings: Settings) {
+        let is_other = |present: &KeySetSettings| present.tokens != settings.key_set.tokens;
+        self.key_set.send_if_modified(|present| {
+            let other = is_other(present);
+            *present = settings.key_set.clone();
+            other
+        });
     }
 }

@@ -20,12 +20,12 @@ use crate::broker::Handle;
 use crate::broker::journaled::Journaled;
 use crate::broker::memory::Memory;
 use crate::config::{self, Address, Config};
-use crate::credentials;
+use crate::credentials::{self, Credentials};
 use crate::lines;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::shard::mail::Post;
-use crate::shard::succession::HandedTopic;
-use crate::source::{self, SourceContext};
+use crate::source::{self, SourceContext, Standings};
+use crate::takeover::Known;
 use crate::tls::Acceptors;
 
 /// How often a drain is looked at.
@@ -45,6 +45,8 @@ pub(super) struct Control {
     pub(super) keys: watch::Sender<Keys>,
     pub(super) reloading: Reloading,
     pub(super) post: Arc<Post>,
+    /// Of the feeds.
+    pub(super) standings: Standings,
     pub(super) shards: Arc<[Arc<ShardMetrics>]>,
     pub(super) metrics: Arc<ControlMetrics>,
     pub(super) readiness: Arc<Readiness>,
@@ -52,11 +54,14 @@ pub(super) struct Control {
     pub(super) acceptors: Acceptors,
     /// Keys that tokens may be signed with, of the configuration's files.
     pub(super) token_keys: watch::Sender<admission::Keys>,
+    /// What is begun with, and what has begun.
+    pub(super) credentials: Option<credentials::Settings>,
+    pub(super) begun: Option<Credentials>,
     pub(super) admin: Option<TcpListener>,
     /// What is given to the next gateway.
     pub(super) place: Option<Place>,
-    /// The gateway before, whose topics came along.
-    pub(super) predecessor: Option<(Predecessor, Vec<HandedTopic>)>,
+    /// The gateway before, and what came along.
+    pub(super) predecessor: Option<(Predecessor, Known)>,
 }
 
 /// Why serving ends.
@@ -92,21 +97,25 @@ impl Signals {
 impl Control {
     /// Until the gateway has stopped.
     pub(super) async fn run(mut self, journaled: Option<Journaled>) -> Result<(), StartError> {
-        let (memory, broker) = Memory::new(self.post.clone(), &self.config.limits, journaled, self.metrics.clone())
-            .map_err(refused("the broker"))?;
+        let (memory, broker) =
+            Memory::new(self.post.clone(), &self.config, journaled, self.metrics.clone()).map_err(refused("the broker"))?;
         let serving = spawn_local(memory.run());
         let (stop, stopping) = watch::channel(false);
         let (take, taken) = watch::channel(false);
         let mut signals = Signals::new().map_err(refused("the signal handler"))?;
 
         // Before anybody comes: whoever is let in is held against what is there.
-        credentials::start(&self.config, self.token_keys.subscribe(), &broker, &self.post, &self.metrics).await;
+        if let Some(settings) = self.credentials.take() {
+            let keys = self.token_keys.subscribe();
+            self.begun = Some(Credentials::start(settings, keys, &broker, &self.post, &self.metrics).await);
+        }
         // From here on this gateway has the place.
         let mut goes_on = self.predecessor.is_some();
         match self.predecessor.take() {
             None => broker.accept().await,
-            Some((predecessor, topics)) => {
-                if let Err(error) = predecessor.take(&broker, topics, self.config.takeover.feed_bytes_max).await {
+            Some((predecessor, known)) => {
+                let bytes_max = self.config.takeover.feed_bytes_max;
+                if let Err(error) = predecessor.take(&broker, known, &self.standings, bytes_max).await {
                     tracing::warn!("the gateway whose place was taken: {error}; this one goes on alone");
                 }
             }
@@ -121,7 +130,7 @@ impl Control {
             let address = self.open_admin(admin.take(), &broker, &stopping, &taken).map_err(refused("the admin port"))?;
             self.start_feeds(&broker, feeds_end, goes_on);
             self.readiness.serve(true);
-            let given = place.as_ref().map(|place| offer(place, &broker)).transpose()?;
+            let given = place.as_ref().map(|place| self.offer(place, &broker)).transpose()?;
             // Whoever reads the addresses finds a gateway that is ready.
             if !std::mem::replace(&mut is_greeted, true) {
                 greeting::print(&self.config, &self.addresses, address);
@@ -162,6 +171,7 @@ impl Control {
             }
         };
         let Some(drain) = drain else { return true };
+        let is_given = lost.is_some();
         let is_lost = async {
             match lost {
                 Some(lost) => lost.await.is_ok(),
@@ -169,7 +179,7 @@ impl Control {
             }
         };
         tokio::select! {
-            () = self.drain(broker, &drain, grace_ms) => {}
+            () = self.drain(broker, &drain, grace_ms, is_given) => {}
             () = signals.end() => tracing::info!("the drain is cut short"),
             true = is_lost => return !self.come_back(broker, place).await,
         }
@@ -187,7 +197,7 @@ impl Control {
             return true;
         }
         tracing::warn!("the clients that are still here are closed, to come back to whoever has the place");
-        self.drain(broker, &config::Drain { delay_ms: 0, window_ms: 0 }, self.config.limits.close_timeout_ms).await;
+        self.drain(broker, &config::Drain { delay_ms: 0, window_ms: 0 }, self.config.limits.close_timeout_ms, false).await;
         false
     }
 
@@ -219,6 +229,19 @@ impl Control {
         Ok(Some(address))
     }
 
+    /// Listens for who wants the place; gives who is told when it is taken, and by that when the other one is lost.
+    fn offer(&self, place: &Rc<Place>, broker: &Handle) -> Result<oneshot::Receiver<oneshot::Receiver<()>>, StartError> {
+        let (gave, given) = oneshot::channel();
+        let (place, broker, standings, metrics) = (place.clone(), broker.clone(), self.standings.clone(), self.metrics.clone());
+        let door = place.door()?;
+        spawn_local(async move {
+            let lost = place.give(door, broker, standings, metrics).await;
+            // Whoever wanted to know may be stopping.
+            gave.send(lost).ok();
+        });
+        Ok(given)
+    }
+
     fn start_feeds(&self, broker: &Handle, stopping: watch::Receiver<bool>, goes_on: bool) {
         let context = SourceContext {
             broker: broker.clone(),
@@ -228,8 +251,9 @@ impl Control {
             metrics: self.metrics.clone(),
             goes_on,
             feed: Arc::default(),
+            standing: Rc::default(),
         };
-        source::spawn(self.config.sources.clone(), &context);
+        source::spawn(self.config.sources.clone(), &self.standings, &context);
     }
 
     /// Until a signal, or until another gateway has the place.
@@ -260,8 +284,8 @@ impl Control {
     }
 
     /// Has the clients leave; over when the last one has left or the window has passed. Where the place is given, who was accepted just
-    /// before is served, and leaves then.
-    async fn drain(&self, broker: &Handle, drain: &config::Drain, grace_ms: u32) {
+    /// before is served, and leaves then; and the clients of a gateway that is fed by this one are waited for, too.
+    async fn drain(&self, broker: &Handle, drain: &config::Drain, grace_ms: u32, is_given: bool) {
         let config::Drain { delay_ms, window_ms } = *drain;
         let clients = || self.shards.iter().map(|shard| shard.connections.get()).sum::<i64>();
         if delay_ms > 0 {
@@ -277,22 +301,13 @@ impl Control {
             "draining: no more clients are taken, those who are there are closed one by one"
         );
         let end = Instant::now() + Duration::from_millis((window_ms + grace_ms).into()) + DRAIN_SLACK;
-        while clients() > 0 && Instant::now() < end {
+        // One that was accepted in the last moment is counted by the time that no more can come.
+        let may_come = || self.shards.iter().any(|shard| shard.accepting.get() > 0);
+        let is_needed = || clients() > 0 || is_given && (may_come() || clients() > 0 || self.metrics.takeover_feeding.get() > 0);
+        while is_needed() && Instant::now() < end {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
     }
-}
-
-/// Listens for who wants the place; gives who is told when it is taken, and by that when the other one is lost.
-fn offer(place: &Rc<Place>, broker: &Handle) -> Result<oneshot::Receiver<oneshot::Receiver<()>>, StartError> {
-    let (gave, given) = oneshot::channel();
-    let (place, broker, door) = (place.clone(), broker.clone(), place.door()?);
-    spawn_local(async move {
-        let lost = place.give(door, broker).await;
-        // Whoever wanted to know may be stopping.
-        gave.send(lost).ok();
-    });
-    Ok(given)
 }
 
 fn refused(what: &str) -> impl FnOnce(io::Error) -> StartError {

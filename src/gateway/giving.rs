@@ -5,6 +5,7 @@
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -12,8 +13,10 @@ use tokio::sync::oneshot;
 use super::listening::Doors;
 use crate::broker::{Handed, Handle, Taken};
 use crate::config::Takeover;
+use crate::metrics::{ControlMetrics, TakeoverOutcome};
 use crate::reactor::listener::Listener;
-use crate::takeover::{Door, DoorError, Fault, Line, LineError, Side, VERSION, Word, connect, put_topics};
+use crate::source::Standings;
+use crate::takeover::{Door, DoorError, Fault, Known, Line, LineError, Side, VERSION, Word, connect, put_known};
 
 /// Descriptors that go along with one message.
 const AT_ONCE: usize = 64;
@@ -61,9 +64,15 @@ impl Place {
     }
 
     /// Returns once another gateway has taken the place, with who is told when that one is lost. One at a time may ask.
-    pub(super) async fn give(&self, door: Door, broker: Handle) -> oneshot::Receiver<()> {
+    pub(super) async fn give(
+        &self,
+        door: Door,
+        broker: Handle,
+        standings: Standings,
+        metrics: Arc<ControlMetrics>,
+    ) -> oneshot::Receiver<()> {
         loop {
-            let line = match door.next().await {
+            let mut line = match door.next().await {
                 Ok(stream) => Line::new(stream),
                 Err(error) => {
                     tracing::warn!("the takeover socket: {error}");
@@ -71,27 +80,42 @@ impl Place {
                     continue;
                 }
             };
-            tracing::info!("another gateway asks for this one's place");
-            match self.give_to(line, &broker).await {
+            let given = match self.greeted(&mut line).await {
+                // It has only looked whether somebody is here.
+                Err(LineError::Gone) => continue,
+                Err(error) => Err(error),
+                Ok(()) => self.give_to(line, &broker, &standings).await,
+            };
+            match given {
                 Ok(lost) => return lost,
-                Err(error) => tracing::warn!("the other gateway did not take this one's place, which goes on: {error}"),
+                Err(error) => {
+                    metrics.takeovers.add(TakeoverOutcome::Failed, 1);
+                    tracing::warn!("the other gateway did not take this one's place, which goes on: {error}");
+                }
             }
         }
     }
 
-    async fn give_to(&self, mut line: Line, broker: &Handle) -> Result<oneshot::Receiver<()>, LineError> {
+    /// Whoever asks is one that this gateway understands.
+    async fn greeted(&self, line: &mut Line) -> Result<(), LineError> {
         let Word::Hello { version } = self.within(line.word()).await? else { return Err(Fault::Form.into()) };
         if version != VERSION {
             let why = format!("it speaks version {VERSION} of the takeover, not {version}; stop it and start the new one then");
             line.say(Word::Refused { why: why.clone() }, &[]).await?;
             return Err(LineError::Refused(why));
         }
+        Ok(())
+    }
+
+    async fn give_to(&self, mut line: Line, broker: &Handle, standings: &Standings) -> Result<oneshot::Receiver<()>, LineError> {
+        tracing::info!("another gateway asks for this one's place");
         self.send_sockets(&line).await?;
         let Word::Ready = self.within(line.word()).await? else { return Err(Fault::Form.into()) };
         let handed = tokio::time::timeout(self.timeout, broker.hand_over(self.bytes_max)).await;
-        let (Handed { topics, lock }, verdict) = handed.map_err(|_| LineError::Late)?.map_err(|_| LineError::Gone)?;
+        let (Handed { topics, revocations, lock }, verdict) =
+            handed.map_err(|_| LineError::Late)?.map_err(|_| LineError::Gone)?;
         let count = topics.len();
-        let (file, bytes) = put_topics(topics)?;
+        let (file, bytes) = put_known(Known { topics, revocations, feeds: standings.hand_over() })?;
         let along: Vec<BorrowedFd<'_>> = std::iter::once(&file).chain(&lock).map(OwnedFd::as_fd).collect();
         line.say(Word::State { bytes, lock: lock.is_some() }, &along).await?;
         let Word::Taken = self.within(line.word()).await? else { return Err(Fault::Form.into()) };

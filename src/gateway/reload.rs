@@ -1,5 +1,5 @@
-//! SIGHUP: the configuration file, the files of TLS listeners and the keys of the admin port are read again, and what can be in force without a restart is, all of it or
-//! nothing.
+//! SIGHUP: the configuration file, the files of TLS listeners, and those of keys and authorities are read again, and what can be in force
+//! without a restart is, all of it or nothing.
 //!
 //! Without: which settings wait for a restart ([`Reload`]), and how threads go by new ones.
 
@@ -12,6 +12,7 @@ use crate::admin::Keys;
 use crate::admission;
 use crate::broker::Handle;
 use crate::config::{Config, LogLevel, Reload};
+use crate::credentials;
 use crate::shard::mail::Settings;
 
 /// How a running gateway comes by another configuration.
@@ -35,6 +36,7 @@ struct Prepared {
     loaded: Loaded,
     keys: Keys,
     token_keys: admission::Keys,
+    credentials: credentials::Settings,
 }
 
 impl Control {
@@ -44,7 +46,7 @@ impl Control {
             tracing::info!("SIGHUP: there is nothing to read, as the gateway was started without --config");
             return;
         };
-        let Prepared { reload, loaded, keys, token_keys } = match read().and_then(|config| self.prepare(&config)) {
+        let Prepared { reload, loaded, keys, token_keys, credentials } = match read().and_then(|config| self.prepare(&config)) {
             Ok(prepared) => prepared,
             Err(error) => return tracing::error!("SIGHUP: all stays as it was: {error}"),
         };
@@ -55,6 +57,9 @@ impl Control {
         self.readiness.bound(self.config.limits.connections_max);
         self.settings.send_replace(self.config.clone());
         self.keys.send_replace(keys);
+        if let Some(begun) = &mut self.begun {
+            begun.before(&credentials).await;
+        }
         let settings = Settings { config: self.config.clone(), acceptors: loaded.acceptors };
         // It fails only where the gateway stops, and then nobody goes by anything any more.
         if broker.go_by(settings).await.is_err() {
@@ -62,6 +67,9 @@ impl Control {
         }
         // Behind the settings, which may be the first that take tokens.
         self.token_keys.send_replace(token_keys);
+        if let Some(begun) = &self.begun {
+            begun.behind(credentials);
+        }
         // How it went is told by the level that tells more.
         (self.reloading.set_log_level)(levels.0.max(levels.1));
         loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -79,6 +87,7 @@ impl Control {
         let (keys, risky) = secrets::load(&reload.config).map_err(|error| error.to_string())?;
         let token_keys = token_keys::load(&reload.config).map_err(|error| error.to_string())?;
         loaded.warnings.extend(risky);
-        Ok(Prepared { reload, loaded, keys, token_keys })
+        let credentials = credentials::Settings::read(&reload.config)?;
+        Ok(Prepared { reload, loaded, keys, token_keys, credentials })
     }
 }

@@ -12,8 +12,8 @@ use super::StartError;
 use super::listening::Inherited;
 use crate::broker::Handle;
 use crate::config::Takeover;
-use crate::shard::succession::HandedTopic;
-use crate::takeover::{Fault, Line, LineError, Parts, VERSION, Word, connect, read_topics};
+use crate::source::Standings;
+use crate::takeover::{Fault, Known, Line, LineError, Parts, VERSION, Word, connect, read_known};
 
 /// The gateway whose place is taken.
 pub(super) struct Predecessor {
@@ -24,7 +24,7 @@ pub(super) struct Predecessor {
 
 /// What came along.
 pub(super) struct State {
-    pub(super) topics: Vec<HandedTopic>,
+    pub(super) known: Known,
     /// Of the journal.
     pub(super) lock: Option<OwnedFd>,
 }
@@ -81,7 +81,7 @@ impl Predecessor {
             let Word::State { bytes, lock } = within(timeout, line.word()).await? else { return Err(Fault::Form.into()) };
             let file = line.descriptors(1)?.remove(0);
             let lock = if lock { line.descriptors(1)?.pop() } else { None };
-            Ok((line.into_parts()?, State { topics: read_topics(file, bytes)?, lock }))
+            Ok((line.into_parts()?, State { known: read_known(file, bytes)?, lock }))
         };
         match meanwhile(asked)? {
             Ok((line, state)) => Ok(Some((Predecessor { line, socket, timeout }, state))),
@@ -93,14 +93,24 @@ impl Predecessor {
         }
     }
 
-    /// The moment: this one gives offsets from now on, and accepts; the other one is told of all that is published.
+    /// The moment: this one gives offsets from now on, and accepts; the other one is told of all that is published. Nobody comes in before
+    /// what was revoked is so here, too, and what was stale is.
     ///
     /// # Errors
     /// Where the other one is gone; this one goes on alone.
-    pub(super) async fn take(self, broker: &Handle, topics: Vec<HandedTopic>, bytes_max: u64) -> Result<(), LineError> {
+    pub(super) async fn take(
+        self,
+        broker: &Handle,
+        Known { topics, revocations, feeds }: Known,
+        standings: &Standings,
+        bytes_max: u64,
+    ) -> Result<(), LineError> {
         let line = self.line.into_line()?;
         // An error means that the gateway stops already.
-        broker.adopt(topics, bytes_max).await.ok();
+        broker.adopt(topics, revocations, bytes_max).await.ok();
+        for (topics, since_ms) in standings.adopt(feeds) {
+            broker.feed(topics, Some(since_ms)).await.ok();
+        }
         let said = line.say(Word::Taken, &[]).await;
         broker.accept().await;
         said?;

@@ -100,6 +100,20 @@ label! {
 }
 
 label! {
+    /// What became of a takeover.
+    TakeoverOutcome, TAKEOVERS {
+        /// This gateway took another one's place.
+        Taken = "taken",
+        /// Another one took this one's place.
+        Given = "given",
+        /// Another one asked for this one's place and did not come to take it.
+        Failed = "failed",
+        /// The one that had taken this one's place is gone before this one's clients are.
+        Lost = "lost",
+    }
+}
+
+label! {
     /// What a client is, once it is let in.
     ClientRole, ROLES {
         /// It hears topics over a WebSocket.

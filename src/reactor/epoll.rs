@@ -305,6 +305,10 @@ impl Reactor for Epoll {
         self.pool.free()
     }
 
+    fn accepts(&self) -> bool {
+        self.accepts.are_wanted()
+    }
+
     fn waker(&self) -> Arc<dyn Waker> {
         self.waker.clone()
     }

@@ -138,7 +138,7 @@ impl Listener {
         self.address
     }
 
-    /// From now on [`Listener::accept`] does not wait. A ring needs the contrary.
+    /// From now on [`Listener::accept`] does not wait, here and wherever else this socket is. A ring waits by itself.
     pub(super) fn never_wait(&self) -> io::Result<()> {
         self.socket.set_nonblocking(true)
     }
@@ -167,8 +167,7 @@ impl AsRawFd for Listener {
     }
 }
 
-/// A socket with what accepted ones inherit. It stays blocking: io_uring waits by itself, and would give `EAGAIN` on a
-/// non-blocking one.
+/// A socket with what accepted ones inherit. Whether it blocks is all one to io_uring, which waits by itself.
 fn socket_with(address: SocketAddr, settings: &ListenSettings) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of a gateway that stopped a moment ago may linger in TIME_WAIT; they do not keep the next one out.

@@ -237,6 +237,9 @@ pub trait Reactor {
     /// Receive buffers that are free now. Receives that ended with [`ReceiveEnd::NoBuffers`] are armed again when there are some.
     fn buffers_free(&self) -> usize;
 
+    /// Whether a client may still come: accepts are armed, pause, or are being cancelled.
+    fn accepts(&self) -> bool;
+
     /// A handle for other threads.
     fn waker(&self) -> std::sync::Arc<dyn Waker>;
 }

@@ -180,6 +180,10 @@ impl Reactor for Sim {
         self.buffers.free()
     }
 
+    fn accepts(&self) -> bool {
+        self.world.borrow().accepts()
+    }
+
     fn waker(&self) -> Arc<dyn Waker> {
         self.waker.clone()
     }

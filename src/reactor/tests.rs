@@ -123,6 +123,13 @@ impl Reactor for Kernel {
         }
     }
 
+    fn accepts(&self) -> bool {
+        match self {
+            Kernel::Uring(ring) => ring.accepts(),
+            Kernel::Epoll(set) => set.accepts(),
+        }
+    }
+
     fn waker(&self) -> Arc<dyn Waker> {
         match self {
             Kernel::Uring(ring) => ring.waker(),

@@ -456,6 +456,10 @@ impl Reactor for Uring {
         self.buffers.free()
     }
 
+    fn accepts(&self) -> bool {
+        self.accepts.are_under_way()
+    }
+
     fn waker(&self) -> Arc<dyn Waker> {
         self.waker.clone()
     }

@@ -153,6 +153,10 @@ impl<R: Reactor> Shard<R> {
         self.core.expire();
         self.core.resume();
         self.core.arm_again(self.reactor.buffers_free());
+        if self.core.is_leaving() {
+            // Behind those that came in this turn.
+            self.core.metrics.accepting.set(self.reactor.accepts().into());
+        }
         Ok(!self.core.has_ended())
     }
 

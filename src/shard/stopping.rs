@@ -82,6 +82,7 @@ impl Core {
     pub(super) fn accept(&mut self) {
         if self.stop == Stop::Waiting {
             self.stop = Stop::Running;
+            self.metrics.accepting.set(1);
             self.arm_accepts();
         }
         self.outbox.send(self.outbox.post().control(), Mail::Accepts);
@@ -92,6 +93,7 @@ impl Core {
         if self.is_serving() {
             self.leavers = Leavers::default();
             self.stop = Stop::Running;
+            self.metrics.accepting.set(1);
             self.arm_accepts();
         }
     }
@@ -152,6 +154,11 @@ impl Core {
     /// Whether clients who are here are served as ever.
     pub(super) fn is_serving(&self) -> bool {
         matches!(self.stop, Stop::Running | Stop::Warning { .. } | Stop::Draining)
+    }
+
+    /// Whether clients leave, and no more of them are wanted.
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.stop, Stop::Warning { .. } | Stop::Draining)
     }
 
     /// Closes who is due. A turn that came late makes up for it later on, so that never more of them come at once than one after

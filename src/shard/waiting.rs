@@ -37,6 +37,10 @@ impl Core {
         {
             until_us = until_us.min(next_us);
         }
+        // That no more clients can come is no event, and somebody waits for it.
+        if self.stop == Stop::Draining && self.metrics.accepting.get() > 0 {
+            until_us = until_us.min(tick_us);
+        }
         if let Some(flush_us) = self.topics.windows.next_us() {
             until_us = until_us.min(flush_us);
         }

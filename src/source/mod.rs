@@ -9,11 +9,16 @@ pub mod lines;
 pub mod record;
 pub mod recording;
 mod replay;
+mod standing;
 pub mod synthetic;
 pub mod template;
 mod upstream;
 
+pub use self::standing::{Standing, Standings};
+
+use std::cell::RefCell;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -40,8 +45,10 @@ pub struct SourceContext {
     pub metrics: Arc<ControlMetrics>,
     /// Topics go on from another process: what a feed brought between the two is lost, untold.
     pub goes_on: bool,
-    /// What is known of this one; [`spawn`] puts it there.
+    /// What is counted of this one; [`spawn`] puts it there.
     pub feed: Arc<FeedMetrics>,
+    /// What was last known of it; [`spawn`] puts it there.
+    pub standing: Rc<RefCell<Standing>>,
 }
 
 /// Why a source ended.
@@ -108,9 +115,9 @@ impl Outlet for broker::Handle {
 
 /// Starts every source as a task of this thread's runtime. One that ends with an error says so in the log and leaves
 /// the others and the gateway running.
-pub fn spawn(sources: Vec<config::Source>, context: &SourceContext) -> Vec<JoinHandle<()>> {
-    let start = |(source, feed): (config::Source, &Arc<FeedMetrics>)| {
-        let context = SourceContext { feed: feed.clone(), ..context.clone() };
+pub fn spawn(sources: Vec<config::Source>, standings: &Standings, context: &SourceContext) -> Vec<JoinHandle<()>> {
+    let start = |(place, (source, feed)): (usize, (config::Source, &Arc<FeedMetrics>))| {
+        let context = SourceContext { feed: feed.clone(), standing: standings.at(place), ..context.clone() };
         tokio::task::spawn_local(async move {
             let state = match run(&source, &context).await {
                 Ok(()) => FeedState::Ended,
@@ -125,7 +132,7 @@ pub fn spawn(sources: Vec<config::Source>, context: &SourceContext) -> Vec<JoinH
     };
     let feeds = &context.metrics.feeds;
     assert_eq!(sources.len(), feeds.len(), "each source has its feed's metrics");
-    sources.into_iter().zip(feeds).map(start).collect()
+    sources.into_iter().zip(feeds).enumerate().map(start).collect()
 }
 
 /// What will be known of each feed of a configuration, in its order. Names bear nothing of a URL's path and query, which may be

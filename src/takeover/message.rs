@@ -10,12 +10,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::admission::Revocation;
 use crate::hub::{Epoch, KeyError, NewPublication, Position, Publication, TopicName};
 use crate::journal::format::{self, Entry, Parsed};
 use crate::shard::mail::NotPublished;
 
 /// Of what is said; only gateways of the same one understand each other.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// No message is longer: the largest publication that can be configured, and what stands around it.
 pub const MESSAGE_BYTES_MAX: usize = (64 << 20) + 4096;
 
@@ -52,7 +53,7 @@ pub enum Message {
     },
 }
 
-/// What is said in words, in this order.
+/// What is said in words; those of the handover in this order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
@@ -92,6 +93,17 @@ pub enum Word {
         id: u64,
         /// Its position, or why it has none.
         result: Result<(String, u64), Refusal>,
+    },
+    /// These tokens are good no more. In the file, and afterwards from either gateway to the other.
+    Revoked(Revocation),
+    /// In the file: what a feed was; several times where it has many topics.
+    Feed(FeedHead),
+    /// To the old one: the feed behind these topics is gone since then (milliseconds since 1970), or back.
+    Stale {
+        /// Which.
+        topics: Vec<String>,
+        /// Since when; none: it is back.
+        since_ms: Option<u64>,
     },
 }
 
@@ -136,6 +148,19 @@ pub struct TopicHead {
     pub state: Vec<u64>,
     /// How many of the ring follow those.
     pub log: u64,
+}
+
+/// A feed, which the new gateway runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedHead {
+    /// What it is called.
+    pub name: String,
+    /// Topics that it brought something of, by name.
+    pub topics: Vec<String>,
+    /// When it brought something last, milliseconds since 1970.
+    pub heard_ms: u64,
+    /// Its subscribers were told that it is gone.
+    pub gone: bool,
 }
 
 /// What is no message.

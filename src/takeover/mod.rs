@@ -12,7 +12,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-pub use handed::{put_topics, read_topics};
+pub use handed::{HandedFeed, Known, put_known, read_known};
 pub use line::{Line, LineError, Parts, Pipe};
-pub use message::{Fault, MESSAGE_BYTES_MAX, Message, Refusal, Side, TopicHead, VERSION, Word};
+pub use message::{Fault, FeedHead, MESSAGE_BYTES_MAX, Message, Refusal, Side, TopicHead, VERSION, Word};
 pub use socket::{Door, DoorError, connect};

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use tokio::net::UnixStream;
 
 use super::*;
+use crate::admission::Revocation;
 use crate::hub::{Epoch, Epochs, Key, Marks, NewPublication, Payload, PayloadKind, Publication, SourceGap, TopicName};
 use crate::shard::mail::NotPublished;
 use crate::shard::succession::HandedTopic;
@@ -43,8 +44,28 @@ fn handed() -> Vec<HandedTopic> {
     vec![topic("a.b", &[1, 4], (10, 20), &[11, 20]), topic("c", &[], (5, 5), &[5]), topic("empty", &[2], (10, 9), &[])]
 }
 
+fn known() -> Known {
+    let revoked = |subject: Option<&str>, id: Option<&str>, until_unix_s| Revocation {
+        subject: subject.map(Box::from),
+        id: id.map(Box::from),
+        until_unix_s,
+    };
+    // More than go in one message.
+    let many = (0..2_500).map(|number| TopicName::parse(&format!("md.{number}")).expect("a name"));
+    let feed = |name: &str, topics, gone| HandedFeed { name: name.into(), topics, heard_ms: 1_700_000_000_000, gone };
+    Known {
+        topics: handed(),
+        revocations: vec![revoked(Some("alice"), None, 7), revoked(None, Some("1"), 8), revoked(Some("b"), Some("2"), 9)],
+        feeds: vec![feed("upstream a", many.collect(), true), feed("upstream b", vec![handed()[0].name.clone()], false)],
+    }
+}
+
 fn bytes_of(topics: Vec<HandedTopic>) -> Vec<u8> {
-    let (file, length) = put_topics(topics).expect("there is memory");
+    bytes_of_all(Known { topics, ..Known::default() })
+}
+
+fn bytes_of_all(known: Known) -> Vec<u8> {
+    let (file, length) = put_known(known).expect("there is memory");
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut File::from(file), &mut bytes).expect("it can be read");
     assert_eq!(bytes.len() as u64, length);
@@ -52,15 +73,27 @@ fn bytes_of(topics: Vec<HandedTopic>) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8]) -> std::io::Result<Vec<HandedTopic>> {
+    read_all(bytes).map(|known| known.topics)
+}
+
+fn read_all(bytes: &[u8]) -> std::io::Result<Known> {
     let mut file = tempfile::tempfile().expect("a temporary file");
     std::io::Write::write_all(&mut file, bytes).and_then(|()| std::io::Seek::rewind(&mut file)).expect("it can be written");
-    read_topics(file.into(), bytes.len() as u64)
+    read_known(file.into(), bytes.len() as u64)
 }
 
 #[test]
-fn topics_come_as_they_went() {
-    let read = read(&bytes_of(handed())).expect("nothing is wrong");
-    assert_eq!(read.iter().map(parts).collect::<Vec<_>>(), handed().iter().map(parts).collect::<Vec<_>>());
+fn what_is_known_comes_as_it_went() {
+    let Known { topics, revocations, feeds } = read_all(&bytes_of_all(known())).expect("nothing is wrong");
+    assert_eq!(topics.iter().map(parts).collect::<Vec<_>>(), handed().iter().map(parts).collect::<Vec<_>>());
+    assert_eq!((revocations, feeds), (known().revocations, known().feeds));
+    let mut wrong = Vec::new();
+    let head = FeedHead { name: "upstream a".into(), topics: vec!["a..b".into()], heard_ms: 1, gone: true };
+    Message::Word(Word::Feed(head)).put(&mut wrong);
+    assert!(read_all(&wrong).is_err(), "no topic has that name");
+    wrong.clear();
+    Message::Word(Word::Taken).put(&mut wrong);
+    assert!(read_all(&wrong).is_err(), "no word for a file");
 }
 
 #[test]
@@ -100,6 +133,8 @@ fn messages() -> Vec<Message> {
         Message::Word(Word::State { bytes: 7, lock: true }),
         Message::Word(Word::answer(3, Ok(crate::hub::Position { epoch: Epoch::from_number(9), offset: 2 }))),
         Message::Word(Word::answer(4, Err(NotPublished::Journal))),
+        Message::Word(Word::Revoked(known().revocations[0].clone())),
+        Message::Word(Word::Stale { topics: vec!["md.a".into()], since_ms: Some(3) }),
         Message::Forward { id: 9, publication: NewPublication { topic: name(), payload, marks } },
         Message::Told { topic: name(), epoch: Epoch::from_number(9), publication: publication(3) },
     ]

@@ -172,3 +172,42 @@ fn an_answer_is_kept_for_the_same_question_only_where_that_is_configured() {
     each.stop();
     kept.stop();
 }
+
+/// SIGHUP: an endpoint is named, another one takes its place, none is; a file that cannot be used changes nothing.
+#[test]
+fn who_is_asked_can_be_changed_while_the_gateway_runs() {
+    let (refusing, allowing) = (Endpoint::open(403, ""), Endpoint::open(200, "{\"subscribe\":\">\"}"));
+    let gateway = Gateway::configured("");
+    let mut live = Client::connect(&gateway, "/ws/md.a");
+    gateway.rewrite("", &table(&refusing, ""));
+    assert!(gateway.reload().contains("reloaded: callout"), "{}", gateway.said());
+    let comes_to = |wanted: u16| {
+        let deadline = Instant::now() + crate::common::PATIENCE;
+        while handshake(&gateway, "/ws/md.a", &[]).status != wanted {
+            assert!(Instant::now() < deadline, "never {wanted}; it said:\n{}", gateway.said());
+        }
+    };
+    comes_to(403);
+    assert!(!refusing.asked().is_empty());
+    gateway.rewrite("", &table(&allowing, "ca = \"/nonexistent/ca.pem\"\n"));
+    assert!(gateway.reload().contains("all stays as it was"), "{}", gateway.said());
+    assert_eq!((handshake(&gateway, "/ws/md.a", &[]).status, allowing.asked().len()), (403, 0));
+    gateway.rewrite("", &table(&allowing, "timeout_ms = 900\n"));
+    gateway.reload();
+    comes_to(101);
+    assert!(!allowing.asked().is_empty());
+    gateway.rewrite("", "");
+    gateway.reload();
+    let deadline = Instant::now() + crate::common::PATIENCE;
+    // Until both shards have heard of it.
+    while {
+        let before = allowing.asked().len();
+        assert!((0..8).all(|_| handshake(&gateway, "/ws/md.a", &[]).status == 101));
+        allowing.asked().len() != before
+    } {
+        assert!(Instant::now() < deadline, "it is asked for ever");
+    }
+    gateway.publish("md.a", "1");
+    assert_eq!(live.text(), "1", "who is there is not asked about");
+    gateway.stop();
+}

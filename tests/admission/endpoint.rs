@@ -1,10 +1,16 @@
-//! A server of the operator's: a few lines of HTTP that answer what the test says, and remember what they were asked.
+//! A server of the operator's: a few lines of HTTP that answer what the test says, and remember what they were asked; with TLS, too.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::common::Authority;
 use crate::common::PATIENCE;
 
 /// A running server; its port is closed when it is dropped.
@@ -19,6 +25,34 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// That answers every request so until it is told otherwise.
     pub(crate) fn open(status: u16, body: &str) -> Endpoint {
+        Endpoint::over(status, body, serve::<TcpStream>)
+    }
+
+    /// The same with TLS, showing `<name>.pem` of this authority.
+    pub(crate) fn secure(status: u16, body: &str, authority: &Authority, name: &str) -> Endpoint {
+        let path = |ending| authority.path(&format!("{name}.{ending}"));
+        let certificates = CertificateDer::pem_file_iter(path("pem")).expect("it is there");
+        let certificates = certificates.collect::<Result<_, _>>().expect("they are certificates");
+        let key = PrivateKeyDer::from_pem_file(path("key")).expect("it is a key");
+        let config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .expect("the provider knows them")
+            .with_no_client_auth()
+            .with_single_cert(certificates, key)
+            .expect("they fit");
+        let config = Arc::new(config);
+        Endpoint::over(status, body, move |stream, answer, asked| {
+            let server = ServerConnection::new(config.clone()).expect("it can be made");
+            serve(StreamOwned::new(server, stream), answer, asked);
+        })
+    }
+
+    fn over(
+        status: u16,
+        body: &str,
+        serve: impl Fn(TcpStream, &Mutex<(u16, String)>, &Mutex<Vec<String>>) + Send + Sync + 'static,
+    ) -> Endpoint {
+        let serve = Arc::new(serve);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let (answer, asked) = (Arc::new(Mutex::new((status, body.to_owned()))), Arc::new(Mutex::new(Vec::new())));
@@ -31,6 +65,8 @@ impl Endpoint {
                 }
                 let (answer, asked) = (their_answer.clone(), their_asked.clone());
                 let stream = stream.expect("a client comes");
+                stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time-out");
+                let serve = serve.clone();
                 std::thread::spawn(move || serve(stream, &answer, &asked));
             }
         });
@@ -58,8 +94,7 @@ impl Drop for Endpoint {
     }
 }
 
-fn serve(stream: TcpStream, answer: &Mutex<(u16, String)>, asked: &Mutex<Vec<String>>) {
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time-out");
+fn serve<S: Read + Write>(stream: S, answer: &Mutex<(u16, String)>, asked: &Mutex<Vec<String>>) {
     let mut reader = BufReader::new(stream);
     let (mut line, mut first, mut length) = (String::new(), String::new(), 0);
     while reader.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
@@ -71,6 +106,10 @@ fn serve(stream: TcpStream, answer: &Mutex<(u16, String)>, asked: &Mutex<Vec<Str
         }
         line.clear();
     }
+    // Whoever does not believe the certificate asks nothing.
+    if first.is_empty() {
+        return;
+    }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).expect("a body comes whole");
     asked.lock().expect("no test panics with it").push(format!("{first}\n{}", String::from_utf8_lossy(&body)));
@@ -81,5 +120,5 @@ fn serve(stream: TcpStream, answer: &Mutex<(u16, String)>, asked: &Mutex<Vec<Str
         return;
     }
     let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    drop(reader.get_mut().write_all(format!("{head}{body}").as_bytes()));
+    drop(reader.get_mut().write_all(format!("{head}{body}").as_bytes()).and_then(|()| reader.get_mut().flush()));
 }

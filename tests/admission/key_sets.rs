@@ -135,3 +135,48 @@ fn a_set_in_a_file_is_read_at_start_or_the_start_is_refused() {
     let said = String::from_utf8_lossy(&check.stderr);
     assert!(!check.status.success() && said.contains("set.json") && said.contains("holds no key for RS256"), "{said}");
 }
+
+/// SIGHUP: a set is named, another one takes its place, none is; keys of files and live clients stay as they are.
+#[test]
+fn a_set_that_is_named_later_is_in_force_after_sighup() {
+    let test = "a_set_that_is_named_later_is_in_force_after_sighup";
+    let keys = Keys::new();
+    let (mut tokens, mut servers) = (Vec::new(), Vec::new());
+    for name in ["one", "two"] {
+        keys.make("EdDSA", name);
+        let Some(key) = keys.jwk(test, "EdDSA", name) else { return };
+        servers.push(Endpoint::open(200, &format!("{{\"keys\":[{key}]}}")));
+        let claims = json!({"subscribe": ">"});
+        tokens.push(keys.sign(test, "EdDSA", &format!("{name}.pem"), Some(name), claims).expect("PyJWT was there"));
+    }
+    let shared = keys.token(json!({"subscribe": ">"}));
+    let table = |jwks: &str| format!("[tokens]\n{jwks}\n{}", keys.shared());
+    let at = |server: &Endpoint| table(&format!("jwks = \"http://{}/\"\njwks_least_s = 3600", server.address));
+    let gateway = Gateway::configured(&table(""));
+    assert_eq!([status(&gateway, &tokens[0]), status(&gateway, &shared)], [401, 101]);
+    gateway.rewrite("", &at(&servers[0]));
+    assert!(gateway.reload().contains("reloaded: tokens.jwks"), "{}", gateway.said());
+    comes_to(&gateway, &tokens[0], 101);
+    let mut live = Client::connect(&gateway, &format!("/ws/md.a?token={}", tokens[0]));
+    gateway.rewrite("", &table(&format!("jwks = {:?}", keys.path("absent.json"))));
+    assert!(gateway.reload().contains("all stays as it was"), "{}", gateway.said());
+    gateway.rewrite("", &at(&servers[1]));
+    gateway.reload();
+    comes_to(&gateway, &tokens[1], 101);
+    assert_eq!([status(&gateway, &tokens[0]), status(&gateway, &shared)], [401, 101]);
+    // A server that cannot be reached changes nothing.
+    let gone = servers.remove(0);
+    let unreachable = at(&gone);
+    drop(gone);
+    gateway.rewrite("", &unreachable);
+    gateway.reload();
+    logged(&gateway, &["ERROR", "the keys of tokens stay as they are"]);
+    assert_eq!(status(&gateway, &tokens[1]), 101);
+    gateway.rewrite("", &table(""));
+    gateway.reload();
+    comes_to(&gateway, &tokens[1], 401);
+    assert_eq!(status(&gateway, &shared), 101);
+    gateway.publish("md.a", "1");
+    assert_eq!(live.text(), "1", "who is there keeps what was granted");
+    gateway.stop();
+}

@@ -16,3 +16,4 @@ mod key_sets;
 mod keys;
 mod live;
 mod revoking;
+mod secure;

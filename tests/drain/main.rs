@@ -2,12 +2,19 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../feed/upstream/exchange.rs"]
+#[allow(dead_code, reason = "the drain needs some of an exchange")]
+mod exchange;
+#[path = "../admission/keys.rs"]
+#[allow(dead_code, reason = "the drain needs one kind of key")]
+mod keys;
 #[path = "../balancer/parts.rs"]
 #[allow(dead_code, reason = "the drain needs one of the balancers")]
 mod parts;
 mod succession;
 mod supervised;
 mod takeover;
+mod told;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

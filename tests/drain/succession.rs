@@ -237,6 +237,11 @@ fn ask(mut connection: BufReader<TcpStream>, body: &str) -> (Vec<Value>, Option<
         .get_mut()
         .write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes())
         .expect("it is taken");
+    read_answer(connection)
+}
+
+/// The lines of an answer, and the connection where it stays open.
+pub(crate) fn read_answer(mut connection: BufReader<TcpStream>) -> (Vec<Value>, Option<BufReader<TcpStream>>) {
     let (mut length, mut stays, mut line) = (0, true, String::new());
     loop {
         line.clear();

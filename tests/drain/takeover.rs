@@ -132,7 +132,7 @@ fn who_does_not_come_to_take_the_place_changes_nothing() {
     let mode = std::fs::metadata(meeting.socket()).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let mut there = Client::connect(&gateway, "/stream");
-    for said in [&message(r#"{"hello":{"version":1}}"#)[..], &message("{}"), &[0xff; 64], b""] {
+    for said in [&message(r#"{"hello":{"version":2}}"#)[..], &message("{}"), &[0xff; 64], b""] {
         let mut stream = UnixStream::connect(meeting.socket()).expect("it listens");
         stream.write_all(said).expect("it reads");
         let mut heard = [0; 4];
@@ -145,7 +145,7 @@ fn who_does_not_come_to_take_the_place_changes_nothing() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).map(|_| answer)
     });
-    assert!(refused.expect("it answers").contains("version 1"));
+    assert!(refused.expect("it answers").contains("version 2"));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = taken.local_addr().expect("it has an address").to_string();
     assert!(failing(&meeting.socket(), &address).contains("the port is in use"));

@@ -2,7 +2,8 @@
 //! comes there is published here.
 //!
 //! Every home has this thread attached to all its topics, as a shard that watches `>` is. Invariant: that is so before the first offset is
-//! given here, so the gateway before misses nothing; or it is left to itself, if it does not read, and then it closes its clients.
+//! given here, so the gateway before misses nothing; or it is left to itself, if it does not read, and then it closes its clients. What a
+//! client is to hear between publications (a feed is gone, or back) goes in their order.
 
 use std::collections::HashMap;
 
@@ -10,9 +11,13 @@ use tokio::sync::oneshot;
 
 use super::{Asker, Memory, Unsent};
 use crate::hub::{Epoch, Epochs, Pattern, Position, Publication, TopicName};
+use crate::metrics::TakeoverOutcome;
 use crate::shard::mail::{Mail, NotPublished, Place};
 use crate::shard::succession::{HandedTopic, Succession};
 use crate::takeover::{Line, LineError, Message, Pipe, Word};
+
+/// Topics that are named in one message.
+const TOPICS_AT_ONCE: usize = 1000;
 
 /// What is kept for it.
 pub(super) struct Feeding {
@@ -49,6 +54,8 @@ impl Memory {
         for home in 0..post.homes() {
             self.outbox.send(home, Mail::Watch { from: post.control(), pattern: everything() });
         }
+        self.metrics.takeovers.add(TakeoverOutcome::Taken, 1);
+        self.metrics.takeover_feeding.set(1);
         self.feeding = Some(Feeding {
             missing: post.homes(),
             watched: Some(answer),
@@ -78,16 +85,14 @@ impl Memory {
             (Mail::Append { home, number, publication }, Some(feeding)) => {
                 let fed = feeding.topics.get_mut(&(home, number)).expect("Attached comes before the first Append");
                 let message = fed.told(publication);
-                match &mut feeding.pipe {
-                    Some(pipe) => pipe.put(&message),
-                    None => feeding.early.push(message),
-                }
-                if feeding.pipe.as_ref().is_some_and(|pipe| pipe.waiting_bytes() > feeding.bytes_max) {
-                    tracing::warn!(
-                        "the gateway before does not take what is published here: more than takeover.feed_bytes_max waits for it, so it \
-                         is left to itself and closes its clients"
-                    );
-                    self.end_feeding();
+                self.metrics.takeover_fed.add(1);
+                self.tell_before(message);
+            }
+            (Mail::ReplicaFeed { home, numbers, since_ms }, Some(feeding)) => {
+                let name = |number: &u32| feeding.topics.get(&(home, *number)).map(|fed| fed.name.as_str().to_owned());
+                let names: Vec<String> = numbers.iter().filter_map(name).collect();
+                for topics in names.chunks(TOPICS_AT_ONCE) {
+                    self.tell_before(Message::Word(Word::Stale { topics: topics.to_vec(), since_ms }));
                 }
             }
             (Mail::Watched { .. }, Some(feeding)) => {
@@ -107,6 +112,20 @@ impl Memory {
         }
     }
 
+    /// To the gateway before, if there is one; kept where there is no line to it yet. Who does not take what it is told is left to itself.
+    pub(super) fn tell_before(&mut self, message: Message) {
+        let Some(feeding) = &mut self.feeding else { return };
+        let Some(pipe) = &mut feeding.pipe else { return feeding.early.push(message) };
+        pipe.put(&message);
+        if pipe.waiting_bytes() > feeding.bytes_max {
+            tracing::warn!(
+                "the gateway before does not take what is published here: more than takeover.feed_bytes_max waits for it, so it is left to \
+                 itself and closes its clients"
+            );
+            self.end_feeding();
+        }
+    }
+
     /// What the gateway before says; only while nothing else is in hand, so that publications keep their order.
     pub(super) fn take_forwarded(&mut self) {
         loop {
@@ -115,6 +134,10 @@ impl Memory {
                 Ok(None) => return,
                 Ok(Some(Message::Forward { id, publication })) => {
                     self.in_hand.push_back(Unsent { publication, asker: Some(Asker::Forwarded(id)) });
+                }
+                Ok(Some(Message::Word(Word::Revoked(revocation)))) => {
+                    self.revoke_too(&revocation);
+                    self.tell_after(&Message::Word(Word::Revoked(revocation)));
                 }
                 Ok(Some(other)) => tracing::error!("the gateway before said what nobody expects: {other:?}"),
                 Err(error) => return self.feeding_moved(Err(error)),
@@ -145,6 +168,7 @@ impl Memory {
 
     fn end_feeding(&mut self) {
         let Some(feeding) = self.feeding.take() else { return };
+        self.metrics.takeover_feeding.set(0);
         let post = self.outbox.post_shared();
         let from = post.control();
         for home in 0..post.homes() {

@@ -9,8 +9,10 @@ use std::os::fd::OwnedFd;
 use tokio::sync::oneshot;
 
 use super::Memory;
+use super::shards::tell_homes;
 use crate::broker::{HandOver, Handed, Taken};
-use crate::hub::{Epoch, NewPublication, Position};
+use crate::hub::{Epoch, NewPublication, Position, Publication, TopicName};
+use crate::metrics::TakeoverOutcome;
 use crate::shard::mail::{Mail, NotPublished, Place, Ticket};
 use crate::shard::succession::{HandedTopic, Succession};
 use crate::takeover::{LineError, Message, Pipe, Word};
@@ -38,7 +40,15 @@ pub(super) struct Following {
     forwarded: HashMap<u64, (Place, Ticket, bool)>,
     given: u64,
     /// Came and found no credit.
-    told: VecDeque<Succession>,
+    told: VecDeque<Told>,
+}
+
+/// What is for homes, in its order.
+enum Told {
+    /// Costs a credit.
+    Publication { topic: TopicName, epoch: Epoch, publication: Publication },
+    /// A feed is gone, or back.
+    Feed { topics: Vec<TopicName>, since_ms: Option<u64> },
 }
 
 impl Memory {
@@ -80,7 +90,8 @@ impl Memory {
             && let Some(handed) = holding.handed.take()
         {
             // Where whoever asked is gone the verdict says so.
-            handed.send(Handed { topics: std::mem::take(&mut holding.topics), lock }).ok();
+            let (topics, revocations) = (std::mem::take(&mut holding.topics), self.rights.revocations());
+            handed.send(Handed { topics, revocations, lock }).ok();
             holding.journal = Some(None);
         }
     }
@@ -95,11 +106,14 @@ impl Memory {
         if let Some(journaled) = &mut self.journaled {
             journaled.give_up();
         }
+        self.metrics.takeovers.add(TakeoverOutcome::Given, 1);
+        self.metrics.takeover_following.set(1);
         let is_gone = line.is_none();
         let pipe = line.map(Pipe::new);
         self.following = Some(Following { pipe, lost: Some(lost), forwarded: HashMap::new(), given: 0, told: VecDeque::new() });
         shards.for_each(|shard| self.outbox.send(shard, Mail::Succession(Succession::Follow)));
         if is_gone {
+            self.metrics.takeovers.add(TakeoverOutcome::Lost, 1);
             self.left_alone(&LineError::Gone);
         }
     }
@@ -110,6 +124,7 @@ impl Memory {
         let Some(pipe) = &mut following.pipe else {
             return self.answer(from, ticket, answer, Err(NotPublished::Gone));
         };
+        self.metrics.takeover_forwarded.add(1);
         following.given += 1;
         following.forwarded.insert(following.given, (from, ticket, answer));
         pipe.put(&Message::Forward { id: following.given, publication });
@@ -132,8 +147,17 @@ impl Memory {
             match pipe.heard() {
                 Ok(None) => return,
                 Ok(Some(Message::Told { topic, epoch, publication })) => {
-                    following.told.push_back(Succession::Told { topic, epoch, publication });
+                    following.told.push_back(Told::Publication { topic, epoch, publication });
                     self.pass_told();
+                }
+                Ok(Some(Message::Word(Word::Stale { topics, since_ms }))) => {
+                    let topics = topics.iter().filter_map(|topic| TopicName::parse(topic).ok()).collect();
+                    following.told.push_back(Told::Feed { topics, since_ms });
+                    self.pass_told();
+                }
+                Ok(Some(Message::Word(Word::Revoked(revocation)))) => {
+                    self.revoke_too(&revocation);
+                    self.tell_before(Message::Word(Word::Revoked(revocation)));
                 }
                 Ok(Some(Message::Word(Word::Answer { id, result }))) => {
                     let position = |(epoch, offset): (String, u64)| Epoch::parse(&epoch).map(|epoch| Position { epoch, offset });
@@ -150,15 +174,27 @@ impl Memory {
 
     fn pass_told(&mut self) {
         let Some(following) = &mut self.following else { return };
-        while let Some(Succession::Told { topic, .. }) = following.told.front() {
-            let home = self.outbox.post().home(topic);
-            let credits = &mut self.credits[usize::from(home)];
-            if *credits == 0 || self.outbox.is_congested() {
-                return;
+        while let Some(told) = following.told.pop_front() {
+            match told {
+                told if self.outbox.is_congested() => return following.told.push_front(told),
+                Told::Publication { topic, epoch, publication } => {
+                    let home = self.outbox.post().home(&topic);
+                    let credits = &mut self.credits[usize::from(home)];
+                    if *credits == 0 {
+                        return following.told.push_front(Told::Publication { topic, epoch, publication });
+                    }
+                    *credits -= 1;
+                    self.outbox.send(home, Mail::Succession(Succession::Told { topic, epoch, publication }));
+                }
+                Told::Feed { topics, since_ms } => tell_homes(&mut self.outbox, topics, since_ms),
             }
-            *credits -= 1;
-            let told = following.told.pop_front().expect("it was looked at above");
-            self.outbox.send(home, Mail::Succession(told));
+        }
+    }
+
+    /// To the gateway that took this one's place, if there is one.
+    pub(super) fn tell_after(&mut self, message: &Message) {
+        if let Some(pipe) = self.following.as_mut().and_then(|following| following.pipe.as_mut()) {
+            pipe.put(message);
         }
     }
 
@@ -171,7 +207,9 @@ impl Memory {
     pub(super) fn left_alone(&mut self, error: &LineError) {
         tracing::error!("the gateway that took this one's place: {error}");
         let Some(following) = &mut self.following else { return };
-        following.pipe = None;
+        if following.pipe.take().is_some() {
+            self.metrics.takeovers.add(TakeoverOutcome::Lost, 1);
+        }
         if let Some(lost) = following.lost.take() {
             // Whoever wanted to know may be gone.
             lost.send(()).ok();
@@ -191,6 +229,7 @@ impl Memory {
         }
         // What was numbered over there and had not reached its home is of the epochs that end now.
         self.following = None;
+        self.metrics.takeover_following.set(0);
         answer.send(true).ok();
         let shards = 0..self.outbox.post().shards();
         shards.for_each(|shard| self.outbox.send(shard, Mail::Succession(Succession::Resume)));

@@ -7,6 +7,7 @@ impl Memory {
     /// From now on.
     pub(super) fn go_by(&mut self, settings: &Settings) {
         self.limits = settings.config.limits.clone();
+        self.rights.go_by(&settings.config.tokens);
         if let Some(journaled) = &mut self.journaled {
             journaled.go_by(&settings.config);
         }

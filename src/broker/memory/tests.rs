@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::hub::{Payload, PayloadKind};
+use crate::hub::{Payload, PayloadKind, TopicName};
 
 /// What lies in a home's mailbox, by its kind.
 fn kinds(post: &Post, home: u16) -> Vec<&'static str> {
@@ -25,7 +25,7 @@ fn a_stop_waits_for_what_a_shard_took_before_it_heard_of_it() {
     runtime.block_on(async {
         let post = Post::new(2, 64, &[]);
         let (mut memory, _handle) =
-            Memory::new(post.clone(), &Limits::default(), None, Arc::default()).expect("a bell can be made");
+            Memory::new(post.clone(), &Config::default(), None, Arc::default()).expect("a bell can be made");
         memory.begin_stop(None);
         let publication = NewPublication::new(
             TopicName::parse("late").expect("it is a name"),

@@ -74,7 +74,7 @@ fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
         limits: each_changed(&start.limits),
         shards: crate::config::Shards { count: Some(9), ..each_changed(&start.shards) },
         publish: Publish { allow: PublishAllow::Loopback, topics: vec![">".into()] },
-        tokens: Tokens { skew_s: 9, jwks: Some("a".into()), ..Tokens::default() },
+        tokens: crate::config::Tokens { skew_s: 9, jwks: Some("a".into()), ..Default::default() },
         anonymous: Some(crate::config::Anonymous::default()),
         callout: Some(crate::config::Callout::default()),
         echo: crate::config::Echo { enabled: true },
@@ -93,11 +93,9 @@ fn what_is_made_at_start_waits_for_a_restart_and_all_else_is_in_force() {
     let limits = ["accept_backlog", "broker_requests_max", "conflate_unsent_bytes", "connections_max", "deflate_bytes_min"];
     let limits =
         limits.iter().chain(&["publish_credits", "send_timeout_ms", "send_unsent_bytes_max"]).map(|key| format!("limits.{key}"));
-    let doors =
-        ["admin.address", "admin.enabled", "admin.open_connections_max", "callout", "journal.directory", "journal.topics_max"];
+    let doors = ["admin.address", "admin.enabled", "admin.open_connections_max", "journal.directory", "journal.topics_max"];
     let doors = doors.map(String::from).into_iter();
-    let rest =
-        ["source \"synthetic\"", "takeover.feed_bytes_max", "takeover.handover_bytes_max", "takeover.timeout_ms", "tokens.jwks"];
+    let rest = ["source \"synthetic\"", "takeover.feed_bytes_max", "takeover.handover_bytes_max", "takeover.timeout_ms"];
     let rest = rest.map(String::from);
     let expected: Vec<String> =
         doors.chain(limits).chain(["log.format".into(), "log.waiting_lines_max".into()]).chain(shards).chain(rest).collect();

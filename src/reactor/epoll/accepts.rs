@@ -63,6 +63,11 @@ impl Accepts {
         }
     }
 
+    /// Whether any client is to come.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.wanted > 0
+    }
+
     /// A client that came could not be kept: another may come in its place.
     pub(super) fn want_one_more(&mut self) {
         self.wanted += 1;

@@ -284,6 +284,11 @@ impl World {
         true
     }
 
+    /// Whether a client may come.
+    pub(super) fn accepts(&self) -> bool {
+        self.accepts_armed > 0
+    }
+
     fn collect_accepts(&mut self, end: usize, out: &mut Vec<Completion>) {
         for listener in 0..self.waiting.len() {
             while out.len() < end && self.accepts_armed > 0 && !self.waiting[listener].is_empty() {

@@ -105,6 +105,37 @@ fn two_reactors_accept_at_one_socket_until_one_gives_it_up() {
     }
 }
 
+/// A client comes between two turns of the one who gives its socket up: its accept was woken for it, alone, and is cancelled before it
+/// has looked. Nobody else would be woken before the next client.
+#[test]
+fn who_comes_while_an_accept_is_cancelled_is_not_left_waiting() {
+    for (one, other) in [(NEWER, NEWER), (OLDER, NEWER), (NEWER, Way::Epoll), (Way::Epoll, NEWER)] {
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into(), &LISTEN).unwrap();
+        let address = listener.address().unwrap();
+        let copy = listener.as_fd().try_clone_to_owned().unwrap();
+        let mut leaving = Kernel::new(one, SIZES, vec![listener]).unwrap();
+        let mut out = Vec::new();
+        let mut turn = |reactor: &mut Kernel| {
+            out.clear();
+            reactor.turn(&[], Wait::Until { monotonic_us: clock::monotonic_us() + 20_000 }, 8, &mut out).unwrap();
+            assert!(
+                out.iter().all(|completion| matches!(completion, Completion::Accepted { .. })),
+                "{one:?}, {other:?}: {out:?}"
+            );
+            out.len()
+        };
+        leaving.submit(Op::Accept { armed: 2 }).unwrap();
+        assert_eq!(turn(&mut leaving), 0);
+        let mut coming = Kernel::new(other, SIZES, vec![Listener::inherited(copy, &LISTEN).unwrap()]).unwrap();
+        coming.submit(Op::Accept { armed: 4 }).unwrap();
+        assert_eq!(turn(&mut coming), 0);
+        let _streams = [TcpStream::connect(address).unwrap(), TcpStream::connect(address).unwrap()];
+        leaving.submit(Op::Accept { armed: 0 }).unwrap();
+        let taken: usize = (0..3).map(|_| turn(&mut leaving) + turn(&mut coming)).sum();
+        assert_eq!(taken, 2, "{one:?}, {other:?}");
+    }
+}
+
 #[test]
 fn no_accept_is_armed_after_zero() {
     every(SIZES, |mut host| {

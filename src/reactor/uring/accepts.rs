@@ -4,10 +4,14 @@
 //! A place that brought a client rests until more are wanted: armed again unasked, it would bring another before the shard
 //! has counted the first, and `connections_max` would be passed. One that failed is armed again; at once after what
 //! concerned one client only, after a pause where the error lasts (no descriptor, no memory).
+//!
+//! Of those who wait at a socket, in whatever process, the kernel wakes one for each client, and an accept that is cancelled before it has
+//! looked takes that along. So each one that was cancelled asks once more, without waiting; else the client would stay in the queue until
+//! another one comes.
 
 use std::cell::UnsafeCell;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
 use io_uring::types::{DestinationSlot, Fd};
 use io_uring::{opcode, squeue};
@@ -16,6 +20,20 @@ use socket2::{SockAddr, SockAddrStorage};
 use super::tag::{Kind, Tag};
 use crate::reactor::accepting::{PAUSE_US, lasts, peer};
 use crate::reactor::listener::Listener;
+
+/// Of an accept (`IORING_ACCEPT_DONTWAIT`, Linux 6.10): it fails with `EAGAIN` where nobody waits.
+const ACCEPT_DONTWAIT: u16 = 1 << 1;
+/// Where an entry has its flags of that kind.
+const IOPRIO_AT: usize = std::mem::offset_of!(EntryHead, ioprio);
+const _: () = assert!(size_of::<squeue::Entry>() == 64);
+
+/// How a `struct io_uring_sqe` begins.
+#[repr(C)]
+struct EntryHead {
+    opcode: u8,
+    flags: u8,
+    ioprio: u16,
+}
 
 /// All places of a ring.
 #[derive(Debug)]
@@ -39,7 +57,11 @@ enum State {
     Idle,
     Armed,
     Cancelling,
-    Paused { until_us: u64 },
+    /// Cancelled: it asks once more and does not wait.
+    Asking,
+    Paused {
+        until_us: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -73,6 +95,11 @@ impl Accepts {
         self.level(entries);
     }
 
+    /// Whether any may still bring a client.
+    pub(super) fn are_under_way(&self) -> bool {
+        self.places.iter().any(|place| place.state != State::Idle)
+    }
+
     /// An accept brought a client that could not be kept: another takes its place.
     pub(super) fn want_one_more(&mut self, entries: &mut impl Extend<squeue::Entry>) {
         self.wanted += 1;
@@ -93,7 +120,7 @@ impl Accepts {
                     self.places[index].state = State::Idle;
                     self.paused -= 1;
                 }
-                State::Idle | State::Cancelling => continue,
+                State::Idle | State::Cancelling | State::Asking => continue,
             }
             staying -= 1;
         }
@@ -150,15 +177,21 @@ impl Accepts {
     /// An accept is done.
     pub(super) fn done(&mut self, slot: u32, result: i32, now_us: u64, entries: &mut impl Extend<squeue::Entry>) -> Accepted {
         let index = slot as usize;
+        let listeners = self.listeners.len();
         let place = &mut self.places[index];
-        assert!(matches!(place.state, State::Armed | State::Cancelling), "only an armed accept completes");
-        place.state = State::Idle;
+        let was = std::mem::replace(&mut place.state, State::Idle);
+        assert!(matches!(was, State::Armed | State::Cancelling | State::Asking), "only an armed accept completes");
         let accepted = match result {
             0.. => {
-                let listener = self.listeners[index % self.listeners.len()].number();
+                let listener = self.listeners[index % listeners].number();
                 Accepted::Client { descriptor: result as u32, peer: place.peer(), listener }
             }
-            _ if -result == libc::ECANCELED => Accepted::Cancelled,
+            _ if was == State::Cancelling && -result == libc::ECANCELED && self.direct => {
+                entries.extend([self.ask(index)]);
+                return Accepted::Cancelled;
+            }
+            _ if was == State::Cancelling && -result == libc::ECANCELED => self.ask_at_once(index),
+            _ if was == State::Asking && -result == libc::EAGAIN => Accepted::Cancelled,
             _ => Accepted::Failed(-result),
         };
         match accepted {
@@ -179,10 +212,29 @@ impl Accepts {
         }
     }
 
+    /// Whoever waits, without waiting for them.
+    fn ask(&mut self, index: usize) -> squeue::Entry {
+        let mut entry = self.arm(index);
+        self.places[index].state = State::Asking;
+        // SAFETY: an entry is the kernel's `struct io_uring_sqe`, of which these two bytes are `ioprio`; any value may stand there.
+        unsafe { (&raw mut entry).cast::<u8>().add(IOPRIO_AT).cast::<u16>().write(ACCEPT_DONTWAIT) };
+        entry
+    }
+
+    /// The same without the ring, whose kernel may not know how (before Linux 6.10). Its clients are ordinary descriptors.
+    fn ask_at_once(&mut self, index: usize) -> Accepted {
+        let listener = &self.listeners[index % self.listeners.len()];
+        match listener.never_wait().and_then(|()| listener.accept()) {
+            Ok((socket, peer)) => Accepted::Client { descriptor: socket.into_raw_fd() as u32, peer, listener: listener.number() },
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Accepted::Cancelled,
+            Err(error) => Accepted::Failed(error.raw_os_error().expect("an accept fails with an errno")),
+        }
+    }
+
     fn arm(&mut self, index: usize) -> squeue::Entry {
         let descriptor: RawFd = self.listeners[index % self.listeners.len()].as_raw_fd();
         let place = &mut self.places[index];
-        assert!(!matches!(place.state, State::Armed | State::Cancelling), "an address belongs to one accept");
+        assert!(!matches!(place.state, State::Armed | State::Cancelling | State::Asking), "an address belongs to one accept");
         place.state = State::Armed;
         let address = place.address.get_mut();
         address.len = address.storage.size_of();

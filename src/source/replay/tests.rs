@@ -79,6 +79,7 @@ fn play(settings: &config::Replay, double: Double) -> Played {
         topics: Arc::new([ring]),
         metrics: metrics.clone(),
         goes_on: false,
+        standing: std::rc::Rc::default(),
         feed: Arc::default(),
     };
     let result = start(Disk::Ring, run(settings, &double, &context)).unwrap();

@@ -162,9 +162,9 @@ impl Arbiter {
         self.lines.iter().any(|line| line.connected)
     }
 
-    /// All topics that the feed has named.
-    pub(super) fn topics(&self) -> Vec<TopicName> {
-        self.tracks.iter().map(|track| track.name.clone()).collect()
+    /// The topics that the feed has named, in the order in which it named them, from this one on.
+    pub(super) fn topics(&self, from: usize) -> impl ExactSizeIterator<Item = &TopicName> {
+        self.tracks[from..].iter().map(|track| &track.name)
     }
 
     /// A line is open: a session begins.

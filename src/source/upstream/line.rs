@@ -22,6 +22,8 @@ use crate::source::complaints::Complaints;
 pub(super) enum Report {
     /// It is open and subscribed.
     Connected { line: usize },
+    /// It could not be opened.
+    Unreachable { line: usize },
     /// What one read brought.
     Arrived { line: usize, messages: Vec<Arrived> },
     /// A message was too long to be read.
@@ -76,6 +78,7 @@ impl Line {
             Ok(wire) => wire,
             Err(error) => {
                 self.metrics.upstream_connect_failures.add(1);
+                self.tell(Report::Unreachable { line: self.number }).await?;
                 return Ok((false, error));
             }
         };

@@ -12,6 +12,8 @@ mod line;
 mod mapping;
 mod wire;
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,10 +24,10 @@ use self::arbiter::{Arbiter, Tally};
 use self::line::{Line, Report};
 use self::mapping::Mapping;
 use super::complaints::Complaints;
-use super::{Outlet, SourceContext, SourceError, unix_ms, unless_stopped};
+use super::{Outlet, SourceContext, SourceError, Standing, unix_ms, unless_stopped};
 use crate::broker::PublishError;
 use crate::config;
-use crate::hub::NewPublication;
+use crate::hub::{NewPublication, TopicName};
 use crate::metrics::{ControlMetrics, FeedMetrics, FeedState};
 use crate::tls;
 
@@ -75,8 +77,11 @@ pub(super) async fn run<O: Outlet>(settings: &config::Upstream, outlet: &O, cont
         feed: &context.feed,
         refusals: Complaints::default(),
         gaps: Complaints::about("an upstream's feed lost messages, which subscribers are told"),
-        heard_ms: 0,
-        gone: false,
+        lines: settings.urls.len(),
+        tried: HashSet::new(),
+        named: 0,
+        standing: &context.standing,
+        told: None,
     };
     unless_stopped(&context.stopping, feed.run(arrivals)).await;
     Ok(())
@@ -91,10 +96,15 @@ struct Feed<'c, O> {
     feed: &'c FeedMetrics,
     refusals: Complaints,
     gaps: Complaints,
-    /// When a line said something last, milliseconds since 1970.
-    heard_ms: u64,
-    /// No line is open, and that was told.
-    gone: bool,
+    lines: usize,
+    /// Lines that were opened, or could not be.
+    tried: HashSet<usize>,
+    /// Topics that the arbiter had named when it was last asked.
+    named: usize,
+    /// Which topics there are, also of an earlier run, and when a line said something last.
+    standing: &'c RefCell<Standing>,
+    /// What was told last: the feed is gone, or back.
+    told: Option<bool>,
 }
 
 impl<O: Outlet> Feed<'_, O> {
@@ -112,6 +122,7 @@ impl<O: Outlet> Feed<'_, O> {
                 () = tokio::time::sleep_until(until), if due.is_some() => self.arbiter.expire(self.begun.elapsed(), &mut out),
             }
             self.count();
+            self.note_topics();
             if let Err(PublishError::Stopping) = self.pass_on(&mut out).await {
                 return;
             }
@@ -120,30 +131,56 @@ impl<O: Outlet> Feed<'_, O> {
 
     /// Publishes, and tells where the feed is gone or back: gone behind what it brought, back before.
     async fn pass_on(&mut self, out: &mut Vec<NewPublication>) -> Result<(), PublishError> {
-        let gone = !self.arbiter.is_connected();
-        if self.gone && !gone {
-            self.gone = false;
-            self.outlet.feed(self.arbiter.topics(), None).await?;
+        let is_there = self.arbiter.is_connected();
+        if is_there && self.told != Some(false) {
+            self.tell(false).await?;
         }
         for publication in out.drain(..) {
             if let Err(PublishError::Stopping) = self.publish(publication).await {
                 return Err(PublishError::Stopping);
             }
         }
-        if gone && !self.gone {
-            self.gone = true;
-            self.outlet.feed(self.arbiter.topics(), Some(self.heard_ms)).await?;
+        // At the beginning each line is tried before the feed is given up.
+        let is_given_up = self.told.is_some() || self.tried.len() == self.lines;
+        if !is_there && is_given_up && self.told != Some(true) {
+            self.tell(true).await?;
         }
         Ok(())
     }
 
+    /// Tells subscribers that the feed is gone, or back.
+    async fn tell(&mut self, gone: bool) -> Result<(), PublishError> {
+        self.told = Some(gone);
+        let (topics, heard_ms): (Vec<TopicName>, u64) = {
+            let mut standing = self.standing.borrow_mut();
+            standing.gone = gone;
+            (standing.topics.iter().cloned().collect(), standing.heard_ms)
+        };
+        if topics.is_empty() {
+            return Ok(());
+        }
+        self.outlet.feed(topics, gone.then_some(heard_ms)).await
+    }
+
+    /// Keeps what the feed has named since the last call.
+    fn note_topics(&mut self) {
+        let new = self.arbiter.topics(self.named);
+        self.named += new.len();
+        if new.len() > 0 {
+            self.standing.borrow_mut().topics.extend(new.cloned());
+        }
+    }
+
     fn take(&mut self, report: Report, out: &mut Vec<NewPublication>) {
         let now = self.begun.elapsed();
-        if !matches!(report, Report::Lost { .. }) {
-            self.heard_ms = unix_ms();
+        let heard_ms = unix_ms();
+        if !matches!(report, Report::Lost { .. } | Report::Unreachable { .. }) {
+            self.standing.borrow_mut().heard_ms = heard_ms;
         }
         match report {
+            Report::Unreachable { line } => drop(self.tried.insert(line)),
             Report::Connected { line } => {
+                self.tried.insert(line);
                 self.feed.lines_open.add(1);
                 self.feed.set_state(FeedState::Live);
                 self.arbiter.connected(line);
@@ -157,7 +194,7 @@ impl<O: Outlet> Feed<'_, O> {
             }
             Report::Skipped { line } => self.arbiter.skipped(line),
             Report::Arrived { line, messages } => {
-                self.feed.came(messages.len() as u64, self.heard_ms);
+                self.feed.came(messages.len() as u64, heard_ms);
                 messages.into_iter().for_each(|arrived| self.arbiter.take(line, now, arrived, out));
             }
         }
