@@ -16,8 +16,7 @@ const TOKEN_BYTES_MAX: u64 = 64 << 10;
 /// What a command takes that connects to a gateway.
 #[derive(Debug, Default, Args)]
 pub(super) struct TokenArgs {
-    /// Token (JWT) for a gateway that asks for one, sent as `Authorization: Bearer`; without it that of TIDEGATE_TOKEN in the
-    /// environment, if there is one
+    /// File with a token (JWT) for a gateway that asks for one; without it TIDEGATE_TOKEN of the environment, where that is set
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
