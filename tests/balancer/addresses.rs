@@ -1,6 +1,6 @@
 //! Whom a balancer speaks for: seen from outside by the bound on the clients of one address, which is one here.
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -107,7 +107,9 @@ fn who_is_no_proxy_does_not_get_in_by_saying_so() {
     let header = "PROXY TCP4 192.0.2.1 127.0.0.1 4711 80\r\n";
     let mut stranger = Raw::open(required.clients);
     stranger.send(format!("{header}GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-    assert!(matches!(stranger.stream.read(&mut [0; 1]), Err(error) if error.kind() == ErrorKind::ConnectionReset));
+    // The reset may have met what it sent already.
+    assert!(matches!(stranger.stream.read(&mut [0; 1]), Ok(0) | Err(_)), "not a byte comes");
+    assert_eq!(required.counter("refusals"), 1);
     let mut proxy = connect_from(9, required.clients);
     proxy.send(format!("{header}GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     assert_eq!(proxy.response().status, 200);

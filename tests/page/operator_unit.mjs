@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-const { bytes, classes, count, decades, duration, exact, linear_axis, percent, quantile, round_up, time_steps } = await import("../../src/page/operator/scale.js");
+const { address, bytes, classes, count, decades, duration, exact, linear_axis, percent, quantile, round_up, time_steps } = await import("../../src/page/operator/scale.js");
 const { APART_MS_MAX, History, latencies_of, nearest, stretches } = await import("../../src/page/operator/history.js");
 
 test("an axis begins at 0, holds what there is, and its steps are round", () => {
@@ -129,4 +129,10 @@ test("the sample at a time is the nearest, if it is near", () => {
   const found = (at) => nearest(entries, at)?.at;
   assert.deepEqual([0, 1400, 1600, 3100, 4000, 6000, 8000, 20_000].map(found), [1000, 1000, 2000, 3000, 3000, undefined, 9000, undefined]);
   assert.equal(nearest([], 5), undefined);
+});
+
+test("a connection's address has the port that is known", () => {
+  const shown = (text, port) => address({ address: text, port });
+  assert.deepEqual([shown("192.0.2.7", 4711), shown("2001:db8::1", 4711), shown("2001:db8::1", null), shown("unix", null)],
+    ["192.0.2.7:4711", "[2001:db8::1]:4711", "2001:db8::1", "unix"]);
 });

@@ -72,3 +72,6 @@ export function classes(bounds) {
   const between = bounds.map((bound, at) => at === 0 ? bound <= 1 ? count(bound) : `1–${count(bound)}` : `${count(bounds[at - 1] + 1)}–${count(bound)}`);
   return [...between.map((text, at) => at > 0 && bounds[at - 1] >= 1000 ? `${count(bounds[at - 1])}–${count(bounds[at])}` : text), `over ${count(bounds.at(-1))}`];
 }
+
+// Where a connection comes from: whom a request names has no port, and who comes by a Unix socket has neither.
+export const address = ({ address, port }) => port === null ? address : address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;

@@ -1,7 +1,7 @@
 // The tables below the plots: how the feeds are, who is slow and in which topics, and ending a client.
 import { ask_rights, asked, is_locked, may_change } from "./key.js";
 import { element, put } from "./plot.js";
-import { bytes, count, duration, exact } from "./scale.js";
+import { address, bytes, count, duration, exact } from "./scale.js";
 
 const at = (id) => document.getElementById(id);
 const seconds = (ms) => Number.isFinite(ms) ? `${(ms / 1000).toFixed(1)} s` : "–";
@@ -35,7 +35,6 @@ export function draw_feeds({ feeds, newest, run }, live, since_ms) {
 }
 
 let slow, order = "by_bytes";
-const address = ({ address, port }) => address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 
 function draw_slow() {
   const { [order]: connections, topics } = slow, now = Date.now();
