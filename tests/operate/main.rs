@@ -12,6 +12,7 @@ mod parts;
 mod alerts;
 mod connections;
 mod containers;
+mod faults;
 mod keys;
 mod logs;
 mod machine;
