@@ -13,13 +13,13 @@ use crate::hub::Pattern;
 pub struct Question {
     /// Where it comes from.
     pub address: ClientAddress,
-    /// What it asks for, without the query.
-    pub path: Box<str>,
+    /// What it asks for, without the query; none: it is there already and shows another token (AUTH).
+    pub path: Option<Box<str>>,
     /// The page that it is on.
     pub origin: Option<Box<str>>,
     /// The fields of its request that the configuration names, in lower case.
     pub headers: Vec<(Box<str>, Box<str>)>,
-    /// As it stands in the request.
+    /// As it was shown.
     pub token: Option<Box<str>>,
     /// What names the request; no part of the question itself.
     pub request_id: Box<str>,
@@ -134,7 +134,7 @@ mod tests {
     fn a_question_is_json_whatever_clients_write() {
         let question = Question {
             address: ClientAddress::Ip("::1".parse().expect("an address")),
-            path: "/ws/\"\u{7}".into(),
+            path: Some("/ws/\"\u{7}".into()),
             origin: None,
             headers: vec![("cookie".into(), "a=\"b\"".into())],
             token: Some("t".into()),

@@ -22,6 +22,7 @@ mod messages;
 mod permission;
 mod pongs;
 mod refusal;
+mod renewal;
 mod rights;
 mod rules;
 mod sse;
@@ -53,7 +54,7 @@ pub enum Effect {
     /// A request's head is whole, on a listener with trusted proxies: whose is it, and may one more of that address come?
     /// [`Session::address_asked`], then [`Session::turn_away`] or [`Session::proceed`].
     Asked,
-    /// What the client may do is the operator's endpoint to say: [`Session::called_out`].
+    /// What the client may do is the operator's endpoint to say, of a request or of AUTH: [`Session::called_out`].
     Callout(Box<Question>),
     /// The handshake is valid: subscribe to these, then [`Session::admit`] or [`Session::refuse`].
     Admit {

@@ -64,7 +64,7 @@ impl Door<'_> {
         };
         Question {
             address: ClientAddress::Unix,
-            path: self.request.path().into(),
+            path: Some(self.request.path().into()),
             origin: self.request.header("origin").map(text),
             headers: callout.headers.iter().filter_map(told).collect(),
             token: token.map(Box::from),

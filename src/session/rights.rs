@@ -5,10 +5,10 @@
 //! Invariants: a token that is refused changes nothing; a client is closed when its token has been over for the leeway, by the wall
 //! clock as it stands when one of the client's deadlines comes up, so a clock that is set right is followed.
 
-use super::{Effect, Moment, Phase, Request, Rules, Session};
+use super::renewal::Renewal;
+use super::{Effect, Moment, Phase, Rules, Session};
 use crate::admission::{Fault, Granted, Holder, Refused, Revocation, Verdict};
-use crate::dialect::stream::{RequestId, Stream};
-use crate::dialect::{ClientError, ErrorCode};
+use crate::dialect::stream::Stream;
 use crate::hub::{Subject, TopicName};
 
 /// What is known of a client that showed a token, or was denied something.
@@ -20,6 +20,8 @@ pub(super) struct Rights {
     denied: Option<Box<Denied>>,
     /// Its token named a key that nobody knows.
     key_wanted: bool,
+    /// A token of AUTH that the operator's endpoint is asked about.
+    pub(super) renewal: Option<Box<Renewal>>,
 }
 
 /// What a client was denied that stays, for the log: what it was told says less.
@@ -104,6 +106,13 @@ impl Session {
         self.follow_clock(rules, moment);
     }
 
+    /// From now on it is whoever shows no token.
+    pub(super) fn hold_nothing(&mut self) {
+        if let Some(rights) = self.owed.as_mut().and_then(|owed| owed.rights.as_mut()) {
+            rights.holder = None;
+        }
+    }
+
     /// The next request on this connection may be somebody else's.
     pub(super) fn forget_holder(&mut self) {
         if let Some(owed) = &mut self.owed {
@@ -126,9 +135,13 @@ impl Session {
         (ends && matches!(self.phase, Phase::Open(_))).then_some(rights.ends_us)
     }
 
-    /// The operator's endpoint was asked about the request in hand; nothing where that has ended meanwhile.
+    /// The operator's endpoint was asked about the request in hand, or about a token of AUTH; nothing where that has ended meanwhile.
     pub fn called_out(&mut self, verdict: Verdict, rules: &Rules, moment: Moment) -> Option<Effect> {
-        if matches!(self.phase, Phase::Head(_)) { self.enter(Some(verdict), rules, moment) } else { None }
+        match self.phase {
+            Phase::Head(_) => self.enter(Some(verdict), rules, moment),
+            Phase::Open(_) => self.renew(verdict, rules, moment),
+            _ => None,
+        }
     }
 
     /// Rights that the operator's endpoint gives or takes, over those of the token or of whoever has none.
@@ -145,33 +158,6 @@ impl Session {
         holder.grants.publish = publish.unwrap_or(holder.grants.publish);
         holder.limits = holder.limits.and(limits);
         self.hold(holder, rules, moment);
-    }
-
-    /// AUTH.
-    pub(super) fn authenticate(&mut self, id: RequestId, token: &str, rules: &Rules, moment: Moment) -> Option<Effect> {
-        let tokens = rules.tokens.as_ref().filter(|_| rules.callout.is_none());
-        let Some(tokens) = tokens else {
-            let sentence = match &rules.callout {
-                Some(_) => "what a client may do is asked when it connects; connect again with the token",
-                None => "no tokens are taken here; see [tokens] in the configuration",
-            };
-            let error = ClientError::new(ErrorCode::NotAllowed, sentence);
-            self.failed(&id, &error, rules, moment.now_us);
-            return None;
-        };
-        match tokens.holder(token, moment.unix_us / 1_000_000) {
-            Ok(holder) => {
-                self.hold(holder, rules, moment);
-                Some(Effect::Request { id, request: Request::Renewed })
-            }
-            Err(refused) => {
-                self.want_key(&refused);
-                self.deny(format!("the token of AUTH: {refused}"));
-                let error = ClientError::new(ErrorCode::TokenInvalid, "the token is not accepted");
-                self.failed(&id, &error, rules, moment.now_us);
-                None
-            }
-        }
     }
 
     /// Remembers where a token names a key that nobody knows.
@@ -199,7 +185,7 @@ impl Session {
         let owed = self.owed.as_mut()?;
         let rights = owed.rights.as_mut()?;
         let denied = rights.denied.take();
-        if rights.holder.is_none() && !rights.key_wanted {
+        if rights.holder.is_none() && !rights.key_wanted && rights.renewal.is_none() {
             owed.rights = None;
             let is_used = owed.pong.is_some() || owed.acks.is_some() || owed.request_id.is_some() || owed.cause.is_some();
             if owed.bytes.is_empty() && !is_used {

@@ -54,7 +54,10 @@ impl Core {
 
     /// What a client may do is asked of the operator's endpoint.
     pub(super) fn call_out(&mut self, key: ClientKey, question: Question) {
-        let question = Box::new(Question { address: self.clients.address(key.slot), ..question });
+        let mut question = Box::new(Question { address: self.clients.address(key.slot), ..question });
+        if question.request_id.is_empty() {
+            question.request_id = self.request_id(key.slot).into();
+        }
         self.suspend(key, Wait::Callout);
         let (control, from) = (self.outbox.post().control(), self.exchange.place());
         self.outbox.send(control, Mail::Callout { from, client: key, question });

@@ -45,8 +45,12 @@ fn it_is_told_who_asks_and_says_what_they_may() {
     Client::connect(&gateway, "/stream").publish("md.a", "1");
     assert_eq!(client.text(), "{\"stream\":\"md.a\",\"o\":1,\"data\":1}");
     assert_eq!(client.error("SUBSCRIBE", "[\"x\"]"), 4);
-    let auth = client.ask("AUTH", "[\"opaque\"]");
-    assert!(auth.contains("\"code\":4") && auth.contains("connect again"), "{auth}");
+    // Of who is there already it is told the token alone.
+    assert_eq!(client.result("AUTH", "[\"opaque\"]"), Value::Null);
+    let asked = server.asked();
+    let (_, question) = asked.last().and_then(|last| last.split_once('\n')).expect("a head and a body");
+    let expected = json!({"address": "127.0.0.1", "path": null, "origin": null, "headers": {}, "token": "opaque"});
+    assert_eq!(serde_json::from_str::<Value>(question).expect("it is JSON"), expected);
     // Nobody is asked about what needs no right, or is wrong already.
     let before = server.asked().len();
     for (path, headers, status) in [
@@ -92,6 +96,34 @@ fn a_token_is_judged_first_and_the_answer_changes_its_rights() {
     assert_eq!(server.asked().len(), asked, "nobody is asked about a token that is none");
     server.say(200, "{\"subscribe\":[\"md.b\"]}");
     assert_eq!([status("/ws/md.a", &bearer), status("/ws/md.b", &bearer)], [403, 101]);
+    gateway.stop();
+}
+
+/// What a live client has changes with the answer about its new token, and with nothing else.
+#[test]
+fn a_live_client_renews_by_auth_as_the_endpoint_says() {
+    let keys = Keys::new();
+    let server = Endpoint::open(204, "");
+    let gateway = Gateway::configured(&format!("{}{}", keys.shared(), table(&server, "timeout_ms = 300\n")));
+    let token = keys.token(json!({"sub": "a", "subscribe": "md.>"}));
+    let renewal = format!("[\"{token}\"]");
+    let mut client = Client::connect(&gateway, &format!("/stream?streams=md.a&token={token}"));
+    server.say(403, "");
+    assert_eq!(client.error("AUTH", &renewal), 9);
+    server.say(0, "");
+    assert_eq!(client.error("AUTH", &renewal), 5);
+    let asked = server.asked().len();
+    assert_eq!(client.error("AUTH", "[\"a.b.c\"]"), 9);
+    assert_eq!(server.asked().len(), asked, "nobody is asked about a token that is none");
+    gateway.publish("md.a", "1");
+    assert_eq!(client.text(), "{\"stream\":\"md.a\",\"o\":1,\"data\":1}");
+    server.say(200, "{\"subscribe\":[\"md.b\"]}");
+    assert_eq!(client.result("AUTH", &renewal), Value::Null);
+    assert_eq!(client.text(), "{\"e\":\"unsubscribed\",\"s\":\"md.a\"}");
+    client.subscribe(&["md.b"]);
+    gateway.publish("md.b", "2");
+    assert_eq!(client.text(), "{\"stream\":\"md.b\",\"o\":1,\"data\":2}");
+    logged(&gateway, &["a client was denied", "the callout refuses"]);
     gateway.stop();
 }
 

@@ -9,6 +9,7 @@ mod common;
 
 mod browser;
 mod callout;
+mod clock;
 mod commands;
 mod doors;
 mod endpoint;

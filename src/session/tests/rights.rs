@@ -4,8 +4,9 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 use super::{Client, UNIX_MS, rules, upgrade};
-use crate::admission::{Key, Revocation, Tokens};
+use crate::admission::{Granted, Key, Revocation, Tokens, Verdict};
 use crate::config::{self, PublishAllow, TokenAlgorithm};
+use crate::hub::{Pattern, Subject, TopicName};
 use crate::metrics::RefusalReason;
 use crate::session::{Effect, Expiry, Moment, Request, Rules};
 
@@ -132,6 +133,67 @@ fn a_live_client_renews_by_auth_and_a_refused_token_changes_nothing() {
     );
     assert!(matches!(client.text(subscribe), Some(Effect::Request { .. })), "the earlier token's rights hold");
     assert_eq!(client.session.holder().and_then(|holder| holder.subject.as_deref()), Some("alice"));
+}
+
+/// A client with a token, where the operator's endpoint is asked too; it has asked about another token.
+fn renewing(tokens: bool, token: &str) -> Client {
+    let mut client = Client::open(strict(), "/stream");
+    client.rules.callout = Some(config::Callout::default());
+    if !tokens {
+        client.rules.tokens = None;
+    }
+    let effect = client.text(&format!("{{\"method\":\"AUTH\",\"params\":[\"{token}\"],\"id\":2}}"));
+    let Some(Effect::Callout(question)) = effect else { panic!("{effect:?}") };
+    assert_eq!((question.path, question.token.as_deref()), (None, Some(token)));
+    client
+}
+
+#[test]
+fn the_endpoints_answer_about_a_token_of_auth_holds_with_it() {
+    let granted = || Granted { subscribe: Some([Pattern::parse("md.b").expect("a pattern")].into()), ..Granted::default() };
+    let may = |client: &Client, topic: &str| {
+        let subject = Subject::Topic(TopicName::parse(topic).expect("a topic"));
+        client.session.may_subscribe(&subject, &client.rules)
+    };
+    let mine = token(json!({"sub": "alice", "subscribe": "md.a"}));
+    for (tokens, verdict, topics) in
+        [(true, granted(), ["md.b", "md.a"]), (true, Granted::default(), ["md.a", "md.b"]), (false, granted(), ["md.b", "md.a"])]
+    {
+        let mut client = renewing(tokens, &mine);
+        let moment = client.moment();
+        let effect = client.session.called_out(Verdict::Granted(Box::new(verdict)), &client.rules, moment);
+        assert!(matches!(effect, Some(Effect::Request { request: Request::Renewed, .. })), "{effect:?}");
+        assert_eq!(topics.map(|topic| may(&client, topic)), [true, false]);
+        assert_eq!(client.session.subject(), tokens.then_some("alice"));
+        assert!(client.session.called_out(Verdict::Refused, &client.rules, moment).is_none(), "it was answered");
+        assert_eq!(client.take_text(), "");
+    }
+}
+
+#[test]
+fn without_the_endpoints_word_a_token_of_auth_changes_nothing() {
+    let mine = token(json!({"sub": "alice", "subscribe": "md.a"}));
+    for (verdict, revoked, error) in [
+        (Verdict::Refused, false, r#"{"error":{"code":9,"msg":"the token is not accepted"},"id":2}"#),
+        (Verdict::Granted(Box::default()), true, r#"{"error":{"code":9,"msg":"the token is not accepted"},"id":2}"#),
+        (
+            Verdict::Down,
+            false,
+            r#"{"error":{"code":5,"msg":"what the token grants cannot be found out now; ask again later"},"id":2}"#,
+        ),
+    ] {
+        let mut client = renewing(true, &mine);
+        client.session.take_denied();
+        if revoked {
+            let revocation = Revocation { subject: Some("alice".into()), id: None, until_unix_s: NOW_S + 60 };
+            let tokens = client.rules.tokens.as_mut().expect("tokens are taken");
+            assert!(tokens.revoked.add(&revocation, 10, NOW_S).is_ok());
+        }
+        let moment = client.moment();
+        assert!(client.session.called_out(verdict, &client.rules, moment).is_none());
+        assert_eq!(client.take_text(), error);
+        assert!(client.session.holder().is_none(), "it has what it had: nothing");
+    }
 }
 
 #[test]
