@@ -7,6 +7,7 @@ mod common;
 mod acknowledged;
 mod continuing;
 mod disk;
+mod faults;
 mod files;
 mod full;
 mod restarts;
