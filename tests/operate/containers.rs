@@ -18,6 +18,8 @@ const USER: &str = "65532";
 fn contained(bwrap: &Path, root: &Path) -> Command {
     let mut command = Command::new(bwrap);
     command.arg("--ro-bind").args([root, Path::new("/")]).args(["--proc", "/proc", "--dev", "/dev", "--unshare-user"]);
+    // The gateway is its child, and a test that ends kills the parent.
+    command.arg("--die-with-parent");
     command.args(["--uid", USER, "--gid", USER, "--clearenv", "--", "/usr/bin/tidegate"]);
     command
 }
