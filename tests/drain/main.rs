@@ -11,6 +11,7 @@ mod keys;
 #[path = "../balancer/parts.rs"]
 #[allow(dead_code, reason = "the drain needs one of the balancers")]
 mod parts;
+mod restarted;
 mod succession;
 mod supervised;
 mod takeover;
